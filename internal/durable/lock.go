@@ -1,0 +1,57 @@
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// ErrLocked is returned by LockDir when another process holds the directory.
+var ErrLocked = errors.New("in use by another process")
+
+// Lock keeps other processes out of a directory until Unlock or the end of the
+// process; the kernel releases it even after kill -9.
+type Lock struct{ f *os.File }
+
+// LockDir takes the one lock of dir. The error matches ErrLocked, and names the
+// holder's process id, if another process (or this one) has it.
+func LockDir(dir string) (*Lock, error) {
+	path := filepath.Join(dir, "lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock directory: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		defer f.Close() //nolint:errcheck // read-only use; the lock error is what matters
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("directory %s is %w%s", dir, ErrLocked, holder(f))
+		}
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	if err := f.Truncate(0); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+	}
+	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+	}
+	return &Lock{f}, nil
+}
+
+// Unlock releases the lock. The file stays: removing it would let two processes
+// lock two different inodes of the same name.
+func (l *Lock) Unlock() error { return l.f.Close() }
+
+// holder describes the process that wrote the lock file, if it says.
+func holder(f *os.File) string {
+	buf := make([]byte, 32)
+	n, err := f.ReadAt(buf, 0)
+	pid := strings.TrimSpace(string(buf[:n]))
+	if n == 0 || (err != nil && pid == "") {
+		return ""
+	}
+	return " (pid " + pid + ")"
+}
