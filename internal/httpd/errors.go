@@ -1,0 +1,109 @@
+package httpd
+
+import (
+	"net/http"
+
+	"sigstack/internal/fault"
+)
+
+// ErrorFormat is how a family of services words its errors on the wire.
+type ErrorFormat struct {
+	statuses map[fault.Kind]int // differs from defaultStatus for these
+	body     func(status int, err error) any
+}
+
+// RESTErrors is the format of the log, timestamp and plain endpoints:
+// {"code":<HTTP status>,"message":"…"}.
+//
+// Contract: rekor-v1.md §1, tsa-and-others.md §1.
+var RESTErrors = ErrorFormat{body: restBody}
+
+// GRPCErrors is the format of a gRPC gateway:
+// {"code":<gRPC code>,"message":"…","details":[]}.
+//
+// Contract: ca.md §9: an over-size body is 400, a wrong method 501.
+var GRPCErrors = ErrorFormat{
+	statuses: map[fault.Kind]int{
+		fault.TooLarge:      http.StatusBadRequest,
+		fault.Unprocessable: http.StatusBadRequest,
+		fault.Unsupported:   http.StatusBadRequest,
+		fault.WrongMethod:   http.StatusNotImplemented,
+	},
+	body: grpcBody,
+}
+
+var defaultStatus = map[fault.Kind]int{
+	fault.Internal:      http.StatusInternalServerError,
+	fault.Invalid:       http.StatusBadRequest,
+	fault.NotFound:      http.StatusNotFound,
+	fault.Conflict:      http.StatusConflict,
+	fault.TooLarge:      http.StatusRequestEntityTooLarge,
+	fault.Unprocessable: http.StatusUnprocessableEntity,
+	fault.Unsupported:   http.StatusUnsupportedMediaType,
+	fault.WrongMethod:   http.StatusMethodNotAllowed,
+	fault.Forbidden:     http.StatusForbidden,
+	fault.Limited:       http.StatusTooManyRequests,
+	fault.Unavailable:   http.StatusServiceUnavailable,
+	fault.Timeout:       http.StatusGatewayTimeout,
+	fault.Canceled:      499, // the de-facto status for "client went away"
+	fault.Unimplemented: http.StatusNotImplemented,
+}
+
+// grpcCode holds google.rpc.Code numbers.
+var grpcCode = map[fault.Kind]int{
+	fault.Internal:      13,
+	fault.Invalid:       3,
+	fault.NotFound:      5,
+	fault.Conflict:      6,
+	fault.TooLarge:      3,
+	fault.Unprocessable: 3,
+	fault.Unsupported:   3,
+	fault.WrongMethod:   12,
+	fault.Forbidden:     7,
+	fault.Limited:       8,
+	fault.Unavailable:   14,
+	fault.Timeout:       4,
+	fault.Canceled:      1,
+	fault.Unimplemented: 12,
+}
+
+// status returns the HTTP status for err.
+func (f ErrorFormat) status(err error) int {
+	kind := fault.KindOf(err)
+	if s, ok := f.statuses[kind]; ok {
+		return s
+	}
+	return defaultStatus[kind]
+}
+
+// write renders err and returns the status that it used.
+func (f ErrorFormat) write(w http.ResponseWriter, err error) int {
+	status := f.status(err)
+	if status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
+		w.Header().Set("Retry-After", "1")
+	}
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if jsonErr := WriteJSON(w, status, f.body(status, err)); jsonErr != nil {
+		panic("httpd: error body cannot be encoded: " + jsonErr.Error())
+	}
+	return status
+}
+
+func restBody(status int, err error) any {
+	code := fault.CodeOf(err)
+	if code == 0 {
+		code = status
+	}
+	return struct {
+		Code    int    `json:"code"`
+		Message string `json:"message"`
+	}{code, fault.Public(err)}
+}
+
+func grpcBody(_ int, err error) any {
+	return struct {
+		Code    int      `json:"code"`
+		Message string   `json:"message"`
+		Details []string `json:"details"`
+	}{grpcCode[fault.KindOf(err)], fault.Public(err), []string{}}
+}

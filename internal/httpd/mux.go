@@ -1,0 +1,193 @@
+package httpd
+
+import (
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sigstack/internal/fault"
+)
+
+// MuxConfig configures NewMux. Every field is required.
+type MuxConfig struct {
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+	Now     func() time.Time
+}
+
+// Mux routes requests to services and keeps the table of all routes. Routes are
+// added before it serves; afterwards it is safe for concurrent use.
+type Mux struct {
+	cfg     MuxConfig
+	metrics *metrics
+	mux     *http.ServeMux
+	paths   map[string]*resource // by registered path
+	trees   []string             // prefixes, with final slash, whose paths are taken as sent
+	routes  []Route
+}
+
+// Route is one method and path that a service answers.
+type Route struct {
+	Service string
+	Method  string
+	Path    string // net/http pattern path; for a tree the prefix, with final slash
+	MaxBody int64  // bytes; 0: no request body is read
+	Tree    bool   // all paths below Path
+}
+
+// resource is everything that is known about one path.
+type resource struct {
+	group   *Group
+	path    string
+	tree    bool
+	methods map[string]endpoint
+}
+
+type endpoint struct {
+	maxBody int64
+	handle  HandlerFunc
+}
+
+// NewMux returns a Mux without routes.
+func NewMux(cfg MuxConfig) *Mux {
+	m := &Mux{cfg: cfg, metrics: newMetrics(cfg.Metrics), mux: http.NewServeMux(), paths: map[string]*resource{}}
+	return m
+}
+
+// Group is the part of a Mux that one service mounts its routes on.
+type Group struct {
+	mux     *Mux
+	service string
+	format  ErrorFormat
+}
+
+// Group returns a group whose errors are rendered in format f. The service's
+// name is a metric label and a log attribute.
+func (m *Mux) Group(service string, f ErrorFormat) *Group {
+	return &Group{mux: m, service: service, format: f}
+}
+
+// Handle adds a route. Path may hold {name} wildcards as in net/http; a route
+// for GET answers HEAD too. More than maxBody bytes of request body are refused.
+// It panics if the route is taken: routes are our own code's.
+func (g *Group) Handle(method, path string, maxBody int64, h HandlerFunc) {
+	g.add(method, path, maxBody, false, h)
+}
+
+// HandleForeign adds a route answered by another library's handler, which words
+// its own errors.
+func (g *Group) HandleForeign(method, path string, maxBody int64, h http.Handler) {
+	g.add(method, path, maxBody, false, foreign(h))
+}
+
+// HandleTree adds every path below prefix (which ends in a slash) for the given
+// methods. Its paths reach h as they were sent, neither cleaned nor stripped.
+func (g *Group) HandleTree(methods []string, prefix string, maxBody int64, h http.Handler) {
+	for _, method := range methods {
+		g.add(method, prefix, maxBody, true, foreign(h))
+	}
+	g.mux.trees = append(g.mux.trees, prefix)
+}
+
+func foreign(h http.Handler) HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		h.ServeHTTP(w, r)
+		return nil
+	}
+}
+
+func (g *Group) add(method, path string, maxBody int64, tree bool, h HandlerFunc) {
+	res := g.mux.paths[path]
+	if res == nil {
+		res = &resource{group: g, path: path, tree: tree, methods: map[string]endpoint{}}
+		g.mux.paths[path] = res
+		pattern := path
+		if path == "/" {
+			pattern = "/{$}" // the start page, not everything
+		}
+		g.mux.mux.Handle(pattern, res)
+	}
+	if _, taken := res.methods[method]; taken {
+		panic("httpd: route " + method + " " + path + " is mounted twice")
+	}
+	res.methods[method] = endpoint{maxBody, h}
+	g.mux.routes = append(g.mux.routes, Route{g.service, method, path, maxBody, tree})
+}
+
+// Routes returns the table of all routes, in the order of mounting.
+func (m *Mux) Routes() []Route { return slices.Clone(m.routes) }
+
+// ServeHTTP answers r: see the package comment.
+func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	m.observe(w, r, func(w http.ResponseWriter, r *http.Request, seen *observed) {
+		r = m.clean(r)
+		h, pattern := m.mux.Handler(r)
+		res, ok := h.(*resource)
+		if !ok || pattern == "" {
+			seen.fail(RESTErrors, w, fault.New(fault.NotFound, "no such path"))
+			return
+		}
+		m.mux.ServeHTTP(w, withObserved(r, seen))
+		seen.service, seen.route = res.group.service, res.path
+	})
+}
+
+// clean collapses repeated slashes, which clients make by joining URLs, and
+// drops a final one. Paths in trees are the foreign handler's business.
+func (m *Mux) clean(r *http.Request) *http.Request {
+	for _, prefix := range m.trees {
+		if strings.HasPrefix(r.URL.Path, prefix) {
+			return r
+		}
+	}
+	path := "/" + strings.Join(strings.FieldsFunc(r.URL.Path, func(c rune) bool { return c == '/' }), "/")
+	if path == r.URL.Path {
+		return r
+	}
+	r2 := r.Clone(r.Context())
+	r2.URL.Path, r2.URL.RawPath = path, ""
+	return r2
+}
+
+// ServeHTTP picks the method's endpoint, limits its body and renders its error.
+func (res *resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	seen := observedFrom(r.Context())
+	ep, ok := res.methods[r.Method]
+	if !ok && r.Method == http.MethodHead {
+		ep, ok = res.methods[http.MethodGet]
+	}
+	if !ok {
+		w.Header().Set("Allow", strings.Join(res.allowed(), ", "))
+		seen.fail(res.group.format, w, fault.Newf(fault.WrongMethod, "method %s is not allowed here", printable(r.Method)))
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, ep.maxBody)
+	seen.format = &res.group.format
+	if err := ep.handle(w, r); err != nil {
+		seen.fail(res.group.format, w, err)
+	}
+}
+
+func (res *resource) allowed() []string {
+	var methods []string
+	for m := range res.methods {
+		methods = append(methods, m)
+		if m == http.MethodGet {
+			methods = append(methods, http.MethodHead)
+		}
+	}
+	slices.Sort(methods)
+	return methods
+}
+
+// printable keeps a hostile method name out of messages.
+func printable(method string) string {
+	if len(method) > 16 || strings.ContainsFunc(method, func(c rune) bool { return c < 'A' || c > 'Z' }) {
+		return "of this request"
+	}
+	return method
+}

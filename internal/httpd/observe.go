@@ -1,0 +1,182 @@
+package httpd
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"sigstack/internal/fault"
+)
+
+// maxRequestID bounds a request id taken from a client (contract: ca.md §12).
+const maxRequestID = 128
+
+type contextKey int
+
+const (
+	requestIDKey contextKey = iota
+	observedKey
+)
+
+// RequestID returns the id of the request that ctx belongs to, "" outside one.
+func RequestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey).(string)
+	return id
+}
+
+// observed gathers what the access log and metrics say of one request. The
+// request's goroutine owns it.
+type observed struct {
+	service, route string
+	format         *ErrorFormat
+	err            error
+}
+
+func withObserved(r *http.Request, seen *observed) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), observedKey, seen))
+}
+
+func observedFrom(ctx context.Context) *observed {
+	seen, ok := ctx.Value(observedKey).(*observed)
+	if !ok {
+		panic("httpd: resource reached around its Mux")
+	}
+	return seen
+}
+
+// fail renders err and remembers it for the log.
+func (o *observed) fail(f ErrorFormat, w http.ResponseWriter, err error) {
+	o.err = err
+	f.write(w, err)
+}
+
+// observe wraps serve with request id, CORS, panic recovery, log and metrics.
+func (m *Mux) observe(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter, *http.Request, *observed)) {
+	start := m.cfg.Now()
+	id := requestID(r)
+	w.Header().Set("X-Request-Id", id)
+	rec := &recorder{ResponseWriter: w}
+	seen := &observed{service: "none", route: "none"}
+	r = r.WithContext(context.WithValue(r.Context(), requestIDKey, id))
+	defer func() {
+		if p := recover(); p != nil {
+			m.recovered(rec, r, seen, p)
+		}
+		m.finish(rec, r, seen, m.cfg.Now().Sub(start))
+	}()
+	if cors(rec, r) {
+		return
+	}
+	serve(rec, r, seen)
+}
+
+// cors lets any web page read: every endpoint is public, and with a wildcard
+// origin browsers send no cookies, so the login pages give nothing away.
+// It reports whether the request was a preflight and is answered.
+func cors(w http.ResponseWriter, r *http.Request) bool {
+	if r.Header.Get("Origin") == "" {
+		return false
+	}
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
+		return false
+	}
+	w.Header().Set("Access-Control-Allow-Methods", "GET, POST, HEAD")
+	w.Header().Set("Access-Control-Allow-Headers", "Content-Type, Authorization")
+	w.Header().Set("Access-Control-Max-Age", "600")
+	w.WriteHeader(http.StatusNoContent)
+	return true
+}
+
+// recovered answers a request whose handler panicked. The stack goes to our log
+// only. http.ErrAbortHandler is the library's way to cut a connection.
+func (m *Mux) recovered(w *recorder, r *http.Request, seen *observed, p any) {
+	if p == http.ErrAbortHandler { //nolint:errorlint // a panic value, compared as net/http does
+		panic(p)
+	}
+	m.cfg.Log.ErrorContext(r.Context(), "handler panicked",
+		slog.String("request_id", RequestID(r.Context())),
+		slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+	seen.err = fault.New(fault.Internal, "internal error")
+	if w.status != 0 {
+		return // the answer is under way; the client sees it cut short
+	}
+	format := RESTErrors
+	if seen.format != nil {
+		format = *seen.format
+	}
+	format.write(w, seen.err)
+}
+
+func (m *Mux) finish(w *recorder, r *http.Request, seen *observed, took time.Duration) {
+	status := w.status
+	if status == 0 {
+		status = http.StatusOK // net/http sends it when a handler writes nothing
+	}
+	m.metrics.observe(seen, r.Method, status, took)
+	attrs := []slog.Attr{
+		slog.String("request_id", RequestID(r.Context())),
+		slog.String("service", seen.service),
+		slog.String("method", printable(r.Method)),
+		slog.String("route", seen.route),
+		slog.Int("status", status),
+		slog.Int64("bytes", w.bytes),
+		slog.Duration("took", took),
+	}
+	if seen.err != nil {
+		attrs = append(attrs, slog.String("error", seen.err.Error()))
+	}
+	m.cfg.Log.LogAttrs(r.Context(), level(status, seen.err), "request", attrs...)
+}
+
+// level: our faults are errors, the callers' are information, the rest detail.
+func level(status int, err error) slog.Level {
+	switch {
+	case status >= 500:
+		return slog.LevelError
+	case err != nil:
+		return slog.LevelInfo
+	default:
+		return slog.LevelDebug
+	}
+}
+
+// requestID takes the client's id if it is short printable ASCII, else a new one.
+func requestID(r *http.Request) string {
+	id := r.Header.Get("X-Request-Id")
+	bad := func(c rune) bool { return c <= ' ' || c > '~' }
+	if id == "" || len(id) > maxRequestID || strings.ContainsFunc(id, bad) {
+		return rand.Text()
+	}
+	return id
+}
+
+// recorder remembers what was sent.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,102 @@
+package httpd
+
+import (
+	"maps"
+	"net/http"
+	"sync"
+
+	"sigstack/internal/fault"
+)
+
+// Status is the health of a service or of the whole stack.
+type Status string
+
+// The statuses, best first.
+const (
+	OK   Status = "ok"
+	Warn Status = "warn" // serves, but needs an operator's attention
+	Down Status = "down"
+)
+
+// ServiceStatus is one service's health and the reason for it.
+type ServiceStatus struct {
+	Status Status `json:"status"`
+	Detail string `json:"detail"`
+}
+
+// Report is the body of /readyz.
+type Report struct {
+	Status   Status                   `json:"status"` // the worst of all services
+	Services map[string]ServiceStatus `json:"services"`
+}
+
+// Readiness holds the health of every service. It is safe for concurrent use.
+type Readiness struct {
+	mu       sync.Mutex
+	services map[string]ServiceStatus // guarded by mu
+}
+
+// NewReadiness returns a Readiness in which every named service is down,
+// starting: nothing is ready until it says so.
+func NewReadiness(services ...string) *Readiness {
+	r := &Readiness{services: map[string]ServiceStatus{}}
+	for _, s := range services {
+		r.services[s] = ServiceStatus{Down, "starting"}
+	}
+	return r
+}
+
+// Set records a service's health.
+func (r *Readiness) Set(service string, s Status, detail string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.services[service] = ServiceStatus{s, detail}
+}
+
+// Report returns the present state.
+func (r *Readiness) Report() Report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rep := Report{OK, maps.Clone(r.services)}
+	for _, s := range r.services {
+		rep.Status = worse(rep.Status, s.Status)
+	}
+	return rep
+}
+
+func worse(a, b Status) Status {
+	if a == Down || b == Down {
+		return Down
+	}
+	if a == Warn || b == Warn {
+		return Warn
+	}
+	return OK
+}
+
+// Mount adds /healthz (the process lives), /readyz (503 while any service is
+// down) and /readyz/{service} (the same for one, for balancers).
+func (r *Readiness) Mount(m *Mux) {
+	g := m.Group("health", RESTErrors)
+	g.Handle(http.MethodGet, "/healthz", 0, func(w http.ResponseWriter, _ *http.Request) error {
+		return WriteJSON(w, http.StatusOK, map[string]string{"status": "SERVING"})
+	})
+	g.Handle(http.MethodGet, "/readyz", 0, func(w http.ResponseWriter, _ *http.Request) error {
+		rep := r.Report()
+		return WriteJSON(w, readyCode(rep.Status), rep)
+	})
+	g.Handle(http.MethodGet, "/readyz/{service}", 0, func(w http.ResponseWriter, req *http.Request) error {
+		s, ok := r.Report().Services[req.PathValue("service")]
+		if !ok {
+			return fault.New(fault.NotFound, "no such service in this process")
+		}
+		return WriteJSON(w, readyCode(s.Status), s)
+	})
+}
+
+func readyCode(s Status) int {
+	if s == Down {
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusOK
+}
