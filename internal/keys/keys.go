@@ -1,0 +1,90 @@
+// Package keys owns private keys: named, created once, stored in a directory of
+// PEM files (PKCS#8, encrypted with a passphrase where there is one) and handed
+// out only as signers. Certificates and key use are others'.
+package keys
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"regexp"
+	"time"
+
+	"sigstack/internal/pki"
+)
+
+// Algorithm is a kind of key that can be created.
+type Algorithm string
+
+// The algorithms: the names are those of the trusted root's key details.
+const (
+	ECDSAP256 Algorithm = "PKIX_ECDSA_P256_SHA_256"
+	ECDSAP384 Algorithm = "PKIX_ECDSA_P384_SHA_384"
+	Ed25519   Algorithm = "PKIX_ED25519"
+)
+
+// Key is a named signer. Its private half cannot be read back from it.
+type Key struct {
+	crypto.Signer
+	Name    string
+	Created time.Time // UTC, whole seconds
+	spki    []byte
+}
+
+// SPKI returns the public half as DER SubjectPublicKeyInfo. The caller must not
+// change it.
+func (k Key) SPKI() []byte { return k.spki }
+
+// opaque hides the concrete private key from type assertions.
+type opaque struct{ signer crypto.Signer }
+
+func (o opaque) Public() crypto.PublicKey { return o.signer.Public() }
+
+func (o opaque) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return o.signer.Sign(random, digest, opts)
+}
+
+// Ephemeral returns a key that lives in memory only: for tests, and for
+// signers whose key must not outlast them.
+func Ephemeral(name string, alg Algorithm, created time.Time) (Key, error) {
+	signer, err := generate(alg)
+	if err != nil {
+		return Key{}, err
+	}
+	return wrap(name, signer, created)
+}
+
+func generate(alg Algorithm) (crypto.Signer, error) {
+	switch alg {
+	case ECDSAP256:
+		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case ECDSAP384:
+		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	case Ed25519:
+		_, priv, err := ed25519.GenerateKey(rand.Reader)
+		return priv, err
+	default:
+		return nil, fmt.Errorf("key algorithm %q is not known", alg)
+	}
+}
+
+func wrap(name string, signer crypto.Signer, created time.Time) (Key, error) {
+	spki, err := pki.MarshalPublicKey(signer.Public())
+	if err != nil {
+		return Key{}, err
+	}
+	return Key{opaque{signer}, name, created.UTC().Truncate(time.Second), spki}, nil
+}
+
+var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
+
+func checkName(name string) error {
+	if !validName.MatchString(name) {
+		return fmt.Errorf("key name %q: want 1 to 64 of a-z, 0-9 and -", name)
+	}
+	return nil
+}

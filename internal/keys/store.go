@@ -1,0 +1,161 @@
+package keys
+
+import (
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
+
+	"sigstack/internal/durable"
+)
+
+// PEM types of key files. The encrypted form is the one cosign reads and writes:
+// scrypt and NaCl secretbox over PKCS#8.
+const (
+	plainType     = "PRIVATE KEY"
+	encryptedType = "ENCRYPTED SIGSTORE PRIVATE KEY"
+	createdHeader = "Created"
+	maxKeyFile    = 64 << 10 // bytes; a key file is under 1 KiB
+)
+
+// Errors that callers tell apart.
+var (
+	ErrPassphrase  = errors.New("wrong passphrase")
+	ErrNoEncrypted = errors.New("key file is not encrypted although a passphrase is set")
+)
+
+// Store is a directory of key files, NAME.key. It is safe for concurrent use.
+type Store struct {
+	dir        string
+	passphrase []byte
+}
+
+// Open returns the store in dir, which must exist. With an empty passphrase
+// files are written in the clear (mode 0600), which only `up` does.
+func Open(dir string, passphrase []byte) *Store { return &Store{dir, passphrase} }
+
+// Create makes a key and stores it durably. It never replaces one: the error
+// matches fs.ErrExist if the name is taken.
+func (s *Store) Create(name string, alg Algorithm, created time.Time) (Key, error) {
+	if err := checkName(name); err != nil {
+		return Key{}, err
+	}
+	signer, err := generate(alg)
+	if err != nil {
+		return Key{}, fmt.Errorf("create key %s: %w", name, err)
+	}
+	k, err := wrap(name, signer, created)
+	if err != nil {
+		return Key{}, fmt.Errorf("create key %s: %w", name, err)
+	}
+	data, err := s.encode(signer, k.Created)
+	if err != nil {
+		return Key{}, fmt.Errorf("create key %s: %w", name, err)
+	}
+	if err := durable.CreateFile(s.path(name), data, 0o600); err != nil {
+		return Key{}, fmt.Errorf("create key %s: %w", name, err)
+	}
+	return k, nil
+}
+
+// Load reads a key. The error matches fs.ErrNotExist if there is none,
+// ErrPassphrase if the passphrase does not open it, ErrNoEncrypted if the file
+// is in the clear but the store has a passphrase. A file that others may read is
+// refused.
+func (s *Store) Load(name string) (Key, error) {
+	if err := checkName(name); err != nil {
+		return Key{}, err
+	}
+	data, err := readPrivate(s.path(name))
+	if err != nil {
+		return Key{}, fmt.Errorf("load key %s: %w", name, err)
+	}
+	signer, created, err := s.decode(data)
+	if err != nil {
+		return Key{}, fmt.Errorf("load key %s: %w", name, err)
+	}
+	return wrap(name, signer, created)
+}
+
+func (s *Store) path(name string) string { return filepath.Join(s.dir, name+".key") }
+
+func readPrivate(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("mode is %v, want a file with 0600", mode)}
+	}
+	if info.Size() > maxKeyFile {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("%d bytes are too many for a key", info.Size())}
+	}
+	return os.ReadFile(path)
+}
+
+func (s *Store) encode(signer crypto.Signer, created time.Time) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(signer)
+	if err != nil {
+		return nil, err
+	}
+	block := &pem.Block{Type: plainType, Bytes: der}
+	if len(s.passphrase) > 0 {
+		sealed, err := encrypted.EncryptWithCustomKDFParameters(der, s.passphrase, encrypted.OWASP)
+		if err != nil {
+			return nil, fmt.Errorf("encrypt: %w", err)
+		}
+		block = &pem.Block{Type: encryptedType, Bytes: sealed}
+	}
+	block.Headers = map[string]string{createdHeader: created.Format(time.RFC3339)}
+	return pem.EncodeToMemory(block), nil
+}
+
+func (s *Store) decode(data []byte) (crypto.Signer, time.Time, error) {
+	fail := func(err error) (crypto.Signer, time.Time, error) { return nil, time.Time{}, err }
+	block, rest := pem.Decode(data)
+	if block == nil || len(rest) != 0 {
+		return fail(errors.New("file is not one PEM block"))
+	}
+	created, err := time.Parse(time.RFC3339, block.Headers[createdHeader])
+	if err != nil {
+		return fail(fmt.Errorf("header %s: %w", createdHeader, err))
+	}
+	der, err := s.open(block)
+	if err != nil {
+		return fail(err)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return fail(fmt.Errorf("parse PKCS#8: %w", err))
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return fail(fmt.Errorf("key of type %T cannot sign", key))
+	}
+	return signer, created, nil
+}
+
+// open returns the PKCS#8 bytes of block.
+func (s *Store) open(block *pem.Block) ([]byte, error) {
+	switch {
+	case block.Type == plainType && len(s.passphrase) == 0:
+		return block.Bytes, nil
+	case block.Type == plainType:
+		return nil, ErrNoEncrypted
+	case block.Type == encryptedType:
+		der, err := encrypted.Decrypt(block.Bytes, s.passphrase)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrPassphrase, err)
+		}
+		return der, nil
+	default:
+		return nil, fmt.Errorf("PEM type %q is not a private key", block.Type)
+	}
+}
