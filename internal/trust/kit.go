@@ -1,0 +1,133 @@
+package trust
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Kit file names beside those that are TUF targets too.
+const (
+	RootName      = "root.json"
+	FulcioPEMName = "fulcio.crt.pem"
+	RekorPEMName  = "rekor.pub"
+	CTPEMName     = "ctfe.pub"
+	TSAPEMName    = "tsa.crt.pem"
+	EnvName       = "env.sh"
+	ReadmeName    = "README.txt"
+)
+
+// Kit is what a client kit is made of: all that someone needs who trusts the
+// stack, in files.
+type Kit struct {
+	Material Material
+	// RootJSON is the first TUF root, with which a client starts.
+	RootJSON []byte
+	// URL is the stack's, without trailing slash. The TUF repository is at
+	// URL/tuf.
+	URL string
+}
+
+// File is one file of a kit.
+type File struct {
+	Name string
+	Data []byte
+}
+
+// Files renders the kit. Files of services that the material lacks are left out,
+// and so are their lines in env.sh. home is the absolute directory where the kit
+// lies: env.sh falls back to it in shells that do not tell a sourced script
+// where it stands. The same input always gives the same bytes.
+func (k Kit) Files(home string) ([]File, error) {
+	if _, err := hostOf(k.URL); err != nil {
+		return nil, fmt.Errorf("render kit: %w", err)
+	}
+	if len(k.RootJSON) == 0 {
+		return nil, errors.New("render kit: no TUF root")
+	}
+	files := []File{{RootName, k.RootJSON}}
+	for _, doc := range []struct {
+		name   string
+		render func() ([]byte, error)
+	}{
+		{TrustedRootName, k.Material.TrustedRoot},
+		{SigningConfigName, k.Material.SigningConfig},
+		{ClientTrustConfigName, k.Material.ClientTrustConfig},
+	} {
+		data, err := doc.render()
+		if err != nil {
+			return nil, fmt.Errorf("render kit: %w", err)
+		}
+		files = append(files, File{doc.name, data})
+	}
+	files = append(files, k.Material.pemFiles()...)
+	has := func(name string) bool {
+		for _, f := range files {
+			if f.Name == name {
+				return true
+			}
+		}
+		return false
+	}
+	return append(files, File{EnvName, envScript(home, k.URL, has)}, File{ReadmeName, k.readme()}), nil
+}
+
+// pemFiles hold what one environment variable of a legacy client can name: a
+// single log key, all CA chains, a single timestamp chain; always the newest.
+func (m Material) pemFiles() []File {
+	var out []File
+	if cas := newestAuthorities(m.CAs); len(cas) > 0 {
+		var certs []*x509.Certificate
+		for _, ca := range cas {
+			certs = append(certs, ca.Chain...)
+		}
+		out = append(out, File{FulcioPEMName, certificatesPEM(certs)})
+	}
+	logs := setLogs(m.TLogs)
+	if len(logs) == 0 {
+		logs = newestLogs(m.TLogs)
+	}
+	if len(logs) > 0 {
+		out = append(out, File{RekorPEMName, publicKeyPEM(logs[0].PublicKey)})
+	}
+	if logs := newestLogs(m.CTLogs); len(logs) > 0 {
+		out = append(out, File{CTPEMName, publicKeyPEM(logs[0].PublicKey)})
+	}
+	if tsas := newestAuthorities(m.TSAs); len(tsas) > 0 {
+		out = append(out, File{TSAPEMName, certificatesPEM(tsas[0].Chain)})
+	}
+	return out
+}
+
+// RootSHA256 is the fingerprint by which people compare a root.json, in hex.
+func RootSHA256(rootJSON []byte) string {
+	return fmt.Sprintf("%x", sha256.Sum256(rootJSON))
+}
+
+func (k Kit) readme() []byte {
+	issuer := k.URL + "/dex"
+	if s := k.Material.OIDCServices; len(s) > 0 {
+		issuer = s[0].URL
+	}
+	return []byte(strings.NewReplacer("URL", k.URL, "SHA256", RootSHA256(k.RootJSON), "ISSUER", issuer).Replace(readmeText))
+}
+
+const readmeText = `Client kit of the Sigstore at URL
+
+root.json                 first TUF root; compare its SHA-256 over another channel:
+                          SHA256
+trusted_root.json         keys and certificates to verify with
+signing_config.v0.2.json  services to sign with
+client_trust_config.json  both in one file (sigstore-python, Kubewarden)
+*.crt.pem *.pub           the same keys and certificates for older clients
+env.sh                    variables for those:  . ./env.sh   or   eval "$(sh /path/to/env.sh)"
+
+With cosign 3, by files:
+  cosign sign-blob --signing-config signing_config.v0.2.json --trusted-root trusted_root.json --bundle F.sigstore.json F
+  cosign verify-blob --trusted-root trusted_root.json --bundle F.sigstore.json \
+    --certificate-identity YOU --certificate-oidc-issuer ISSUER F
+or by TUF, after which the two file options can be left out:
+  cosign initialize --mirror URL/tuf --root root.json
+`
