@@ -1,0 +1,214 @@
+// Package config is the schema of config.yaml: strict loading, defaults and
+// validation that reports every problem at once. It builds nothing; the stack
+// turns a valid Config into services.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Version of the schema that this program writes and reads.
+const Version = 1
+
+// Profiles: who a directory was made for.
+const (
+	ProfileUp    = "up"    // tests: loopback, keys in the clear, a demo user
+	ProfileServe = "serve" // an operator's
+)
+
+// Config is one process's configuration. Which services run is decided by which
+// sections are present.
+type Config struct {
+	// Version of this schema; 1.
+	Version int `yaml:"version"`
+	// Profile is "up" for a test directory, "serve" for a real one. `serve`
+	// refuses the former.
+	Profile string `yaml:"profile"`
+	// URL that clients use, without path or final slash. It is part of the
+	// issuer, the logs' origins and the client kit, so it never changes.
+	URL string `yaml:"url"`
+	// Listen is the host:port of the one public listener.
+	Listen string `yaml:"listen"`
+	// MetricsListen is the host:port of the metrics listener, loopback only.
+	// Port 0 picks one; it is written to run/metrics.
+	MetricsListen string `yaml:"metrics_listen"`
+	// Operator names this instance in trust material: a scheme-less URI.
+	// Default: the URL's host.
+	Operator string `yaml:"operator,omitempty"`
+
+	CA    *CA    `yaml:"ca,omitempty"`
+	CTLog *CTLog `yaml:"ctlog,omitempty"`
+	TLog  *TLog  `yaml:"tlog,omitempty"`
+	TSA   *TSA   `yaml:"tsa,omitempty"`
+	OIDC  *OIDC  `yaml:"oidc,omitempty"`
+	TUF   *TUF   `yaml:"tuf,omitempty"`
+}
+
+// CA configures the certificate authority.
+type CA struct {
+	// Key is the name of the issuing key in keys/.
+	Key string `yaml:"key"`
+	// Chain is a PEM file, issuing certificate first, root last; a relative
+	// path is below the data directory.
+	Chain string `yaml:"chain"`
+	// Issuers whose tokens are accepted; at least one.
+	Issuers []Issuer `yaml:"issuers"`
+}
+
+// Issuer is an OIDC issuer that the CA trusts.
+type Issuer struct {
+	// URL exactly as in the tokens' "iss".
+	URL string `yaml:"url"`
+	// ClientID that tokens must name as audience. Default: sigstore.
+	ClientID string `yaml:"client_id"`
+	// Type decides what becomes the certificate's identity: email, uri or
+	// github-workflow.
+	Type string `yaml:"type"`
+	// SubjectDomain, for type uri: scheme and host that subjects must share.
+	SubjectDomain string `yaml:"subject_domain,omitempty"`
+}
+
+// CTLog configures the certificate transparency log.
+type CTLog struct {
+	// Key is the name of the log's key in keys/.
+	Key string `yaml:"key"`
+	// TreeID of the log's tree, made at init. A missing tree is never remade.
+	TreeID int64 `yaml:"tree_id"`
+	// Prefix is the log's first path element. Default: ctlog.
+	Prefix string `yaml:"prefix"`
+}
+
+// TLog configures the transparency log.
+type TLog struct {
+	// Key is the name of the log's key in keys/; ECDSA P-256.
+	Key string `yaml:"key"`
+	// TreeID of the log's tree, made at init. A missing tree is never remade.
+	TreeID int64 `yaml:"tree_id"`
+	// StrictDuplicates answers 409 to an entry that exists, as upstream does,
+	// rather than 201 with that entry.
+	StrictDuplicates bool `yaml:"strict_duplicates,omitempty"`
+}
+
+// TSA configures the timestamp authority.
+type TSA struct {
+	// Key is the name of the timestamp key in keys/.
+	Key string `yaml:"key"`
+	// Chain is a PEM file, leaf first, root last.
+	Chain string `yaml:"chain"`
+}
+
+// OIDC configures the built-in issuer, at URL/dex.
+type OIDC struct {
+	// PasswordGrant lets scripts exchange a user's password for a token. Only
+	// profile up may have it.
+	PasswordGrant bool `yaml:"password_grant,omitempty"`
+	// Users with a local password.
+	Users []User `yaml:"users,omitempty"`
+	// Connectors to outside identity providers, in Dex's own form.
+	Connectors []Connector `yaml:"connectors,omitempty"`
+}
+
+// User is a local account of the built-in issuer.
+type User struct {
+	// Email is the login and the identity in certificates.
+	Email string `yaml:"email"`
+	// Name is shown on pages.
+	Name string `yaml:"name"`
+	// ID is the stable subject; never reused.
+	ID string `yaml:"id"`
+	// PasswordHash is bcrypt's text form.
+	PasswordHash string `yaml:"password_hash"`
+}
+
+// Connector is one of Dex's connectors.
+type Connector struct {
+	Type string `yaml:"type"`
+	ID   string `yaml:"id"`
+	Name string `yaml:"name"`
+	// Config is the connector's own settings, as Dex documents them.
+	Config map[string]any `yaml:"config"`
+}
+
+// TUF configures the served trust root.
+type TUF struct {
+	// SnapshotKey and TimestampKey are names of keys in keys/.
+	SnapshotKey  string `yaml:"snapshot_key"`
+	TimestampKey string `yaml:"timestamp_key"`
+}
+
+// maxFile bounds a configuration file, in bytes.
+const maxFile = 1 << 20
+
+// Load reads, defaults and validates the file at path. The error names every
+// problem, unknown keys with their line.
+func Load(path string) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("load configuration: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // only read from
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("load configuration: %w", err)
+	}
+	c, err := Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// Parse is Load for bytes.
+func Parse(data []byte) (*Config, error) {
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("file is over %d bytes", maxFile)
+	}
+	var c Config
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	if err := dec.Decode(&c); err != nil {
+		return nil, err
+	}
+	if err := dec.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("file holds more than one YAML document")
+	}
+	c.setDefaults()
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	return &c, nil
+}
+
+// Marshal returns c as YAML that Parse accepts.
+func (c *Config) Marshal() ([]byte, error) {
+	var buf bytes.Buffer
+	enc := yaml.NewEncoder(&buf)
+	enc.SetIndent(2)
+	if err := enc.Encode(c); err != nil {
+		return nil, fmt.Errorf("encode configuration: %w", err)
+	}
+	return buf.Bytes(), enc.Close()
+}
+
+func (c *Config) setDefaults() {
+	if c.MetricsListen == "" {
+		c.MetricsListen = "127.0.0.1:0"
+	}
+	if c.CTLog != nil && c.CTLog.Prefix == "" {
+		c.CTLog.Prefix = "ctlog"
+	}
+	if c.CA == nil {
+		return
+	}
+	for i := range c.CA.Issuers {
+		if c.CA.Issuers[i].ClientID == "" {
+			c.CA.Issuers[i].ClientID = "sigstore"
+		}
+	}
+}

@@ -1,0 +1,129 @@
+package config_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"sigstack/internal/config"
+)
+
+const good = `version: 1
+profile: serve
+url: http://sigstack.corp.example:8080
+listen: 127.0.0.1:8080
+ca:
+  key: ca
+  chain: keys/ca.chain.pem
+  issuers:
+    - url: https://login.corp.example
+      type: email
+    - url: https://token.actions.githubusercontent.com
+      type: github-workflow
+    - url: https://id.corp.example
+      type: uri
+      subject_domain: https://corp.example
+ctlog: {key: ctlog, tree_id: 77}
+tlog: {key: rekor, tree_id: 88}
+tsa: {key: tsa, chain: keys/tsa.chain.pem}
+oidc:
+  users:
+    - {email: ann@corp.example, name: Ann, id: u1, password_hash: $2a$10$abcdefghijklmnopqrstuv}
+tuf: {snapshot_key: tuf-snapshot, timestamp_key: tuf-timestamp}
+`
+
+func TestParseFillsDefaults(t *testing.T) {
+	c, err := config.Parse([]byte(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.MetricsListen != "127.0.0.1:0" || c.CTLog.Prefix != "ctlog" || c.CA.Issuers[0].ClientID != "sigstore" {
+		t.Errorf("defaults: %q %q %q", c.MetricsListen, c.CTLog.Prefix, c.CA.Issuers[0].ClientID)
+	}
+	if c.Host() != "sigstack.corp.example" || c.OperatorName() != "sigstack.corp.example" {
+		t.Errorf("host %q, operator %q", c.Host(), c.OperatorName())
+	}
+}
+
+func TestMarshalRoundTrip(t *testing.T) {
+	c, err := config.Parse([]byte(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := config.Parse(out)
+	if err != nil {
+		t.Fatalf("own output refused: %v\n%s", err, out)
+	}
+	out2, err := again.Marshal()
+	if err != nil || !bytes.Equal(out, out2) {
+		t.Errorf("second marshalling differs: %v\n%s\n%s", err, out, out2)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	tests := []struct{ name, old, new, want string }{
+		{"unknown key", "version: 1", "version: 1\nports: 3", "line 2: field ports not found"},
+		{"version", "version: 1", "version: 2", "version: 2 is not known"},
+		{"profile", "profile: serve", "profile: prod", `profile: "prod"`},
+		{"url path", "example:8080\n", "example:8080/x\n", "url:"},
+		{"url final slash", "example:8080\n", "example:8080/\n", "url:"},
+		{"url scheme", "http://sig", "ftp://sig", "url:"},
+		{"listen", "listen: 127.0.0.1:8080", "listen: nowhere", "listen:"},
+		{"up off loopback", "profile: serve\nurl: http://sigstack.corp.example:8080\nlisten: 127.0.0.1", "profile: up\nurl: http://sigstack.corp.example:8080\nlisten: 0.0.0.0", "loopback"},
+		{"metrics off loopback", "version: 1", "version: 1\nmetrics_listen: 0.0.0.0:1", "metrics_listen"},
+		{"issuer type", "type: email", "type: emial", "ca.issuers[0].type"},
+		{"uri without domain", "      subject_domain: https://corp.example\n", "", "ca.issuers[2].subject_domain"},
+		{"issuer twice", "https://id.corp.example", "https://login.corp.example", "listed twice"},
+		{"key name", "{key: rekor", "{key: ../rekor", "tlog.key"},
+		{"tree id", "tree_id: 88", "tree_id: 0", "tlog.tree_id"},
+		{"ca without ctlog", "ctlog: {key: ctlog, tree_id: 77}\n", "", "needs the ctlog section"},
+		{"password grant", "oidc:\n", "oidc:\n  password_grant: true\n", "password_grant"},
+		{"plain password", "$2a$10$abcdefghijklmnopqrstuv", "hunter2", "not a bcrypt hash"},
+		{"two documents", "version: 1", "version: 1\n---\nversion: 1", "more than one"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			in := strings.Replace(good, tt.old, tt.new, 1)
+			if in == good {
+				t.Fatal("the case changes nothing")
+			}
+			_, err := config.Parse([]byte(in))
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want an error with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestEveryProblemIsReportedAtOnce(t *testing.T) {
+	_, err := config.Parse([]byte("version: 9\nprofile: x\nurl: y\nlisten: z\n"))
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{"version:", "profile:", "url:", "listen:", "no service"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not reported in:\n%v", want, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(good))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := config.Parse(data)
+		if err != nil {
+			return
+		}
+		out, err := c.Marshal()
+		if err != nil {
+			t.Fatalf("accepted configuration cannot be written: %v", err)
+		}
+		if _, err := config.Parse(out); err != nil {
+			t.Fatalf("accepted configuration is refused when written again: %v", err)
+		}
+	})
+}

@@ -1,0 +1,179 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Host returns the URL's host name without port: the logs' origin.
+func (c *Config) Host() string {
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		return "" // Validate has refused it
+	}
+	return u.Hostname()
+}
+
+// OperatorName returns Operator or its default.
+func (c *Config) OperatorName() string {
+	if c.Operator != "" {
+		return c.Operator
+	}
+	return c.Host()
+}
+
+// Validate checks everything that needs no file, key or network. The error
+// joins one line per problem, each naming its field.
+func (c *Config) Validate() error {
+	var p problems
+	p.check(c.Version == Version, "version: %d is not known, want %d", c.Version, Version)
+	p.check(c.Profile == ProfileUp || c.Profile == ProfileServe, "profile: %q, want %q or %q", c.Profile, ProfileUp, ProfileServe)
+	p.err("url", CheckURL(c.URL))
+	p.err("listen", checkAddress(c.Listen))
+	p.err("metrics_listen", checkAddress(c.MetricsListen))
+	if !IsLoopback(c.MetricsListen) {
+		p.add("metrics_listen: %q is not a loopback address", c.MetricsListen)
+	}
+	if c.Profile == ProfileUp && !IsLoopback(c.Listen) {
+		p.add("listen: %q is not a loopback address, and profile up is for tests on this machine", c.Listen)
+	}
+	c.validateServices(&p)
+	return p.join()
+}
+
+func (c *Config) validateServices(p *problems) {
+	if c.CA == nil && c.CTLog == nil && c.TLog == nil && c.TSA == nil && c.OIDC == nil && c.TUF == nil {
+		p.add("no service is configured: want a section of ca, ctlog, tlog, tsa, oidc, tuf")
+	}
+	if c.CA != nil {
+		c.CA.validate(p)
+		p.check(c.CTLog != nil, "ca: needs the ctlog section: without a CT log no certificate is issued")
+	}
+	if c.CTLog != nil {
+		p.key("ctlog.key", c.CTLog.Key)
+		p.check(c.CTLog.TreeID > 0, "ctlog.tree_id: %d is not a tree id", c.CTLog.TreeID)
+		p.check(validName.MatchString(c.CTLog.Prefix), "ctlog.prefix: %q is not one path element", c.CTLog.Prefix)
+		p.check(c.CA != nil, "ctlog: needs the ca section: its only root is this CA's")
+	}
+	if c.TLog != nil {
+		p.key("tlog.key", c.TLog.Key)
+		p.check(c.TLog.TreeID > 0, "tlog.tree_id: %d is not a tree id", c.TLog.TreeID)
+	}
+	if c.TSA != nil {
+		p.key("tsa.key", c.TSA.Key)
+		p.check(c.TSA.Chain != "", "tsa.chain: missing")
+	}
+	if c.OIDC != nil {
+		c.OIDC.validate(p, c.Profile)
+	}
+	if c.TUF != nil {
+		p.key("tuf.snapshot_key", c.TUF.SnapshotKey)
+		p.key("tuf.timestamp_key", c.TUF.TimestampKey)
+	}
+}
+
+func (ca *CA) validate(p *problems) {
+	p.key("ca.key", ca.Key)
+	p.check(ca.Chain != "", "ca.chain: missing")
+	p.check(len(ca.Issuers) > 0, "ca.issuers: none, so no token would be accepted")
+	seen := map[string]bool{}
+	for i, iss := range ca.Issuers {
+		field := fmt.Sprintf("ca.issuers[%d]", i)
+		p.check(!seen[iss.URL], "%s.url: %s is listed twice", field, iss.URL)
+		seen[iss.URL] = true
+		iss.validate(p, field)
+	}
+}
+
+// IssuerTypes are the issuer types that this version knows.
+var IssuerTypes = []string{"email", "uri", "github-workflow"}
+
+func (iss Issuer) validate(p *problems, field string) {
+	u, err := url.Parse(iss.URL)
+	p.check(err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http"), "%s.url: %q is not an http or https URL", field, iss.URL)
+	p.check(slices.Contains(IssuerTypes, iss.Type), "%s.type: %q, want one of %s", field, iss.Type, strings.Join(IssuerTypes, ", "))
+	p.check(iss.Type != "uri" || iss.SubjectDomain != "", "%s.subject_domain: missing, type uri needs it", field)
+	p.check(iss.Type == "uri" || iss.SubjectDomain == "", "%s.subject_domain: only type uri has one", field)
+}
+
+func (o *OIDC) validate(p *problems, profile string) {
+	p.check(!o.PasswordGrant || profile == ProfileUp, "oidc.password_grant: only profile up may have it")
+	p.check(len(o.Users) > 0 || len(o.Connectors) > 0, "oidc: neither users nor connectors, so nobody could log in")
+	for i, u := range o.Users {
+		p.check(strings.Contains(u.Email, "@"), "oidc.users[%d].email: %q is not an e-mail address", i, u.Email)
+		p.check(u.ID != "", "oidc.users[%d].id: missing", i)
+		p.check(strings.HasPrefix(u.PasswordHash, "$2"), "oidc.users[%d].password_hash: not a bcrypt hash", i)
+	}
+	for i, con := range o.Connectors {
+		p.check(con.Type != "" && con.ID != "" && con.Name != "", "oidc.connectors[%d]: type, id and name are needed", i)
+	}
+}
+
+// CheckURL refuses a public URL that is not scheme://host[:port].
+func CheckURL(s string) error {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%q is not a URL", s)
+	case u.Scheme != "http" && u.Scheme != "https":
+		return fmt.Errorf("%q: want http:// or https://", s)
+	case u.Hostname() == "" || strings.ContainsAny(u.Hostname(), " +"):
+		return fmt.Errorf("%q has no usable host name", s)
+	case u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.HasSuffix(s, "?"):
+		return fmt.Errorf("%q: want only scheme, host and port, without a final slash", s)
+	}
+	return nil
+}
+
+func checkAddress(s string) error {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil || port == "" {
+		return fmt.Errorf("%q is not host:port", s)
+	}
+	return nil
+}
+
+// IsLoopback reports whether address (host:port) can only be reached from this
+// machine.
+func IsLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
+
+// problems gathers everything that is wrong.
+type problems struct{ list []error }
+
+func (p *problems) add(format string, args ...any) { p.list = append(p.list, fmt.Errorf(format, args...)) }
+
+func (p *problems) check(ok bool, format string, args ...any) {
+	if !ok {
+		p.add(format, args...)
+	}
+}
+
+func (p *problems) err(field string, err error) {
+	if err != nil {
+		p.add("%s: %w", field, err)
+	}
+}
+
+func (p *problems) key(field, name string) {
+	p.check(validName.MatchString(name), "%s: %q is not a key name", field, name)
+}
+
+func (p *problems) join() error { return errors.Join(p.list...) }
