@@ -192,3 +192,30 @@ func TestReadiness(t *testing.T) {
 		t.Errorf("/healthz: %d %q", code, body)
 	}
 }
+
+func TestInProcess(t *testing.T) {
+	m := newMux(t, io.Discard)
+	m.Group("s", httpd.RESTErrors).Handle(http.MethodPost, "/things/{id}", 9, echo)
+	client := &http.Client{Transport: httpd.InProcess{Handler: m}}
+	for _, tt := range []struct {
+		path   string
+		status int
+		want   string
+	}{{"/things/7?q=1", 200, "7:abc"}, {"/nowhere", 404, `{"code":404,"message":"no such path"}` + "\n"}} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://any.example:1"+tt.path, strings.NewReader("abc"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err := errors.Join(err, resp.Body.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode != tt.status || string(body) != tt.want {
+			t.Errorf("%s: %d %q, want %d %q", tt.path, resp.StatusCode, body, tt.status, tt.want)
+		}
+	}
+}
