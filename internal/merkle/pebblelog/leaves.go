@@ -1,0 +1,191 @@
+package pebblelog
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/google/trillian"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// maxRange bounds the leaves that one GetLeavesByRange returns.
+const maxRange = 4096
+
+// GetLeavesByRange returns the leaves [start, start+count) that are there: up to
+// the tree's size, or, in a pre-ordered log, to the first gap behind it. A leaf
+// missing within the tree is an error.
+func (t *readTX) GetLeavesByRange(_ context.Context, start, count int64) ([]*trillian.LogLeaf, error) {
+	switch {
+	case count <= 0:
+		return nil, status.Errorf(codes.InvalidArgument, "invalid count %d, want > 0", count)
+	case start < 0:
+		return nil, status.Errorf(codes.InvalidArgument, "invalid start %d, want >= 0", start)
+	}
+	size := int64(t.size()) //nolint:gosec // sizes fit: an index is an int64 in Trillian
+	if t.tree.TreeType == trillian.TreeType_LOG {
+		if start >= size {
+			return nil, status.Errorf(codes.OutOfRange, "invalid start %d, want < tree size %d", start, size)
+		}
+		count = min(count, size-start)
+	}
+	leaves, err := t.scanLeaves(start, min(count, maxRange))
+	if err != nil {
+		return nil, err
+	}
+	if next := start + int64(len(leaves)); int64(len(leaves)) < min(count, maxRange) && next < size {
+		return nil, fmt.Errorf("tree %d: leaf %d of %d is missing", t.tree.TreeId, next, size)
+	}
+	return leaves, nil
+}
+
+// scanLeaves returns leaves from start until count, a gap or the end.
+func (t *readTX) scanLeaves(start, count int64) (leaves []*trillian.LogLeaf, err error) {
+	leaves = []*trillian.LogLeaf{}
+	if count == 1 {
+		leaf, found, err := t.leafAt(uint64(start)) //nolint:gosec // checked not negative
+		if err != nil || !found {
+			return leaves, err
+		}
+		return append(leaves, leaf), nil
+	}
+	it, err := t.rows.NewIter(&pebble.IterOptions{
+		LowerBound: leafKey(t.tree.TreeId, uint64(start)),       //nolint:gosec // checked not negative
+		UpperBound: leafKey(t.tree.TreeId, uint64(start+count)), //nolint:gosec // checked not negative
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read leaves: %w", err)
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		index, err := indexOf(it.Key())
+		if err != nil {
+			return nil, err
+		}
+		want := start + int64(len(leaves))
+		if index != uint64(want) { //nolint:gosec // not negative
+			break
+		}
+		row, err := it.ValueAndErr()
+		if err != nil {
+			return nil, fmt.Errorf("read leaf %d: %w", want, err)
+		}
+		leaf, err := decodeLeaf(bytes.Clone(row), want)
+		if err != nil {
+			return nil, fmt.Errorf("read leaf %d: %w", want, err)
+		}
+		leaves = append(leaves, leaf)
+	}
+	return leaves, nil
+}
+
+func (t *readTX) leafAt(index uint64) (*trillian.LogLeaf, bool, error) {
+	row, found, err := get(t.rows, leafKey(t.tree.TreeId, index))
+	if err != nil || !found {
+		return nil, false, err
+	}
+	leaf, err := decodeLeaf(row, int64(index)) //nolint:gosec // an index is an int64 in Trillian
+	if err != nil {
+		return nil, false, fmt.Errorf("read leaf %d: %w", index, err)
+	}
+	return leaf, true, nil
+}
+
+// GetLeavesByHash returns the sequenced leaves with the given Merkle leaf
+// hashes, in order of index if orderBySequence. Unknown hashes have none.
+func (t *readTX) GetLeavesByHash(_ context.Context, leafHashes [][]byte, orderBySequence bool) ([]*trillian.LogLeaf, error) {
+	leaves := []*trillian.LogLeaf{}
+	for _, hash := range leafHashes {
+		indexes, err := t.indexesOf(hash)
+		if err != nil {
+			return nil, err
+		}
+		for _, index := range indexes {
+			leaf, found, err := t.leafAt(index)
+			if err != nil {
+				return nil, err
+			}
+			if found && bytes.Equal(leaf.MerkleLeafHash, hash) {
+				leaves = append(leaves, leaf)
+			}
+		}
+	}
+	if orderBySequence {
+		slices.SortFunc(leaves, func(a, b *trillian.LogLeaf) int { return int(a.LeafIndex - b.LeafIndex) })
+	}
+	return leaves, nil
+}
+
+// indexesOf returns where leaves of a leaf hash may be: the one that has it as
+// its identity too, and those of the leaf hash index.
+func (t *readTX) indexesOf(leafHash []byte) (indexes []uint64, err error) {
+	p, found, err := t.placeOf(leafHash)
+	if err != nil {
+		return nil, err
+	}
+	if found && !p.queued {
+		indexes = append(indexes, p.at)
+	}
+	prefix := append(dataKey(t.tree.TreeId, kindLeafHash), leafHash...)
+	it, err := t.rows.NewIter(&pebble.IterOptions{
+		LowerBound: prefix,
+		UpperBound: leafHashKey(t.tree.TreeId, leafHash, ^uint64(0)),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read leaf hash index: %w", err)
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		index, err := indexOf(it.Key())
+		if err != nil {
+			return nil, err
+		}
+		indexes = append(indexes, index)
+	}
+	return indexes, it.Error()
+}
+
+func (t *readTX) placeOf(identity []byte) (place, bool, error) {
+	row, found, err := get(t.rows, identityKey(t.tree.TreeId, identity))
+	if err != nil || !found {
+		return place{}, false, err
+	}
+	p, err := decodePlace(row)
+	return p, err == nil, err
+}
+
+// IndexByIdentity returns the index of the leaf with the given identity, -1 for
+// one that is queued and has none yet.
+func (t *readTX) IndexByIdentity(_ context.Context, identity []byte) (index int64, found bool, err error) {
+	p, found, err := t.placeOf(identity)
+	if err != nil || !found {
+		return 0, false, err
+	}
+	if p.queued {
+		return -1, true, nil
+	}
+	return int64(p.at), true, nil //nolint:gosec // an index is an int64 in Trillian
+}
+
+// setLeaf writes the rows of a leaf that has its index.
+func (t *writeTX) setLeaf(leaf *trillian.LogLeaf) error {
+	row, err := encodeLeaf(leaf)
+	if err != nil {
+		return fmt.Errorf("store leaf %d: %w", leaf.LeafIndex, err)
+	}
+	id, index := t.tree.TreeId, uint64(leaf.LeafIndex) //nolint:gosec // callers check that it is not negative
+	if err := t.batch.Set(leafKey(id, index), row, nil); err != nil {
+		return err
+	}
+	if err := t.batch.Set(identityKey(id, leaf.LeafIdentityHash), place{at: index}.encode(), nil); err != nil {
+		return err
+	}
+	if bytes.Equal(leaf.LeafIdentityHash, leaf.MerkleLeafHash) {
+		return nil
+	}
+	return t.batch.Set(leafHashKey(id, leaf.MerkleLeafHash, index), nil, nil)
+}
