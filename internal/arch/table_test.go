@@ -1,0 +1,109 @@
+package arch
+
+// module is the import path of the repository.
+const module = "sigstack"
+
+// The layers, lowest first. A row names one component: a package and every
+// package below its folder, unless a longer row exists for those. It may
+// import itself, and of the rest of the repository exactly what uses lists.
+// A package without a row fails the test, so a new one is placed on purpose.
+//
+// Changing this table is a design decision: write a page in docs/decisions.
+var layers = []layer{
+	// Pure: bytes in, bytes out.
+	{path: "internal/fault"},
+	{path: "internal/pki", uses: []string{"internal/fault"}},
+	{path: "internal/trust", uses: []string{"internal/fault", "internal/pki"}},
+
+	// Foundation: what every service stands on.
+	{path: "internal/durable", uses: pure},
+	{path: "internal/run", uses: pure},
+	{path: "internal/httpd", uses: pure},
+	{path: "internal/keys", uses: join(pure, "internal/durable")},
+	{path: "internal/merkle", uses: join(pure, "internal/durable")},
+
+	// The trust root.
+	{path: "tuf-root", uses: join(pure, "internal/keys", "internal/durable")},
+
+	// Services, which never import one another.
+	{path: "services/ca", uses: foundation},
+	{path: "services/ctlog", uses: foundation},
+	{path: "services/oidc", uses: foundation},
+	{path: "services/tlog", uses: foundation},
+	{path: "services/tlog/entry", uses: pure},
+	{path: "services/tsa", uses: foundation},
+	{path: "services/tuf", uses: join(foundation, "tuf-root")},
+
+	// The client, beside the services: it knows trust material and URLs.
+	{path: "internal/signing", uses: join(pure, "internal/durable")},
+	{path: "internal/release", uses: join(pure, "internal/durable", "internal/signing")},
+
+	// Assembly.
+	{path: "internal/config", uses: pure},
+	{path: "internal/stack", uses: join(foundation, "internal/config", "internal/signing", "tuf-root",
+		"services/ca", "services/ctlog", "services/oidc", "services/tlog", "services/tsa", "services/tuf")},
+
+	// The edges.
+	{path: "cmd/sigstack", uses: edge},
+	{path: "e2e", uses: edge},
+	{path: "tools", uses: []string{"..."}},
+	{path: "internal/arch"},
+}
+
+var (
+	pure       = []string{"internal/fault", "internal/pki", "internal/trust"}
+	foundation = join(pure, "internal/merkle", "internal/keys", "internal/httpd", "internal/run", "internal/durable")
+	edge       = join(pure, "internal/stack", "internal/config", "internal/signing", "internal/release",
+		"internal/keys", "internal/httpd", "internal/run", "internal/durable")
+)
+
+// owners says which components may import a package of someone else, or of
+// the standard library, and every package below it. Tests keep to the first
+// kind but not to the second: they may read flags and files.
+var owners = []owner{
+	{path: "github.com/google/trillian/extension", only: []string{"internal/merkle"}},
+	{path: "github.com/google/trillian/integration", only: []string{"internal/merkle"}},
+	{path: "github.com/google/trillian/log", only: []string{"internal/merkle"}},
+	{path: "github.com/google/trillian/quota", only: []string{"internal/merkle"}},
+	{path: "github.com/google/trillian/server", only: []string{"internal/merkle"}},
+	{path: "github.com/google/trillian/storage", only: []string{"internal/merkle"}},
+	{path: "github.com/google/trillian/trees", only: []string{"internal/merkle"}},
+	{path: "github.com/google/certificate-transparency-go/trillian", only: []string{"services/ctlog"}},
+	{path: "github.com/dexidp/dex", only: []string{"services/oidc"}},
+	{path: "github.com/theupdateframework/go-tuf", only: []string{"tuf-root", "internal/signing"}},
+	{path: "github.com/spf13/cobra", only: []string{"cmd/sigstack"}},
+	{path: "github.com/spf13/pflag", only: []string{"cmd/sigstack"}},
+
+	{path: "flag", only: programs, code: true},
+	{path: "log", exact: true, only: programs, code: true},
+}
+
+// calls says which components may name a function outside tests.
+var calls = []owner{
+	{path: "os.Exit", only: programs},
+	// All time comes from one clock, which the stack is given.
+	{path: "time.Now", only: join(programs, "internal/stack")},
+	{path: "time.Since", only: join(programs, "internal/stack")},
+	{path: "time.Until", only: join(programs, "internal/stack")},
+}
+
+// programs are the components that own a process.
+var programs = []string{"cmd/sigstack", "e2e", "tools"}
+
+// withoutIO are the components that touch no file, network or logger, and
+// what that rules out.
+var (
+	withoutIO = []string{"internal/fault", "internal/pki", "internal/trust", "services/tlog/entry"}
+	ioImports = []string{"log/slog", "net/http", "os"}
+)
+
+// The size of a folder under services and of a file anywhere.
+const (
+	maxServiceFiles = 8
+	maxFileLines    = 450
+)
+
+// join returns a list that shares no memory with its parts.
+func join(list []string, more ...string) []string {
+	return append(append([]string(nil), list...), more...)
+}
