@@ -87,10 +87,11 @@ const envCheck = `if [ ! -f "$sigstack_kit/root.json" ]; then
 fi
 `
 
-// envPrint makes the script, when run and not sourced, print what it set.
+// envPrint makes the script, when run and not sourced, print what it set. In zsh
+// a sourced file is $0 too, but the context then has more parts.
 func envPrint(names string) string {
-	return `case ${0##*/} in
-env.sh)
+	return `case ${ZSH_EVAL_CONTEXT:-}${0##*/} in
+env.sh | toplevelenv.sh)
   for sigstack_name in` + names + `; do
     eval "sigstack_value=\$$sigstack_name"
     printf "export %s='%s'\n" "$sigstack_name" "$(printf '%s\n' "$sigstack_value" | sed "s/'/'\\\\''/g")"
