@@ -1,0 +1,206 @@
+package signing
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"sigstack/internal/pki"
+)
+
+// BundleSuffix, SignatureSuffix and CertificateSuffix are appended to a file's
+// name to name its sidecars (contract release-artifacts §A).
+const (
+	BundleSuffix      = ".sigstore.json"
+	SignatureSuffix   = ".sig"
+	CertificateSuffix = ".cert"
+)
+
+// MaxBundle is the most bytes a bundle may have. Message signatures take about
+// 10 KB; attestations carry their payload.
+const MaxBundle = 32 << 20
+
+// bundleMediaType is the media type that we emit; older ones are read.
+const bundleMediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
+
+// Bundle is a parsed Sigstore bundle of version 0.1 to 0.3. Parsing checks its
+// shape only; trust nothing in it before Verify.
+type Bundle struct {
+	entity *bundle.Bundle
+	cert   *x509.Certificate // nil: signed with a bare key
+}
+
+// ParseBundle parses a JSON bundle. The error is a *RefusedError at CheckBundle.
+func ParseBundle(data []byte) (*Bundle, error) {
+	if len(data) > MaxBundle {
+		return nil, refuse(CheckBundle, fmt.Errorf("%d bytes is more than %d", len(data), MaxBundle))
+	}
+	var b bundle.Bundle
+	if err := b.UnmarshalJSON(data); err != nil {
+		return nil, refuse(CheckBundle, fmt.Errorf("parse bundle: %w", err))
+	}
+	return newBundle(&b)
+}
+
+func newBundle(b *bundle.Bundle) (*Bundle, error) {
+	if _, err := b.SignatureContent(); err != nil {
+		return nil, refuse(CheckBundle, fmt.Errorf("read signature: %w", err))
+	}
+	content, err := b.VerificationContent()
+	if err != nil {
+		return nil, refuse(CheckBundle, fmt.Errorf("read certificate: %w", err))
+	}
+	return &Bundle{entity: b, cert: content.Certificate()}, nil
+}
+
+// Certificate returns the leaf certificate, nil if the bundle has none.
+func (b *Bundle) Certificate() *x509.Certificate { return b.cert }
+
+// Signature returns the raw signature of a message signature, nil of an envelope.
+func (b *Bundle) Signature() []byte { return b.entity.GetMessageSignature().GetSignature() }
+
+// Digest returns the digest that a message signature claims to be over and the
+// name of its algorithm ("sha256"); for an envelope it returns nil and "sha256",
+// by which its subjects are then searched.
+func (b *Bundle) Digest() (digest []byte, algorithm string) {
+	message := b.entity.GetMessageSignature()
+	if message == nil {
+		return nil, "sha256"
+	}
+	d := message.GetMessageDigest()
+	switch d.GetAlgorithm() {
+	case protocommon.HashAlgorithm_SHA2_384:
+		return d.GetDigest(), "sha384"
+	case protocommon.HashAlgorithm_SHA2_512:
+		return d.GetDigest(), "sha512"
+	default:
+		// Anything else is refused by Verify, because the digests differ.
+		return d.GetDigest(), "sha256"
+	}
+}
+
+// EncodeSignature renders the content of a .sig file: base64 of the signature.
+func EncodeSignature(sig []byte) []byte {
+	return []byte(base64.StdEncoding.EncodeToString(sig))
+}
+
+// EncodeCertificate renders the content of a .cert file: base64 of the PEM
+// certificate, doubly encoded as upstream's release tools do it.
+func EncodeCertificate(cert *x509.Certificate) []byte {
+	text := pki.CertificatesPEM([]*x509.Certificate{cert})
+	return []byte(base64.StdEncoding.EncodeToString(text))
+}
+
+// DecodeSignature reads the content of a .sig file.
+func DecodeSignature(data []byte) ([]byte, error) {
+	sig, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(data)))
+	if err != nil {
+		return nil, fmt.Errorf("decode signature: %w", err)
+	}
+	if len(sig) == 0 {
+		return nil, errors.New("decode signature: it is empty")
+	}
+	return sig, nil
+}
+
+// DecodeCertificate reads the content of a .cert file: base64 of PEM, or PEM.
+func DecodeCertificate(data []byte) (*x509.Certificate, error) {
+	text := bytes.TrimSpace(data)
+	if !bytes.HasPrefix(text, []byte("-----BEGIN")) {
+		decoded, err := base64.StdEncoding.DecodeString(string(text))
+		if err != nil {
+			return nil, fmt.Errorf("decode certificate: %w", err)
+		}
+		text = decoded
+	}
+	certs, err := pki.ParseCertificatesPEM(text)
+	if err != nil {
+		return nil, fmt.Errorf("decode certificate: %w", err)
+	}
+	if len(certs) != 1 {
+		return nil, fmt.Errorf("decode certificate: got %d certificates, want 1", len(certs))
+	}
+	return certs[0], nil
+}
+
+// CheckSidecars checks that the contents of a .sig and a .cert file are the
+// signature and the certificate of bundle b. The error is a *RefusedError at
+// CheckSidecar.
+func CheckSidecars(b *Bundle, sig, cert []byte) error {
+	gotSig, err := DecodeSignature(sig)
+	if err != nil {
+		return refuse(CheckSidecar, err)
+	}
+	if !bytes.Equal(gotSig, b.Signature()) {
+		return refuse(CheckSidecar, errors.New("the signature file holds another signature than the bundle"))
+	}
+	gotCert, err := DecodeCertificate(cert)
+	if err != nil {
+		return refuse(CheckSidecar, err)
+	}
+	if b.Certificate() == nil || !gotCert.Equal(b.Certificate()) {
+		return refuse(CheckSidecar, errors.New("the certificate file holds another certificate than the bundle"))
+	}
+	return nil
+}
+
+// evidence is everything that goes into a bundle over a SHA-256 digest.
+type evidence struct {
+	digest     [sha256.Size]byte
+	signature  []byte
+	cert       *x509.Certificate
+	entries    []*protorekor.TransparencyLogEntry
+	timestamps [][]byte // RFC 3161 TimeStampResp, DER
+}
+
+// build assembles a v0.3 bundle and its compact JSON.
+func (e evidence) build() (*Bundle, []byte, error) {
+	material := &protobundle.VerificationMaterial{
+		Content: &protobundle.VerificationMaterial_Certificate{
+			Certificate: &protocommon.X509Certificate{RawBytes: e.cert.Raw},
+		},
+		TlogEntries: e.entries,
+	}
+	if len(e.timestamps) > 0 {
+		data := &protobundle.TimestampVerificationData{}
+		for _, ts := range e.timestamps {
+			data.Rfc3161Timestamps = append(data.Rfc3161Timestamps, &protocommon.RFC3161SignedTimestamp{SignedTimestamp: ts})
+		}
+		material.TimestampVerificationData = data
+	}
+	pb := &protobundle.Bundle{
+		MediaType:            bundleMediaType,
+		VerificationMaterial: material,
+		Content: &protobundle.Bundle_MessageSignature{MessageSignature: &protocommon.MessageSignature{
+			MessageDigest: &protocommon.HashOutput{Algorithm: protocommon.HashAlgorithm_SHA2_256, Digest: e.digest[:]},
+			Signature:     e.signature,
+		}},
+	}
+	entity, err := bundle.NewBundle(pb)
+	if err != nil {
+		return nil, nil, refuse(CheckBundle, fmt.Errorf("build bundle: %w", err))
+	}
+	text, err := protojson.Marshal(pb)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode bundle: %w", err)
+	}
+	// protojson varies its white space on purpose; compact JSON does not.
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, text); err != nil {
+		return nil, nil, fmt.Errorf("encode bundle: %w", err)
+	}
+	b, err := newBundle(entity)
+	return b, compact.Bytes(), err
+}
+
+func refuse(check Check, err error) error { return &RefusedError{Check: check, Err: err} }

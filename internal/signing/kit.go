@@ -1,0 +1,153 @@
+// Package signing is the client of a stack: it turns an identity token into a
+// signature that is certified, logged and timestamped, as a v0.3 bundle, and
+// verifies such bundles against a trust root. Trust material and URLs come from
+// a client kit (contract trust-material); the services themselves, and which
+// files to sign, are left to others.
+package signing
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	prototrustroot "github.com/sigstore/protobuf-specs/gen/pb-go/trustroot/v1"
+	"github.com/sigstore/sigstore-go/pkg/root"
+
+	"sigstack/internal/trust"
+)
+
+// TrustRoot is one trusted_root.json. Roots are never merged: a verdict is
+// always one root's, and names it.
+type TrustRoot struct {
+	Path   string
+	SHA256 [sha256.Size]byte // of the file
+
+	material root.TrustedMaterial
+}
+
+// LoadTrustRoot reads the trusted root in file path.
+func LoadTrustRoot(path string) (*TrustRoot, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read trust root: %w", err)
+	}
+	return NewTrustRoot(path, data)
+}
+
+// NewTrustRoot parses a trusted root (contract trust-material §1); name stands
+// for it in verdicts. Unknown members are errors.
+func NewTrustRoot(name string, data []byte) (*TrustRoot, error) {
+	material, err := root.NewTrustedRootFromJSON(data)
+	if err != nil {
+		return nil, fmt.Errorf("parse trust root %s: %w", name, err)
+	}
+	return &TrustRoot{Path: name, SHA256: sha256.Sum256(data), material: material}, nil
+}
+
+// String names the root: its path and the first twelve hex digits of its hash.
+func (t *TrustRoot) String() string {
+	return t.Path + " sha256:" + hex.EncodeToString(t.SHA256[:6])
+}
+
+// Kit is a client kit: whom to trust, and whom to call.
+type Kit struct {
+	Trusted *TrustRoot
+
+	config *prototrustroot.SigningConfig
+}
+
+// LoadKit reads trusted_root.json and signing_config.v0.2.json from dir.
+func LoadKit(dir string) (*Kit, error) {
+	rootPath := filepath.Join(dir, trust.TrustedRootName)
+	trustedRoot, err := os.ReadFile(rootPath)
+	if err != nil {
+		return nil, fmt.Errorf("read client kit: %w", err)
+	}
+	config, err := os.ReadFile(filepath.Join(dir, trust.SigningConfigName))
+	if err != nil {
+		return nil, fmt.Errorf("read client kit: %w", err)
+	}
+	return NewKit(rootPath, trustedRoot, config)
+}
+
+// NewKit builds a kit from the contents of its two files; name stands for the
+// trust root in verdicts.
+func NewKit(name string, trustedRoot, signingConfig []byte) (*Kit, error) {
+	trusted, err := NewTrustRoot(name, trustedRoot)
+	if err != nil {
+		return nil, err
+	}
+	config, err := root.NewSigningConfigProtobuf(signingConfig)
+	if err != nil {
+		return nil, fmt.Errorf("parse signing config: %w", err)
+	}
+	if config.GetMediaType() != root.SigningConfigMediaType02 {
+		return nil, fmt.Errorf("parse signing config: media type %q is not supported", config.GetMediaType())
+	}
+	return &Kit{Trusted: trusted, config: config}, nil
+}
+
+// Services are the endpoints to sign with. All but the TSAs are base URLs; a
+// TSA's is its full request URL.
+type Services struct {
+	CA    string
+	OIDC  string
+	TLogs []string // at least one, Rekor v1
+	TSAs  []string // may be empty
+}
+
+// Services chooses endpoints from the signing config by the rules of Go clients
+// (contract trust-material, "How clients choose"): the highest version that we
+// speak, the newest service valid at now per operator, then the selector.
+func (k *Kit) Services(now time.Time) (Services, error) {
+	ca, err := root.SelectService(services(k.config.GetCaUrls()), []uint32{1}, now)
+	if err != nil {
+		return Services{}, fmt.Errorf("choose certificate authority from signing config: %w", err)
+	}
+	oidc, err := root.SelectService(services(k.config.GetOidcUrls()), []uint32{1}, now)
+	if err != nil {
+		return Services{}, fmt.Errorf("choose OIDC issuer from signing config: %w", err)
+	}
+	if len(k.config.GetRekorTlogUrls()) == 0 {
+		return Services{}, errors.New("choose transparency log from signing config: it names none, and unlogged signatures do not verify")
+	}
+	tlogs, err := choose(k.config.GetRekorTlogUrls(), k.config.GetRekorTlogConfig(), now)
+	if err != nil {
+		return Services{}, fmt.Errorf("choose transparency log from signing config: %w", err)
+	}
+	tsas, err := choose(k.config.GetTsaUrls(), k.config.GetTsaConfig(), now)
+	if err != nil {
+		return Services{}, fmt.Errorf("choose timestamp authority from signing config: %w", err)
+	}
+	return Services{CA: ca.URL, OIDC: oidc.URL, TLogs: tlogs, TSAs: tsas}, nil
+}
+
+// choose applies a selector; no services at all is no error.
+func choose(from []*prototrustroot.Service, by *prototrustroot.ServiceConfiguration, now time.Time) ([]string, error) {
+	if len(from) == 0 {
+		return nil, nil
+	}
+	// GetSelector of a missing configuration is UNDEFINED, which is refused.
+	config := root.ServiceConfiguration{Selector: by.GetSelector(), Count: by.GetCount()}
+	chosen, err := root.SelectServices(services(from), config, []uint32{1}, now)
+	if err != nil {
+		return nil, err
+	}
+	urls := make([]string, len(chosen))
+	for i, s := range chosen {
+		urls[i] = s.URL
+	}
+	return urls, nil
+}
+
+func services(from []*prototrustroot.Service) []root.Service {
+	out := make([]root.Service, len(from))
+	for i, s := range from {
+		out[i] = root.NewService(s)
+	}
+	return out
+}
