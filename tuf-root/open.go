@@ -1,0 +1,135 @@
+package tufroot
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+	"github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"
+)
+
+// Open loads the repository and verifies all that clients would: the chain of
+// roots from the first, timestamp, snapshot, targets and the content of every
+// target. It ignores expiry, which Status tells and Refresh repairs. The error
+// matches fs.ErrNotExist when there is no repository.
+func Open(cfg Config) (*Repository, error) {
+	r, err := newRepository(cfg, durableDisk())
+	if err != nil {
+		return nil, err
+	}
+	if err := r.load(); err != nil {
+		return nil, fmt.Errorf("open TUF repository: %w", err)
+	}
+	return r, nil
+}
+
+func (r *Repository) load() error {
+	trusted, err := r.loadRoots()
+	if err != nil {
+		return err
+	}
+	timestamp, err := r.read(timestampFile)
+	if err != nil {
+		return err
+	}
+	if r.timestamp, err = trusted.UpdateTimestamp(timestamp); err != nil {
+		return fmt.Errorf("verify timestamp: %w", err)
+	}
+	snapshot, err := r.read(versioned(version(r.timestamp.Signed.Meta, metadata.SNAPSHOT), metadata.SNAPSHOT))
+	if err != nil {
+		return err
+	}
+	if r.snapshot, err = trusted.UpdateSnapshot(snapshot, false); err != nil {
+		return fmt.Errorf("verify snapshot: %w", err)
+	}
+	targets, err := r.read(versioned(version(r.snapshot.Signed.Meta, metadata.TARGETS), metadata.TARGETS))
+	if err != nil {
+		return err
+	}
+	if r.targets, err = trusted.UpdateTargets(targets); err != nil {
+		return fmt.Errorf("verify targets: %w", err)
+	}
+	return r.checkTargets()
+}
+
+// loadRoots follows the chain and refuses gaps, at which clients would stop.
+func (r *Repository) loadRoots() (*trustedmetadata.TrustedMetadata, error) {
+	var err error
+	if r.first, err = r.read(versioned(1, metadata.ROOT)); err != nil {
+		return nil, err
+	}
+	trusted, err := trustedmetadata.New(r.first)
+	if err != nil {
+		return nil, fmt.Errorf("verify root 1: %w", err)
+	}
+	// The zero time is before every expiry.
+	trusted.RefTime = time.Time{}
+	last, err := newest(r.dir, metadata.ROOT)
+	if err != nil {
+		return nil, err
+	}
+	for v := int64(2); v <= last; v++ {
+		data, err := r.read(versioned(v, metadata.ROOT))
+		if err != nil {
+			return nil, err
+		}
+		if _, err := trusted.UpdateRoot(data); err != nil {
+			return nil, fmt.Errorf("verify root %d: %w", v, err)
+		}
+	}
+	r.root = trusted.Root
+	return trusted, nil
+}
+
+func (r *Repository) checkTargets() error {
+	for name, file := range r.targets.Signed.Targets {
+		if !targetName.MatchString(name) || len(file.Hashes["sha256"]) == 0 {
+			return fmt.Errorf("target %q: not as this program writes it", name)
+		}
+		data, err := r.read(targetPath(name, file))
+		if err != nil {
+			return err
+		}
+		if err := file.VerifyLengthHashes(data); err != nil {
+			return fmt.Errorf("verify target %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Target returns the published content of a target; the error matches
+// fs.ErrNotExist when there is none of that name.
+func (r *Repository) Target(name string) ([]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	file, ok := r.targets.Signed.Targets[name]
+	if !ok {
+		return nil, fmt.Errorf("target %s: %w", name, os.ErrNotExist)
+	}
+	data, err := r.read(targetPath(name, file))
+	if err != nil {
+		return nil, err
+	}
+	if err := file.VerifyLengthHashes(data); err != nil {
+		return nil, fmt.Errorf("verify target %s: %w", name, err)
+	}
+	return data, nil
+}
+
+// version looks up the version of a role's file, 0 when it is not listed.
+func version(meta map[string]*metadata.MetaFiles, role string) int64 {
+	if m := meta[role+".json"]; m != nil {
+		return m.Version
+	}
+	return 0
+}
+
+func (r *Repository) read(name string) ([]byte, error) {
+	data, err := os.ReadFile(filepath.Join(r.dir, name))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return data, nil
+}

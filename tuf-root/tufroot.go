@@ -1,0 +1,169 @@
+// Package tufroot owns a TUF repository on disk (specification 1.0.31, consistent
+// snapshots): its first signing, new targets, and the online roles' freshness.
+// Serving it and deciding when to refresh belongs to services/tuf; what the
+// targets say to package trust.
+package tufroot
+
+import (
+	"crypto"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+)
+
+// ErrExists is matched by the error of Create when the directory holds a root.
+var ErrExists = errors.New("a TUF root exists already")
+
+// Lifetimes says how long each role's metadata is valid from its signing; zero
+// takes the default.
+type Lifetimes struct {
+	// Root and Targets default to 5 years. Their keys lie offline and both need
+	// a person; what keeps clients from old targets is the snapshot.
+	Root, Targets time.Duration
+	// Snapshot defaults to 7 days, Timestamp to 1 day. A stack that is down for
+	// longer than the latter is refused by clients until it has started again.
+	Snapshot, Timestamp time.Duration
+}
+
+// withDefaults fills what is zero.
+func (l Lifetimes) withDefaults() Lifetimes {
+	const day = 24 * time.Hour
+	fill := func(d *time.Duration, def time.Duration) {
+		if *d == 0 {
+			*d = def
+		}
+	}
+	fill(&l.Root, 5*365*day)
+	fill(&l.Targets, 5*365*day)
+	fill(&l.Snapshot, 7*day)
+	fill(&l.Timestamp, day)
+	return l
+}
+
+// Config names a repository.
+type Config struct {
+	// Dir holds the metadata files and the folder targets.
+	Dir       string
+	Lifetimes Lifetimes
+	Now       func() time.Time
+}
+
+func (c Config) check() error {
+	l := c.Lifetimes.withDefaults()
+	switch {
+	case c.Dir == "":
+		return errors.New("tuf repository: no directory")
+	case c.Now == nil:
+		return errors.New("tuf repository: no clock")
+	case min(l.Root, l.Targets, l.Snapshot, l.Timestamp) < time.Minute:
+		return errors.New("tuf repository: a lifetime is below one minute")
+	}
+	return nil
+}
+
+// Online are the keys that the running process holds. They may be one key.
+type Online struct{ Snapshot, Timestamp crypto.Signer }
+
+// Keys are the keys of all roles, Ed25519 or ECDSA P-256, one each.
+type Keys struct {
+	Root, Targets crypto.Signer
+	Online
+}
+
+// Repository is an open repository. Its methods can be called concurrently; two
+// repositories on one directory cannot.
+type Repository struct {
+	dir       string
+	lifetimes Lifetimes
+	now       func() time.Time
+	disk      disk
+
+	// mu guards what follows, which is always a set that is complete on disk, and
+	// every write below dir.
+	mu        sync.Mutex
+	first     []byte // 1.root.json
+	root      *metadata.Metadata[metadata.RootType]
+	targets   *metadata.Metadata[metadata.TargetsType]
+	snapshot  *metadata.Metadata[metadata.SnapshotType]
+	timestamp *metadata.Metadata[metadata.TimestampType]
+}
+
+func newRepository(cfg Config, d disk) (*Repository, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	return &Repository{dir: cfg.Dir, lifetimes: cfg.Lifetimes.withDefaults(), now: cfg.Now, disk: d}, nil
+}
+
+// RootJSON returns the repository's first root, with which clients start: they
+// follow the chain from there. Its hash never changes.
+func (r *Repository) RootJSON() []byte {
+	return r.first
+}
+
+// RoleStatus is one role of the published set.
+type RoleStatus struct {
+	Role    string // root, targets, snapshot or timestamp
+	Version int64
+	Expires time.Time
+}
+
+// Status lists root, targets, snapshot and timestamp, in this order.
+func (r *Repository) Status() []RoleStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return []RoleStatus{
+		{metadata.ROOT, r.root.Signed.Version, r.root.Signed.Expires},
+		{metadata.TARGETS, r.targets.Signed.Version, r.targets.Signed.Expires},
+		{metadata.SNAPSHOT, r.snapshot.Signed.Version, r.snapshot.Signed.Expires},
+		{metadata.TIMESTAMP, r.timestamp.Signed.Version, r.timestamp.Signed.Expires},
+	}
+}
+
+// NextRefresh returns when a third of the snapshot's or the timestamp's life has
+// passed, whichever is first; Refresh does nothing before.
+func (r *Repository) NextRefresh() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	snapshot, timestamp := r.due()
+	if snapshot.Before(timestamp) {
+		return snapshot
+	}
+	return timestamp
+}
+
+// due needs mu. The moment of signing is in no file, so it is reckoned back from
+// the expiry.
+func (r *Repository) due() (snapshot, timestamp time.Time) {
+	return r.snapshot.Signed.Expires.Add(-r.lifetimes.Snapshot / 3 * 2),
+		r.timestamp.Signed.Expires.Add(-r.lifetimes.Timestamp / 3 * 2)
+}
+
+// CheckOnline reports whether the root trusts these keys for their roles.
+func (r *Repository) CheckOnline(keys Online) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return errors.Join(
+		r.checkKey(metadata.SNAPSHOT, keys.Snapshot),
+		r.checkKey(metadata.TIMESTAMP, keys.Timestamp))
+}
+
+func (r *Repository) checkKey(role string, signer crypto.Signer) error {
+	key, err := tufKey(signer)
+	if err != nil {
+		return fmt.Errorf("%s key: %w", role, err)
+	}
+	id, err := key.ID()
+	if err != nil {
+		return fmt.Errorf("%s key: %w", role, err)
+	}
+	for _, known := range r.root.Signed.Roles[role].KeyIDs {
+		if known == id {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s key: not the one of the root", role)
+}
