@@ -1,0 +1,236 @@
+package release
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"sigstack/internal/durable"
+	"sigstack/internal/signing"
+)
+
+// SignConfig says what to sign and as whom.
+type SignConfig struct {
+	Dir      string // as Locate takes it
+	Session  *signing.Session
+	Workers  int            // files at once; 0: 8
+	Progress func(Progress) // may be nil; one call at a time
+}
+
+// SignReport says what a run did.
+type SignReport struct {
+	Tree      string `json:"tree"`
+	TrustRoot string `json:"trust_root"` // that every signature was checked against
+	Identity  string `json:"identity"`
+	Issuer    string `json:"issuer"`
+	Signed    int    `json:"signed"`  // by this run
+	Skipped   int    `json:"skipped"` // signed before, and verified again
+	Bytes     int64  `json:"bytes"`   // of the files, signed or skipped
+}
+
+// Sign signs every file of the signed set (see Signable) and writes the sidecars
+// beside it, each atomically and only once the signature has been verified. A
+// file signed before is verified instead; one whose sidecars do not verify, are
+// by somebody else, or were not made here stops the run and is left as it is. A
+// run that was interrupted is finished by the next.
+func Sign(ctx context.Context, c SignConfig) (_ *SignReport, err error) {
+	dir, err := Locate(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := sweep(dir); err != nil {
+		return nil, err
+	}
+	t, err := openTree(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, t.close()) }()
+	s, err := newSigning(ctx, t, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := each(ctx, s.files, c.Workers, c.Progress, s.signFile); err != nil {
+		return nil, fmt.Errorf("sign release: %w", err)
+	}
+	return s.report(), nil
+}
+
+// run is one run of Sign. After newSigning only skipped[i] changes, each by the
+// one worker that has file i.
+type run struct {
+	SignConfig
+	tree            *tree
+	subject, issuer string
+	identity        *signing.Identity // exactly the session's
+	sums            map[string][]byte // SHA256SUMS
+	present         map[string]bool
+	files           []file // to sign
+	skipped         []bool
+}
+
+func newSigning(ctx context.Context, t *tree, c SignConfig) (*run, error) {
+	if len(t.odd) > 0 {
+		return nil, fmt.Errorf("sign release: %s is neither a regular file nor a directory, or not a usable name", t.odd[0])
+	}
+	r := &run{SignConfig: c, tree: t, sums: map[string][]byte{}, present: map[string]bool{}}
+	for _, f := range t.files {
+		r.present[f.path] = true
+		if Signable(f.path) {
+			r.files = append(r.files, f)
+		}
+	}
+	r.skipped = make([]bool, len(r.files))
+	data, err := t.read(SHA256Sums, maxSums)
+	if err != nil {
+		return nil, fmt.Errorf("sign release: read checksums, which are made before signatures: %w", err)
+	}
+	sums, err := ParseSums(data, sha256.Size)
+	if err != nil {
+		return nil, fmt.Errorf("sign release: %s: %w", SHA256Sums, err)
+	}
+	for _, sum := range sums {
+		r.sums[sum.Path] = sum.Digest
+	}
+	if r.subject, r.issuer, err = c.Session.Identity(ctx); err != nil {
+		return nil, fmt.Errorf("sign release: %w", err)
+	}
+	r.identity, err = signing.NewIdentity(r.subject, "", r.issuer, "")
+	return r, err
+}
+
+// signFile signs one file, or verifies that it is signed.
+func (r *run) signFile(ctx context.Context, i int, f file) error {
+	d, err := r.tree.digest(ctx, f.path)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.path, err)
+	}
+	if err := r.checkListed(f.path, d); err != nil {
+		return fmt.Errorf("%s: %w", f.path, err)
+	}
+	if r.present[f.path+signing.BundleSuffix] {
+		r.skipped[i] = true
+		if err := r.keep(f.path, d); err != nil {
+			return fmt.Errorf("%s: signed already, but %w; nothing was changed: remove its sidecars to sign it anew", f.path, err)
+		}
+		return nil
+	}
+	for _, suffix := range []string{signing.SignatureSuffix, signing.CertificateSuffix} {
+		if r.present[f.path+suffix] {
+			return fmt.Errorf("%s: has a %s of another signer and no bundle; nothing was changed: remove it to sign the file anew", f.path, suffix)
+		}
+	}
+	signed, err := r.Session.SignDigest(ctx, d.sha256)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.path, err)
+	}
+	// The bundle comes first: the others can be made again from it, so that a
+	// crash in between loses nothing.
+	if err := r.write(f.path+signing.BundleSuffix, signed.JSON); err != nil {
+		return err
+	}
+	return r.writeLegacy(f.path, signed.Bundle)
+}
+
+// checkListed keeps a damaged file from being signed: a signature would vouch for
+// the damage, and the tree would never verify.
+func (r *run) checkListed(name string, d digests) error {
+	want, ok := r.sums[name]
+	switch {
+	case ok && string(want) != string(d.sha256[:]):
+		return fmt.Errorf("its checksum is not the one in %s; make the checksums again, or the file", SHA256Sums)
+	case !ok && !unlistable(name):
+		return fmt.Errorf("it is not listed in %s; make the checksums again, or remove it", SHA256Sums)
+	}
+	return nil
+}
+
+// keep verifies the sidecars of a file signed before, and completes them if a
+// run was interrupted between the bundle and the others.
+func (r *run) keep(name string, d digests) error {
+	data, err := r.tree.read(name+signing.BundleSuffix, signing.MaxBundle)
+	if err != nil {
+		return fmt.Errorf("read bundle: %w", err)
+	}
+	b, err := signing.ParseBundle(data)
+	if err != nil {
+		return err
+	}
+	if _, err := signing.VerifyDigest(d.sha256[:], b, r.Session.Trusted(), r.identity); err != nil {
+		return err
+	}
+	return r.writeLegacy(name, b)
+}
+
+// writeLegacy writes .sig and .cert from the bundle where they are called for and
+// missing; those that exist must agree with it.
+func (r *run) writeLegacy(name string, b *signing.Bundle) error {
+	if bundleOnly(name) {
+		return nil
+	}
+	sig, err := r.writeOrRead(name+signing.SignatureSuffix, signing.EncodeSignature(b.Signature()))
+	if err != nil {
+		return err
+	}
+	cert, err := r.writeOrRead(name+signing.CertificateSuffix, signing.EncodeCertificate(b.Certificate()))
+	if err != nil {
+		return err
+	}
+	return signing.CheckSidecars(b, sig, cert)
+}
+
+// writeOrRead writes data to a file that does not exist, and returns the content
+// that the file has then.
+func (r *run) writeOrRead(name string, data []byte) ([]byte, error) {
+	if r.present[name] {
+		return r.tree.read(name, signing.MaxBundle)
+	}
+	return data, r.write(name, data)
+}
+
+// write creates a file that must not exist. The walk has seen every directory on
+// the way to it, and none was a symlink.
+func (r *run) write(name string, data []byte) error {
+	return durable.CreateFile(filepath.Join(r.tree.dir, filepath.FromSlash(name)), data, 0o644)
+}
+
+func (r *run) report() *SignReport {
+	out := &SignReport{
+		Tree: r.tree.dir, TrustRoot: r.Session.Trusted().String(),
+		Identity: r.subject, Issuer: r.issuer,
+	}
+	for i, f := range r.files {
+		out.Bytes += f.size
+		if r.skipped[i] {
+			out.Skipped++
+		} else {
+			out.Signed++
+		}
+	}
+	return out
+}
+
+// strayPattern matches the temporary files that durable leaves behind when a run
+// is killed while writing a sidecar.
+var strayPattern = regexp.MustCompile(`^\..+(\.sig|\.cert|\.sigstore\.json)\.tmp-[0-9]+$`)
+
+// sweep removes what a killed run left behind; it would be signed otherwise.
+func sweep(dir string) error {
+	t, err := openTree(dir)
+	if err != nil {
+		return err
+	}
+	defer t.close() //nolint:errcheck // only read
+	for _, f := range t.files {
+		if strayPattern.MatchString(filepath.Base(f.path)) {
+			if err := t.root.Remove(filepath.FromSlash(f.path)); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("remove leftover of an interrupted run: %w", err)
+			}
+		}
+	}
+	return nil
+}
