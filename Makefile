@@ -1,0 +1,65 @@
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LINT    := go tool -modfile=tools/lint/go.mod golangci-lint
+DIR     ?= .cache/up
+
+# One way to compile for the binary, its tests and the linters, so that each
+# package is built once and what is tested is what ships.
+export CGO_ENABLED := 0
+export GOFLAGS     := -trimpath $(GOFLAGS)
+
+export FUZZTIME ?= 10s
+export COUNT    ?= 5
+
+.DEFAULT_GOAL := help
+.PHONY: build check unit lint generated test deps race e2e fuzz bench demo up clients generate verify help
+
+build: ## build bin/sigstack, static and trimmed
+	go build -ldflags "-s -w -X main.version=$(VERSION)" -o bin/sigstack ./cmd/sigstack
+
+check: unit lint generated ## unit tests, lint, generated code: fast, no network
+
+unit: ## the tests of every package but e2e
+	@tools/unit
+
+lint: ## the lint set of .golangci.yml
+	$(LINT) run
+
+generated: ## fail when generated files are stale
+	tools/unchanged go generate ./...
+
+test: ## everything: check, race where there is a C compiler, e2e with upstream clients
+	@tools/test
+
+deps: ## install what tests use, as root; print the one command otherwise
+	@tools/deps
+
+race: ## the race detector over internal and services; skipped without a C compiler
+	@tools/race
+
+e2e: build clients ## whole-stack tests against bin/sigstack and the upstream clients
+	go test -count=1 -timeout 40m ./e2e/...
+
+fuzz: ## every fuzz target for FUZZTIME
+	@tools/fuzz
+
+bench: ## benchmarks, each with its ratio to its floor, over COUNT runs
+	@tools/bench
+
+demo: ## build, start a stack, sign and verify a release, show that tampering is refused
+	@tools/demo/demo
+
+up: build ## a test stack in DIR
+	bin/sigstack up --dir $(DIR)
+
+clients: ## the upstream clients, in bin/clients
+	@tools/clients
+
+generate: ## regenerate and format
+	go generate ./...
+	$(LINT) fmt
+
+verify: ## regenerate, tidy, and demand that nothing changes
+	tools/unchanged sh -c 'go generate ./... && go mod tidy && go -C tools/lint mod tidy && $(LINT) fmt'
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
