@@ -10,6 +10,8 @@ import (
 	"net/url"
 
 	commonpb "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+
+	"sigstack/internal/pki"
 )
 
 // ID returns the log ID: SHA-256 of the DER SPKI, but for an Ed25519 key of a v2
@@ -21,7 +23,7 @@ func (l Log) ID() ([sha256.Size]byte, error) {
 	}
 	ed, ok := key.(ed25519.PublicKey)
 	if !ok || l.APIVersion < 2 {
-		return sha256.Sum256(l.PublicKey), nil
+		return pki.LogID(l.PublicKey), nil
 	}
 	host, err := hostOf(l.BaseURL)
 	if err != nil {

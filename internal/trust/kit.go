@@ -5,7 +5,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+
+	"sigstack/internal/pki"
 )
 
 // Kit file names beside those that are TUF targets too.
@@ -81,22 +84,26 @@ func (m Material) pemFiles() []File {
 	if cas := newestAuthorities(m.CAs); len(cas) > 0 {
 		var certs []*x509.Certificate
 		for _, ca := range cas {
-			certs = append(certs, ca.Chain...)
+			for _, c := range ca.Chain {
+				if !slices.ContainsFunc(certs, c.Equal) {
+					certs = append(certs, c)
+				}
+			}
 		}
-		out = append(out, File{FulcioPEMName, certificatesPEM(certs)})
+		out = append(out, File{FulcioPEMName, pki.CertificatesPEM(certs)})
 	}
 	logs := setLogs(m.TLogs)
 	if len(logs) == 0 {
 		logs = newestLogs(m.TLogs)
 	}
 	if len(logs) > 0 {
-		out = append(out, File{RekorPEMName, publicKeyPEM(logs[0].PublicKey)})
+		out = append(out, File{RekorPEMName, pki.PublicKeyPEM(logs[0].PublicKey)})
 	}
 	if logs := newestLogs(m.CTLogs); len(logs) > 0 {
-		out = append(out, File{CTPEMName, publicKeyPEM(logs[0].PublicKey)})
+		out = append(out, File{CTPEMName, pki.PublicKeyPEM(logs[0].PublicKey)})
 	}
 	if tsas := newestAuthorities(m.TSAs); len(tsas) > 0 {
-		out = append(out, File{TSAPEMName, certificatesPEM(tsas[0].Chain)})
+		out = append(out, File{TSAPEMName, pki.CertificatesPEM(tsas[0].Chain)})
 	}
 	return out
 }

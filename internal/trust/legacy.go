@@ -6,10 +6,11 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"slices"
 	"time"
+
+	"sigstack/internal/pki"
 )
 
 // Target is one file of a TUF repository.
@@ -51,14 +52,14 @@ func (m Material) legacy(now time.Time) ([]Target, error) {
 		if err != nil {
 			return nil, err
 		}
-		l.add(name, publicKeyPEM(log.PublicKey), "Rekor", log.BaseURL, log.Window, now)
+		l.add(name, pki.PublicKeyPEM(log.PublicKey), "Rekor", log.BaseURL, log.Window, now)
 	}
 	for i, log := range newestLogs(m.CTLogs) {
 		name, err := logName("ctfe", log, i)
 		if err != nil {
 			return nil, err
 		}
-		l.add(name, publicKeyPEM(log.PublicKey), "CTFE", log.BaseURL, log.Window, now)
+		l.add(name, pki.PublicKeyPEM(log.PublicKey), "CTFE", log.BaseURL, log.Window, now)
 	}
 	for i, ca := range newestAuthorities(m.CAs) {
 		name := "fulcio.crt.pem"
@@ -66,11 +67,11 @@ func (m Material) legacy(now time.Time) ([]Target, error) {
 			sum := sha256.Sum256(ca.Chain[0].Raw)
 			name = fmt.Sprintf("fulcio_%x.crt.pem", sum[:4])
 		}
-		l.add(name, certificatesPEM(ca.Chain), "Fulcio", ca.URI, ca.Window, now)
+		l.add(name, pki.CertificatesPEM(ca.Chain), "Fulcio", ca.URI, ca.Window, now)
 	}
 	for _, tsa := range newestAuthorities(m.TSAs)[:min(1, len(m.TSAs))] {
 		for i, c := range tsa.Chain {
-			l.add(tsaName(i, len(tsa.Chain)), certificatesPEM([]*x509.Certificate{c}), "TSA", tsa.URI, tsa.Window, now)
+			l.add(tsaName(i, len(tsa.Chain)), pki.CertificatesPEM([]*x509.Certificate{c}), "TSA", tsa.URI, tsa.Window, now)
 		}
 	}
 	return l.targets, l.err
@@ -143,22 +144,5 @@ func newestLogs(logs []Log) []Log {
 func newestAuthorities(as []Authority) []Authority {
 	out := oldestFirst(as)
 	slices.Reverse(out)
-	return out
-}
-
-func publicKeyPEM(spki []byte) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: spki})
-}
-
-// certificatesPEM writes each certificate once.
-func certificatesPEM(certs []*x509.Certificate) []byte {
-	var out []byte
-	seen := map[string]bool{}
-	for _, c := range certs {
-		if !seen[string(c.Raw)] {
-			out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
-		}
-		seen[string(c.Raw)] = true
-	}
 	return out
 }

@@ -15,6 +15,8 @@ import (
 	trustpb "github.com/sigstore/protobuf-specs/gen/pb-go/trustroot/v1"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"sigstack/internal/pki"
 )
 
 // rootMediaType is the one string that every client accepts, although the schema
@@ -239,7 +241,7 @@ func (l KnownLog) checkID() error {
 		return err
 	}
 	ed, ok := key.(ed25519.PublicKey)
-	if l.ID != sha256.Sum256(l.PublicKey) && (!ok || l.ID != noteID(host, ed)) {
+	if l.ID != pki.LogID(l.PublicKey) && (!ok || l.ID != noteID(host, ed)) {
 		return fmt.Errorf("log ID does not fit the key")
 	}
 	return nil

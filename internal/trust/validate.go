@@ -1,18 +1,16 @@
 package trust
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/asn1"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
-)
 
-var oidExtKeyUsage = asn1.ObjectIdentifier{2, 5, 29, 37}
+	"sigstack/internal/pki"
+)
 
 // Validate checks what can be checked without network or clock (contract
 // trust-material §6, parts 1 to 4 and 6): keys, log IDs, hosts, chains, windows,
@@ -128,12 +126,15 @@ func checkServices(kind string, services []Service, maxVersion uint32) error {
 	return errors.Join(errs...)
 }
 
-func checkAuthorities(kind string, as []Authority, check func(Authority) error) error {
+// checkAuthorities checks the chains, with check, at a time that lies in the
+// window and in every certificate's validity.
+func checkAuthorities(kind string, as []Authority, check func(Authority, time.Time) error) error {
 	var errs []error
 	for _, a := range as {
 		_, err := hostOf(a.URI)
-		if err = errors.Join(err, a.Window.check()); err == nil {
-			err = check(a)
+		at, overlapErr := a.overlap()
+		if err = errors.Join(err, a.Window.check(), overlapErr); err == nil {
+			err = check(a, at)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s %q: %w", kind, a.URI, err))
@@ -142,73 +143,20 @@ func checkAuthorities(kind string, as []Authority, check func(Authority) error) 
 	return errors.Join(errs...)
 }
 
-func checkCA(a Authority) error {
-	for _, c := range a.Chain {
-		if !c.IsCA {
-			return fmt.Errorf("certificate %q is not a CA", c.Subject)
-		}
-	}
-	return a.checkChain(x509.ExtKeyUsageCodeSigning)
+func checkCA(a Authority, at time.Time) error {
+	return pki.CheckIssuingChain(a.Chain, a.Chain[0].PublicKey, x509.ExtKeyUsageCodeSigning, at)
 }
 
-func checkTSA(a Authority) error {
-	if len(a.Chain) < 2 {
-		return errors.New("chain has fewer than two certificates")
-	}
-	leaf := a.Chain[0]
-	if leaf.IsCA {
-		return errors.New("first certificate is a CA, not the signing certificate")
-	}
-	if len(leaf.ExtKeyUsage) != 1 || leaf.ExtKeyUsage[0] != x509.ExtKeyUsageTimeStamping || len(leaf.UnknownExtKeyUsage) > 0 {
-		return errors.New("signing certificate has another extended key usage than timeStamping alone")
-	}
-	for _, ext := range leaf.Extensions {
-		if ext.Id.Equal(oidExtKeyUsage) && !ext.Critical {
-			return errors.New("extended key usage of the signing certificate is not critical")
-		}
-	}
-	return a.checkChain(x509.ExtKeyUsageTimeStamping)
-}
-
-// checkChain verifies the chain in exactly its order, lowest first, up to its
-// self-signed anchor, at a time inside the window and every certificate.
-func (a Authority) checkChain(usage x509.ExtKeyUsage) error {
-	if len(a.Chain) == 0 {
-		return errors.New("no certificates")
-	}
-	at, err := a.overlap()
-	if err != nil {
-		return err
-	}
-	opts := x509.VerifyOptions{
-		Roots:         x509.NewCertPool(),
-		Intermediates: x509.NewCertPool(),
-		CurrentTime:   at,
-		KeyUsages:     []x509.ExtKeyUsage{usage},
-	}
-	last := len(a.Chain) - 1
-	for i, c := range a.Chain {
-		issuer := a.Chain[min(i+1, last)]
-		if !bytes.Equal(c.RawIssuer, issuer.RawSubject) {
-			return fmt.Errorf("certificate %q is not issued by the next one", c.Subject)
-		}
-		if err := c.CheckSignatureFrom(issuer); err != nil {
-			return fmt.Errorf("certificate %q: %w", c.Subject, err)
-		}
-		if i > 0 && i < last {
-			opts.Intermediates.AddCert(c)
-		}
-	}
-	opts.Roots.AddCert(a.Chain[last])
-	if _, err := a.Chain[0].Verify(opts); err != nil {
-		return fmt.Errorf("verify chain: %w", err)
-	}
-	return nil
+func checkTSA(a Authority, at time.Time) error {
+	return pki.CheckTimestampChain(a.Chain, a.Chain[0].PublicKey, at)
 }
 
 // overlap returns the first moment that lies in the window and in the validity
 // of every certificate.
 func (a Authority) overlap() (time.Time, error) {
+	if len(a.Chain) == 0 {
+		return time.Time{}, errors.New("no certificates")
+	}
 	from, to := a.Window.Start, a.Window.End
 	for _, c := range a.Chain {
 		if c.NotBefore.After(from) {
