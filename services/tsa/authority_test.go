@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -94,7 +93,7 @@ type authority struct {
 func newAuthority(t testing.TB, h hierarchy, change func(*tsa.Config)) *authority {
 	t.Helper()
 	a := &authority{hierarchy: h, clock: &testClock{at: start}}
-	log, reg := slog.New(slog.NewTextHandler(io.Discard, nil)), prometheus.NewRegistry()
+	log, reg := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	cfg := tsa.Config{Chain: h.chain, Signer: h.key, URL: "http://tsa.test", Now: a.clock.now, Log: log, Metrics: reg}
 	if change != nil {
 		change(&cfg)
@@ -158,7 +157,7 @@ func opensslVerify(t *testing.T, h hierarchy, der, response []byte) {
 		return p
 	}
 	root := len(h.chain) - 1
-	cmd := exec.CommandContext(t.Context(), openssl, "ts", "-verify", //nolint:gosec // arguments are this test's own
+	cmd := exec.CommandContext(t.Context(), openssl, "ts", "-verify",
 		"-queryfile", write("query", der), "-in", write("response", response),
 		"-CAfile", write("root.pem", pki.CertificatesPEM(h.chain[root:])),
 		"-untrusted", write("chain.pem", pki.CertificatesPEM(h.chain[:root])),

@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"io"
 	"log/slog"
 	"math/big"
 	"testing"
@@ -22,7 +21,7 @@ func newConfig(h hierarchy) tsa.Config {
 	return tsa.Config{
 		Chain: h.chain, Signer: h.key, URL: "http://tsa.test",
 		Now: func() time.Time { return start },
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Metrics: prometheus.NewRegistry(),
+		Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
 	}
 }
 
