@@ -1,0 +1,116 @@
+package identity
+
+import (
+	"math"
+	"strconv"
+	"time"
+
+	// Unlike encoding/json, go-jose's fork matches names exactly and refuses
+	// duplicates: a token with both "sub" and "Sub" has one meaning only.
+	"github.com/go-jose/go-jose/v4/json"
+
+	"sigstack/internal/fault"
+)
+
+// maxClaim bounds a claim's text in bytes: it ends up in certificates, and those
+// in a log for ever.
+const maxClaim = 4096
+
+// maxTime is the last second of the year 9999, the end of X.509 time.
+const maxTime = 253402300799
+
+// Claims is the payload of an ID token. Until its token has been verified, it is
+// what a stranger says.
+type Claims struct {
+	Issuer  string // `iss`
+	Subject string // `sub`
+
+	members map[string]json.RawMessage
+}
+
+// ParseClaims reads a token's payload: a JSON object without duplicate names
+// that has an issuer and a subject (OpenID Connect Core 1.0 §2). Errors are
+// fault.Invalid.
+func ParseClaims(payload []byte) (Claims, error) {
+	var c Claims
+	if err := json.Unmarshal(payload, &c.members); err != nil {
+		return Claims{}, fault.Wrap(fault.Invalid, err, "the payload is not a JSON object")
+	}
+	var err error
+	if c.Issuer, err = c.Text("iss"); err != nil {
+		return Claims{}, err
+	}
+	if c.Subject, err = c.Text("sub"); err != nil {
+		return Claims{}, err
+	}
+	return c, nil
+}
+
+// Text returns a claim that must be a string of 1 to 4096 bytes.
+func (c Claims) Text(name string) (string, error) {
+	text, err := c.optionalText(name)
+	if err == nil && text == "" {
+		err = fault.Newf(fault.Invalid, "claim %s is missing", name)
+	}
+	return text, err
+}
+
+// optionalText is Text for a claim that may be absent or empty.
+func (c Claims) optionalText(name string) (string, error) {
+	var text *string
+	if raw, ok := c.members[name]; ok {
+		if err := json.Unmarshal(raw, &text); err != nil {
+			return "", fault.Wrap(fault.Invalid, err, "claim "+name+" is not a string")
+		}
+	}
+	if text == nil {
+		return "", nil
+	}
+	if len(*text) > maxClaim {
+		return "", fault.Newf(fault.Invalid, "claim %s is over %d bytes", name, maxClaim)
+	}
+	return *text, nil
+}
+
+// Audience returns `aud`, which is one string or an array of strings.
+func (c Claims) Audience() ([]string, error) {
+	raw, ok := c.members["aud"]
+	if !ok {
+		return nil, fault.New(fault.Invalid, "claim aud is missing")
+	}
+	var one string
+	if err := json.Unmarshal(raw, &one); err == nil {
+		return []string{one}, nil
+	}
+	var many []string
+	if err := json.Unmarshal(raw, &many); err != nil {
+		return nil, fault.Wrap(fault.Invalid, err, "claim aud is neither a string nor an array of strings")
+	}
+	return many, nil
+}
+
+// Time returns a claim holding seconds since 1970, fractions allowed; false if
+// there is none.
+func (c Claims) Time(name string) (time.Time, bool, error) {
+	raw, ok := c.members[name]
+	if !ok || string(raw) == "null" {
+		return time.Time{}, false, nil
+	}
+	seconds, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil || seconds < 0 || seconds > maxTime {
+		return time.Time{}, false, fault.Newf(fault.Invalid, "claim %s is not a time in seconds", name)
+	}
+	whole, fraction := math.Modf(seconds)
+	return time.Unix(int64(whole), int64(fraction*1e9)), true, nil
+}
+
+// flag reports whether a claim is true: the boolean, or one of the two strings
+// that some providers send for it.
+func (c Claims) flag(name string) bool {
+	switch string(c.members[name]) {
+	case `true`, `"true"`, `"True"`:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,55 @@
+package identity
+
+import (
+	"net/mail"
+	"strings"
+
+	"sigstack/internal/fault"
+)
+
+// emailPrincipal names a person by the address that the issuer has verified.
+func emailPrincipal(i Issuer, c Claims) (Principal, error) {
+	address, err := emailClaim(c)
+	if err != nil {
+		return Principal{}, err
+	}
+	if !i.SkipEmailVerification && !c.flag("email_verified") {
+		return Principal{}, fault.New(fault.Invalid, "the email is not verified: claim email_verified is not true")
+	}
+	return Principal{
+		Name:       Name{RFC822Name, address},
+		Challenges: []string{address},
+	}, nil
+}
+
+// verifiedEmail returns the address that the issuer vouches for.
+func verifiedEmail(c Claims) (string, error) {
+	if !c.flag("email_verified") {
+		return "", fault.New(fault.Invalid, "claim email_verified is not true")
+	}
+	return emailClaim(c)
+}
+
+func emailClaim(c Claims) (string, error) {
+	address, err := c.Text("email")
+	if err != nil {
+		return "", err
+	}
+	if !validEmail(address) {
+		return "", fault.New(fault.Invalid, "claim email is not a plain ASCII email address")
+	}
+	return address, nil
+}
+
+// validEmail accepts local@domain as an rfc822Name can hold it (RFC 5280
+// §4.2.1.6): ASCII, no display name, no quoting, no comment, no address literal.
+func validEmail(s string) bool {
+	if len(s) > 254 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return false
+	}
+	parsed, err := mail.ParseAddress(s)
+	if err != nil || parsed.Name != "" || parsed.Address != s {
+		return false
+	}
+	return !strings.ContainsAny(s, `"\()<>[],;:`)
+}

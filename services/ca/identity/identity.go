@@ -1,0 +1,176 @@
+// Package identity turns the verified claims of an ID token into a principal:
+// the name and the extensions a certificate will carry, and the text that proves
+// possession of a key (contract: ca.md §5 and §6). There is one file per type of
+// issuer; verifying tokens is left to the package token.
+package identity
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Type says what an issuer's tokens mean; its value is the name used in
+// configuration and in the configuration endpoint.
+type Type string
+
+// The types built so far. A further one is a file of its own and a case in
+// providerOf.
+const (
+	Email          Type = "email"
+	URI            Type = "uri"
+	GitHubWorkflow Type = "github-workflow"
+)
+
+// Issuer is one source of tokens that the authority trusts.
+type Issuer struct {
+	// URL is compared with the token's `iss` byte for byte. With `*` in it, it is
+	// a pattern in which each `*` stands for one or more of [-_a-zA-Z0-9].
+	URL string
+	// ClientID must be among the token's audiences. Never empty.
+	ClientID string
+	Type     Type
+	// SubjectDomain is what every subject of a uri issuer begins with: scheme and
+	// host name, such as "https://example.com". Empty for other types.
+	SubjectDomain string
+	// SkipEmailVerification accepts an email whose email_verified claim is not
+	// true. Only for type email.
+	SkipEmailVerification bool
+	// RootCAs are trusted for the issuer's own TLS, beside the system's.
+	RootCAs []*x509.Certificate
+	// HTTPClient reaches the issuer's discovery document and keys; nil for a
+	// hardened default. Time limit and redirect policy are set on a copy of it.
+	HTTPClient *http.Client
+}
+
+// Principal is who a token speaks for.
+type Principal struct {
+	// Name becomes the certificate's only subject alternative name.
+	Name Name
+	// Challenges are the texts whose signature proves possession of a key, the
+	// one of the issuer's type first (contract: ca.md §4). None is empty.
+	Challenges []string
+	// Attributes become certificate extensions, in ascending order.
+	Attributes []Attribute
+}
+
+// provider is what a type of issuer contributes.
+type provider struct {
+	challengeClaim string
+	check          func(Issuer) error // beyond what every issuer needs
+	principal      func(Issuer, Claims) (Principal, error)
+}
+
+func providerOf(t Type) (provider, error) {
+	switch t {
+	case Email:
+		return provider{"email", checkNoDomain, emailPrincipal}, nil
+	case URI:
+		return provider{"sub", checkURI, uriPrincipal}, nil
+	case GitHubWorkflow:
+		return provider{"sub", checkNoDomain, githubPrincipal}, nil
+	default:
+		return provider{}, fmt.Errorf("issuer type %q is not supported; supported are %s, %s and %s", t, Email, URI, GitHubWorkflow)
+	}
+}
+
+// Check reports what is wrong with the issuer's configuration, without network.
+func (i Issuer) Check() error {
+	if err := i.check(); err != nil {
+		return fmt.Errorf("issuer %q: %w", i.URL, err)
+	}
+	return nil
+}
+
+func (i Issuer) check() error {
+	p, err := providerOf(i.Type)
+	if err != nil {
+		return err
+	}
+	switch {
+	case i.ClientID == "":
+		return errors.New("client id is empty")
+	case i.SkipEmailVerification && i.Type != Email:
+		return fmt.Errorf("skipping email verification means nothing for type %s", i.Type)
+	case i.HTTPClient != nil && len(i.RootCAs) != 0:
+		return errors.New("an HTTP client of its own brings its own root certificates")
+	}
+	if err := i.checkURL(); err != nil {
+		return err
+	}
+	return p.check(i)
+}
+
+// checkURL refuses plain HTTP beyond this machine: whoever answers discovery
+// decides which tokens are good.
+func (i Issuer) checkURL() error {
+	u, err := i.parsed()
+	switch {
+	case err != nil:
+		return fmt.Errorf("parse URL: %w", err)
+	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
+		return errors.New("URL is not an absolute http or https URL")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return errors.New("URL has user, query or fragment")
+	case u.Scheme == "http" && i.HTTPClient == nil && !loopback(u.Hostname()):
+		return errors.New("URL is plain http and not on the loopback interface")
+	}
+	return nil
+}
+
+// parsed parses the URL with every `*` replaced by a letter.
+func (i Issuer) parsed() (*url.URL, error) {
+	return url.Parse(strings.ReplaceAll(i.URL, "*", "x"))
+}
+
+// Wildcard reports whether URL is a pattern.
+func (i Issuer) Wildcard() bool { return strings.Contains(i.URL, "*") }
+
+// ChallengeClaim names the claim that clients sign as proof of possession. It is
+// "" for a type that Check refuses.
+func (i Issuer) ChallengeClaim() string {
+	p, err := providerOf(i.Type)
+	if err != nil {
+		return ""
+	}
+	return p.challengeClaim
+}
+
+// Principal maps verified claims. Its errors are fault.Invalid, and their public
+// sentence names claims but never repeats their values.
+func (i Issuer) Principal(c Claims) (Principal, error) {
+	p, err := providerOf(i.Type)
+	if err != nil {
+		return Principal{}, err
+	}
+	who, err := p.principal(i, c)
+	if err != nil {
+		return Principal{}, err
+	}
+	if address, err := verifiedEmail(c); err == nil && address != who.Challenges[0] {
+		// Beyond the contract's letter: several clients sign the email whenever
+		// there is one, whatever the issuer's type.
+		who.Challenges = append(who.Challenges, address)
+	}
+	who.Attributes = append(who.Attributes, issuerAttributes(c)...)
+	return who, nil
+}
+
+func checkNoDomain(i Issuer) error {
+	if i.SubjectDomain != "" {
+		return fmt.Errorf("subject domain means nothing for type %s", i.Type)
+	}
+	return nil
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}

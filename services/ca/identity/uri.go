@@ -1,0 +1,69 @@
+package identity
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+
+	"sigstack/internal/fault"
+)
+
+// uriPrincipal names a subject by its URL, which lies in the subject domain.
+func uriPrincipal(i Issuer, c Claims) (Principal, error) {
+	domain, err := url.Parse(i.SubjectDomain)
+	if err != nil {
+		return Principal{}, fmt.Errorf("parse subject domain: %w", err)
+	}
+	if validEmail(c.Subject) {
+		return Principal{}, fault.New(fault.Invalid, "claim sub is an email address, not a URL")
+	}
+	subject, err := url.Parse(c.Subject)
+	switch {
+	case err != nil:
+		return Principal{}, fault.Wrap(fault.Invalid, err, "claim sub is not a URL")
+	case subject.Scheme != domain.Scheme || subject.Hostname() != domain.Hostname():
+		return Principal{}, fault.New(fault.Invalid, "claim sub is not in the issuer's subject domain")
+	case subject.User != nil || !ascii(c.Subject):
+		return Principal{}, fault.New(fault.Invalid, "claim sub is not a plain ASCII URL")
+	}
+	return Principal{
+		Name:       Name{URIName, c.Subject},
+		Challenges: []string{c.Subject},
+	}, nil
+}
+
+// checkURI demands a subject domain near the issuer's own, so that one issuer
+// cannot name the subjects of another's site.
+func checkURI(i Issuer) error {
+	domain, err := url.Parse(i.SubjectDomain)
+	if err != nil {
+		return fmt.Errorf("parse subject domain: %w", err)
+	}
+	bare := url.URL{Scheme: domain.Scheme, Host: domain.Hostname()}
+	if domain.Scheme == "" || domain.Hostname() == "" || bare.String() != i.SubjectDomain {
+		return errors.New(`subject domain of type uri is not a scheme and a host name, such as "https://example.com"`)
+	}
+	issuer, err := i.parsed()
+	if err != nil {
+		return fmt.Errorf("parse URL: %w", err)
+	}
+	if !sameSite(issuer.Hostname(), domain.Hostname()) {
+		return fmt.Errorf("subject domain %s is not of the issuer's domain %s", domain.Hostname(), issuer.Hostname())
+	}
+	return nil
+}
+
+// sameSite reports whether two hosts are equal or share their last two labels.
+func sameSite(a, b string) bool {
+	if a == b {
+		return true
+	}
+	if net.ParseIP(a) != nil || net.ParseIP(b) != nil {
+		return false
+	}
+	x, y := strings.Split(a, "."), strings.Split(b, ".")
+	return len(x) >= 2 && len(y) >= 2 && slices.Equal(x[len(x)-2:], y[len(y)-2:])
+}
