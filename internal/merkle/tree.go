@@ -1,0 +1,140 @@
+package merkle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/trillian"
+	"github.com/transparency-dev/merkle/compact"
+	"github.com/transparency-dev/merkle/rfc6962"
+
+	"sigstack/internal/fault"
+)
+
+// Tree is one open log. Its methods are safe for concurrent use. Reading needs
+// nothing more; Add is answered while Run runs.
+type Tree struct {
+	cfg     Config
+	tree    *trillian.Tree
+	log     *slog.Logger
+	metrics *metrics
+	nodes   *nodeCache
+
+	queue   chan *pending        // leaves for the next batch
+	head    atomic.Pointer[Head] // newest durable root; written by the batcher and Open
+	running atomic.Bool          // Run was called
+	closing chan struct{}        // closed: Add refuses
+	stopped chan struct{}        // closed: nothing queued will be answered any more
+
+	// Owned by the batcher, and by Open before it.
+	edge  map[compact.NodeID][]byte // nodes that make the head's root; nil: read them from storage
+	stale bool                      // a commit failed: re-read the head before anything else
+}
+
+// pending is a leaf on its way into the tree.
+type pending struct {
+	ctx      context.Context //nolint:containedctx // of the one Add that waits; lets the batcher skip a leaf nobody waits for
+	leaf     Leaf
+	leafHash [32]byte
+	queued   time.Time
+	done     chan answer // buffered: the batcher never waits for a caller
+}
+
+// answer is what the batcher says about a pending leaf, once it is durable.
+type answer struct {
+	entry     Entry
+	batch     *batch // nil: the entry is older than the batch; only entry.Index is set
+	duplicate bool
+	err       error
+}
+
+// ID is the tree's id in storage, positive.
+func (t *Tree) ID() int64 { return t.tree.TreeId }
+
+// Head returns the newest durable root, from memory.
+func (t *Tree) Head() Head { return *t.head.Load() }
+
+// Add logs leaf and returns once it is on disk. It fails with fault.Unavailable
+// when the queue is full, the clock went back too far or the commit failed, and
+// with fault.Canceled or fault.Timeout when ctx ends first. After an error the
+// leaf may still have been logged: adding it again answers with that entry.
+func (t *Tree) Add(ctx context.Context, leaf Leaf) (Added, error) {
+	if len(leaf.Value) == 0 {
+		return Added{}, fault.New(fault.Invalid, "an entry must not be empty")
+	}
+	p := &pending{ctx: ctx, leaf: leaf, queued: wall(t.cfg.Now()), done: make(chan answer, 1)}
+	copy(p.leafHash[:], rfc6962.DefaultHasher.HashLeaf(leaf.Value))
+	if leaf.Identity == ([32]byte{}) {
+		p.leaf.Identity = p.leafHash
+	}
+	if err := t.enqueue(p); err != nil {
+		return Added{}, err
+	}
+	select {
+	case a := <-p.done:
+		return t.added(ctx, a)
+	case <-ctx.Done():
+		return Added{}, ended(ctx)
+	case <-t.stopped:
+	}
+	select {
+	case a := <-p.done: // answered just before the end
+		return t.added(ctx, a)
+	default:
+		return Added{}, errClosed()
+	}
+}
+
+// enqueue hands p to the batcher, or refuses it at once.
+func (t *Tree) enqueue(p *pending) error {
+	if p.ctx.Err() != nil {
+		return ended(p.ctx)
+	}
+	select {
+	case <-t.closing:
+		return errClosed()
+	default:
+	}
+	select {
+	case t.queue <- p:
+		return nil
+	default:
+		t.metrics.refused.Inc()
+		return fault.New(fault.Unavailable, "the log's queue is full; try again")
+	}
+}
+
+// added turns the batcher's answer into Add's. It runs in the caller's
+// goroutine, so that the batcher is free for the next commit.
+func (t *Tree) added(ctx context.Context, a answer) (Added, error) {
+	if a.err != nil {
+		return Added{}, a.err
+	}
+	if a.batch != nil {
+		proof, err := a.batch.proof(a.entry.Index)
+		return Added{Entry: a.entry, Proof: proof, Duplicate: a.duplicate}, err
+	}
+	entry, err := t.Entry(ctx, a.entry.Index)
+	if err != nil {
+		return Added{}, fmt.Errorf("read the entry that is there already: %w", err)
+	}
+	proof, err := t.Inclusion(ctx, entry.Index, t.Head().Size)
+	return Added{Entry: entry, Proof: proof, Duplicate: true}, err
+}
+
+func errClosed() error {
+	return fault.New(fault.Unavailable, "the log is shutting down; try again")
+}
+
+// ended classifies the end of a caller's context.
+func ended(ctx context.Context) error {
+	err := context.Cause(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fault.Wrap(fault.Timeout, err, "the entry was not logged in time; it may still be")
+	}
+	return fault.Wrap(fault.Canceled, err, "the request was canceled; the entry may still be logged")
+}
