@@ -1,0 +1,153 @@
+package oidc
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	gosundheit "github.com/AppsFlyer/go-sundheit"
+	"github.com/dexidp/dex/server"
+	"github.com/dexidp/dex/server/authflow"
+	"github.com/dexidp/dex/server/oauth2"
+	"github.com/dexidp/dex/server/signer"
+	"github.com/dexidp/dex/server/tokens"
+	"github.com/dexidp/dex/storage"
+	"github.com/go-jose/go-jose/v4"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sigstack/services/oidc/dexpebble"
+)
+
+// ClientID is the client that sigstore's tools name, and so the "aud" of tokens.
+const ClientID = "sigstore"
+
+const (
+	// idTokenLifetime is that of the certificates that tokens are traded for: one
+	// token can sign a whole release, and a stolen one is soon worthless.
+	idTokenLifetime = 10 * time.Minute
+
+	// keyRotation is how long a key signs; it verifies for idTokenLifetime more.
+	keyRotation = 24 * time.Hour
+
+	// loginLifetime bounds how long a login page may stay open, and how long what
+	// anybody can make us store stays stored.
+	loginLifetime = 30 * time.Minute
+
+	deviceLifetime = 10 * time.Minute
+	gcEvery        = 5 * time.Minute
+
+	// A refresh token is replaced at each use; the one before stays good for
+	// refreshReuse, for clients that lost the answer.
+	refreshIdle     = 24 * time.Hour
+	refreshAbsolute = 7 * 24 * time.Hour
+	refreshReuse    = 5 * time.Second
+)
+
+// newDex starts a Dex server on store, which ends its goroutines when ctx ends.
+func newDex(ctx context.Context, cfg Config, store *dexpebble.Store, metrics *prometheus.Registry) (*server.Server, error) {
+	log := slog.New(atLeastInfo{cfg.Log.Handler()})
+	configured := withConfig(store, cfg, log)
+	keys, err := (&signer.LocalConfig{
+		KeysRotationPeriod: keyRotation.String(),
+		Algorithm:          jose.RS256, // the one that every relying party must know (OIDC Core §15.1)
+	}).Open(ctx, configured, idTokenLifetime, cfg.Now, log)
+	if err != nil {
+		return nil, fmt.Errorf("open signer: %w", err)
+	}
+	dexConfig := server.Config{
+		Issuer:                     cfg.Issuer,
+		Storage:                    configured,
+		Signer:                     keys,
+		AllowedGrantTypes:          grantTypes(cfg),
+		SupportedResponseTypes:     []string{oauth2.ResponseTypeCode},
+		PKCE:                       authflow.PKCEConfig{CodeChallengeMethodsSupported: []string{oauth2.PKCEMethodS256}},
+		SkipApprovalScreen:         true, // one client, and it asks for an identity only
+		IDTokensValidFor:           idTokenLifetime,
+		AuthRequestsValidFor:       loginLifetime,
+		DeviceRequestsValidFor:     deviceLifetime,
+		RefreshTokenPolicy:         tokens.NewRefreshStrategy(true, refreshAbsolute, refreshIdle, refreshReuse, cfg.Now),
+		GCFrequency:                gcEvery,
+		Headers:                    headers(),
+		Web:                        server.WebConfig{Issuer: "sigstack"},
+		HealthChecker:              health{gosundheit.New(), store},
+		PrometheusRegistry:         metrics,
+		ContinueOnConnectorFailure: true,
+		Now:                        cfg.Now,
+		Logger:                     log,
+	}
+	if cfg.PasswordGrant {
+		dexConfig.PasswordConnector = localConnector
+	}
+	return server.NewServer(ctx, dexConfig)
+}
+
+func grantTypes(cfg Config) []string {
+	types := []string{oauth2.GrantTypeAuthorizationCode, oauth2.GrantTypeRefreshToken, oauth2.GrantTypeDeviceCode}
+	if cfg.PasswordGrant {
+		types = append(types, oauth2.GrantTypePassword)
+	}
+	return types
+}
+
+// headers are for the pages: nobody may frame a login form, and no cache may
+// keep an answer unless its handler says so.
+func headers() http.Header {
+	return http.Header{
+		"Cache-Control":           {"no-store"},
+		"Content-Security-Policy": {"frame-ancestors 'none'"},
+		"Referrer-Policy":         {"no-referrer"},
+		"X-Content-Type-Options":  {"nosniff"},
+		"X-Frame-Options":         {"DENY"},
+	}
+}
+
+// withConfig lays what the configuration says over what is stored.
+func withConfig(store storage.Storage, cfg Config, log *slog.Logger) storage.Storage {
+	// Without redirect URIs of its own, a public client may use any loopback
+	// address, the out-of-band page and the device callback.
+	store = storage.WithStaticClients(store, []storage.Client{{ID: ClientID, Name: "sigstack", Public: true}})
+
+	var conns []storage.Connector
+	for _, c := range cfg.Connectors {
+		conns = append(conns, storage.Connector{ID: c.ID, Type: c.Type, Name: c.Name, Config: c.Config})
+	}
+	if len(cfg.Users) > 0 {
+		conns = append(conns, storage.Connector{ID: localConnector, Type: localConnector, Name: "E-mail and password"})
+	}
+	store = storage.WithStaticConnectors(store, conns)
+
+	verified := true
+	var users []storage.Password
+	for _, u := range cfg.Users {
+		users = append(users, storage.Password{
+			Email: u.Email, EmailVerified: &verified, Hash: u.PasswordHash, Username: u.Username, UserID: u.UserID,
+		})
+	}
+	return storage.WithStaticPasswords(store, users, log)
+}
+
+// health answers Dex's own health endpoint by asking the storage each time,
+// without the background checks of the library.
+type health struct {
+	gosundheit.Health
+	store *dexpebble.Store
+}
+
+func (h health) IsHealthy() bool { return h.store.Check(context.Background()) == nil }
+
+// atLeastInfo drops Dex's debug messages: they hold upstream tokens.
+type atLeastInfo struct{ slog.Handler }
+
+func (h atLeastInfo) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelInfo && h.Handler.Enabled(ctx, level)
+}
+
+func (h atLeastInfo) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return atLeastInfo{h.Handler.WithAttrs(attrs)}
+}
+
+func (h atLeastInfo) WithGroup(name string) slog.Handler {
+	return atLeastInfo{h.Handler.WithGroup(name)}
+}

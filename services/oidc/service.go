@@ -1,0 +1,104 @@
+// Package oidc is the stack's OpenID Connect issuer: Dex as a library, below the
+// path of the issuer URL, with storage and signing keys of its own (OpenID
+// Connect Core 1.0, RFC 6749, RFC 7636, RFC 8628). What a token is good for is
+// left to the CA, and asking for one to clients.
+package oidc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sigstack/internal/httpd"
+	"sigstack/internal/trust"
+	"sigstack/services/oidc/dexpebble"
+)
+
+// metricsPrefix keeps Dex's metrics, such as http_requests_total, apart.
+const metricsPrefix = "sigstack_oidc_"
+
+// Service is a running issuer. It must be closed.
+type Service struct {
+	cfg     Config
+	path    string // of the issuer URL
+	store   *dexpebble.Store
+	handler http.Handler
+	stop    func() // ends Dex's goroutines
+	unmeter func() // takes its metrics back
+}
+
+// New checks cfg, opens the storage and starts the issuer: its first signing key
+// is made if there is none, and connectors are opened, for which it may ask the
+// network. Canceling ctx afterwards does not stop it; Close does.
+func New(ctx context.Context, cfg Config) (*Service, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	issuer, err := url.Parse(cfg.Issuer)
+	if err != nil {
+		return nil, fmt.Errorf("parse issuer: %w", err)
+	}
+	store, err := dexpebble.Open(cfg.Dir, dexpebble.Options{Log: cfg.Log})
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{cfg: cfg, path: issuer.Path, store: store, unmeter: func() {}}
+	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	if err := s.start(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Service) start(ctx context.Context) error {
+	metrics := prometheus.NewRegistry() // of this server alone, so that two can run in one process
+	dex, err := newDex(ctx, s.cfg, s.store, metrics)
+	if err != nil {
+		return fmt.Errorf("start dex: %w", err)
+	}
+	// Dex only logs when its first key cannot be stored.
+	if _, err := s.store.GetKeys(ctx); err != nil {
+		return fmt.Errorf("read signing keys: %w", err)
+	}
+	s.handler = edge{dex: dex, path: s.path, log: s.cfg.Log}
+	return s.meter(metrics)
+}
+
+// meter offers Dex's metrics, if anybody asked for them.
+func (s *Service) meter(metrics *prometheus.Registry) error {
+	if s.cfg.Metrics == nil {
+		return nil
+	}
+	prefixed := prometheus.WrapRegistererWithPrefix(metricsPrefix, s.cfg.Metrics)
+	if err := prefixed.Register(metrics); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	s.unmeter = func() { prefixed.Unregister(metrics) }
+	return nil
+}
+
+// Mount serves every endpoint below the issuer's path.
+func (s *Service) Mount(mux *httpd.Mux) {
+	mux.Group("oidc", httpd.RESTErrors).
+		HandleTree([]string{http.MethodGet, http.MethodPost}, s.path+"/", maxBody, s.handler)
+}
+
+// Check reports whether the issuer can answer, for readiness.
+func (s *Service) Check(ctx context.Context) error { return s.store.Check(ctx) }
+
+// Close stops the issuer. Requests must have ended; what Dex still has under way
+// ends before the storage closes, and later work of it fails there.
+func (s *Service) Close() error {
+	s.stop()
+	s.unmeter()
+	return s.store.Close()
+}
+
+// Trust returns the issuer as clients are told of it.
+func (s *Service) Trust() trust.Service {
+	return trust.Service{URL: s.cfg.Issuer, APIVersion: 1, Window: trust.Window{Start: s.cfg.Since}}
+}
