@@ -9,6 +9,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"regexp"
@@ -38,6 +39,32 @@ type Key struct {
 // SPKI returns the public half as DER SubjectPublicKeyInfo. The caller must not
 // change it.
 func (k Key) SPKI() []byte { return k.spki }
+
+// Test signs a random message and verifies the signature with the public half:
+// an error means that the key's device fails or that the halves do not fit.
+func (k Key) Test() error {
+	message := []byte(rand.Text())
+	digest := sha256.Sum256(message)
+	var ok bool
+	switch pub := k.Public().(type) {
+	case *ecdsa.PublicKey:
+		sig, err := k.Sign(rand.Reader, digest[:], crypto.SHA256)
+		if err != nil {
+			return fmt.Errorf("test key %s: %w", k.Name, err)
+		}
+		ok = ecdsa.VerifyASN1(pub, digest[:], sig)
+	case ed25519.PublicKey:
+		sig, err := k.Sign(rand.Reader, message, crypto.Hash(0))
+		if err != nil {
+			return fmt.Errorf("test key %s: %w", k.Name, err)
+		}
+		ok = ed25519.Verify(pub, message, sig)
+	}
+	if !ok {
+		return fmt.Errorf("test key %s: its signature does not verify", k.Name)
+	}
+	return nil
+}
 
 // opaque hides the concrete private key from type assertions.
 type opaque struct{ signer crypto.Signer }

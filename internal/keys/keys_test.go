@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -35,27 +35,33 @@ func TestCreateThenLoad(t *testing.T) {
 				if !bytes.Equal(got.SPKI(), made.SPKI()) || !got.Created.Equal(created.Truncate(time.Second)) {
 					t.Errorf("loaded %x of %v, want %x of %v", got.SPKI(), got.Created, made.SPKI(), created)
 				}
-				assertSigns(t, got)
+				if err := got.Test(); err != nil {
+					t.Error(err)
+				}
 			})
 		}
 	}
 }
 
-func assertSigns(t *testing.T, k keys.Key) {
-	t.Helper()
-	msg := []byte("message")
-	digest := sha256.Sum256(msg)
-	var ok bool
-	switch pub := k.Public().(type) {
-	case *ecdsa.PublicKey:
-		sig, err := k.Sign(rand.Reader, digest[:], crypto.SHA256)
-		ok = err == nil && ecdsa.VerifyASN1(pub, digest[:], sig)
-	case ed25519.PublicKey:
-		sig, err := k.Sign(rand.Reader, msg, crypto.Hash(0))
-		ok = err == nil && ed25519.Verify(pub, msg, sig)
+// misfit signs with another key than the one it shows.
+type misfit struct{ crypto.Signer }
+
+func (m misfit) Sign(r io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
 	}
-	if !ok {
-		t.Error("signature by the loaded key does not verify")
+	return other.Sign(r, digest, opts)
+}
+
+func TestTestFindsHalvesThatDoNotFit(t *testing.T) {
+	k, err := keys.Ephemeral("k", keys.ECDSAP256, created)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Signer = misfit{k.Signer}
+	if err := k.Test(); err == nil {
+		t.Error("a key whose halves do not fit passed")
 	}
 }
 
