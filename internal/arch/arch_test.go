@@ -60,6 +60,8 @@ func TestViolations(t *testing.T) {
 		{"pebble driver", imports("internal/merkle/pebblelog/store.go", "github.com/google/trillian/storage/tree"), ""},
 		{"similar path", imports("internal/stack/stack.go", "log/slog"), ""},
 		{"tools use the client", imports("tools/load/main.go", "sigstack/internal/signing", "flag", "log"), ""},
+		{"test of a part", imports("services/tlog/entry/e_test.go", "sigstack/services/tlog/tlogtest"), ""},
+		{"test helper with a clock", uses("services/tlog/tlogtest/log.go", "time.Now"), ""},
 		{"test flags", imports("services/ca/golden_test.go", "flag"), ""},
 		{"longest file", lines(450), ""},
 
@@ -73,6 +75,8 @@ func TestViolations(t *testing.T) {
 		{"client uses a service", imports("internal/signing/sign.go", "sigstack/services/ca"), "internal/signing may not import services/ca"},
 		{"client uses release", imports("internal/signing/sign.go", "sigstack/internal/release"), "internal/signing may not import internal/release"},
 		{"command uses a service", imports("cmd/sigstack/up.go", "sigstack/services/oidc"), "cmd/sigstack may not import services/oidc"},
+		{"product uses a test helper", imports("services/tlog/tlog.go", "sigstack/services/tlog/tlogtest"), "which is for tests"},
+		{"test helper between services", imports("services/ca/catest/ca.go", "sigstack/services/tlog/tlogtest"), "services/ca may not import services/tlog"},
 		{"product uses tools", imports("internal/release/sample.go", "sigstack/tools/sbom"), "internal/release may not import tools"},
 		{"tool uses a command", imports("tools/load/main.go", "sigstack/cmd/sigstack"), "tools may not import cmd/sigstack"},
 		{"new package", imports("internal/util/util.go"), "internal/util: not in the import table"},

@@ -66,6 +66,10 @@ func layering(f file) []string {
 		switch {
 		case !ok:
 			found = append(found, fmt.Sprintf("%s: imports %s, which is not in the import table", f.path, target))
+		case testPackage(target) && !f.test():
+			found = append(found, fmt.Sprintf("%s: imports %s, which is for tests", f.path, target))
+		case f.test() && within(from.path, to.path):
+			// A test of a part may stand on the whole.
 		case !mayUse(from, to):
 			found = append(found, fmt.Sprintf("%s: %s may not import %s", f.path, from.path, to.path))
 		}

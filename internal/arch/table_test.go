@@ -46,6 +46,7 @@ var layers = []layer{
 	// The edges.
 	{path: "cmd/sigstack", uses: edge},
 	{path: "e2e", uses: edge},
+	{path: "deploy", uses: []string{"internal/config"}},
 	{path: "tools", uses: []string{"..."}},
 	{path: "internal/arch"},
 }

@@ -22,7 +22,16 @@ type file struct {
 	lines   int
 }
 
-func (f file) test() bool { return strings.HasSuffix(f.path, "_test.go") }
+// test reports whether the file is built into tests only, by its own name or
+// its package's.
+func (f file) test() bool {
+	return strings.HasSuffix(f.path, "_test.go") || testPackage(f.folder())
+}
+
+// testPackage tells packages such as httptest: helpers that tests share.
+func testPackage(folder string) bool {
+	return strings.HasSuffix(folder, "test") && !strings.HasSuffix(folder, "/test")
+}
 
 // folder returns the folder of the file: its package's path in the module.
 func (f file) folder() string {
