@@ -36,6 +36,10 @@ func create(cfg Config, keys Keys, targets []trust.Target, d disk) (*Repository,
 	if version > 0 {
 		return nil, fmt.Errorf("create repository in %s: %w", r.dir, ErrExists)
 	}
+	// An earlier attempt may have left a timestamp; its version is used up.
+	if _, r.signed, err = r.readTimestamp(nextFile); err != nil {
+		return nil, err
+	}
 	r.root, r.first, err = r.firstRoot(keys)
 	if err != nil {
 		return nil, err

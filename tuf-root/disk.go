@@ -2,7 +2,6 @@ package tufroot
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -18,10 +17,10 @@ import (
 
 const (
 	timestampFile = "timestamp.json"
-	// counterFile holds the newest timestamp version ever begun. No client asks
-	// for it.
-	counterFile = ".timestamp-version"
-	targetsDir  = "targets"
+	// nextFile holds the newest timestamp ever signed: the one that timestamp.json
+	// holds or was about to hold. It is not served.
+	nextFile   = ".timestamp.next"
+	targetsDir = "targets"
 )
 
 // versionedFile matches the names of the other roles' files.
@@ -87,20 +86,4 @@ func newest(dir, role string) (int64, error) {
 		highest = max(highest, v)
 	}
 	return highest, nil
-}
-
-// counted returns the newest timestamp version ever begun, 0 before the first.
-func counted(dir string) (int64, error) {
-	data, err := os.ReadFile(filepath.Join(dir, counterFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("read timestamp counter: %w", err)
-	}
-	v, err := strconv.ParseInt(strings.TrimSuffix(string(data), "\n"), 10, 64)
-	if err != nil || v < 1 {
-		return 0, fmt.Errorf("read timestamp counter: %q is not a version", data)
-	}
-	return v, nil
 }

@@ -1,7 +1,9 @@
 package tufroot
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -26,16 +28,16 @@ func Open(cfg Config) (*Repository, error) {
 }
 
 func (r *Repository) load() error {
+	var err error
+	if r.first, err = r.read(versioned(1, metadata.ROOT)); err != nil {
+		return err
+	}
 	trusted, err := r.loadRoots()
 	if err != nil {
 		return err
 	}
-	timestamp, err := r.read(timestampFile)
-	if err != nil {
+	if err := r.loadTimestamp(trusted); err != nil {
 		return err
-	}
-	if r.timestamp, err = trusted.UpdateTimestamp(timestamp); err != nil {
-		return fmt.Errorf("verify timestamp: %w", err)
 	}
 	snapshot, err := r.read(versioned(version(r.timestamp.Signed.Meta, metadata.SNAPSHOT), metadata.SNAPSHOT))
 	if err != nil {
@@ -54,12 +56,49 @@ func (r *Repository) load() error {
 	return r.checkTargets()
 }
 
+// loadTimestamp takes the published timestamp and then, if it is newer, the one
+// that was about to replace it; Refresh will carry that through.
+func (r *Repository) loadTimestamp(trusted *trustedmetadata.TrustedMetadata) error {
+	data, err := r.read(timestampFile)
+	if err != nil {
+		return err
+	}
+	if r.timestamp, err = trusted.UpdateTimestamp(data); err != nil {
+		return fmt.Errorf("verify timestamp: %w", err)
+	}
+	next, version, err := r.readTimestamp(nextFile)
+	if err != nil {
+		return err
+	}
+	if version > r.timestamp.Signed.Version {
+		if r.timestamp, err = trusted.UpdateTimestamp(next); err != nil {
+			return fmt.Errorf("verify next timestamp: %w", err)
+		}
+		r.pending = next
+	}
+	r.signed = r.timestamp.Signed.Version
+	return nil
+}
+
+// readTimestamp reads a timestamp without verifying it. An absent file has
+// version 0.
+func (r *Repository) readTimestamp(name string) ([]byte, int64, error) {
+	data, err := r.read(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	m, err := metadata.Timestamp().FromBytes(data)
+	if err != nil {
+		return nil, 0, fmt.Errorf("parse %s: %w", name, err)
+	}
+	return data, m.Signed.Version, nil
+}
+
 // loadRoots follows the chain and refuses gaps, at which clients would stop.
 func (r *Repository) loadRoots() (*trustedmetadata.TrustedMetadata, error) {
-	var err error
-	if r.first, err = r.read(versioned(1, metadata.ROOT)); err != nil {
-		return nil, err
-	}
 	trusted, err := trustedmetadata.New(r.first)
 	if err != nil {
 		return nil, fmt.Errorf("verify root 1: %w", err)
@@ -106,7 +145,7 @@ func (r *Repository) Target(name string) ([]byte, error) {
 	defer r.mu.Unlock()
 	file, ok := r.targets.Signed.Targets[name]
 	if !ok {
-		return nil, fmt.Errorf("target %s: %w", name, os.ErrNotExist)
+		return nil, fmt.Errorf("target %s: %w", name, fs.ErrNotExist)
 	}
 	data, err := r.read(targetPath(name, file))
 	if err != nil {

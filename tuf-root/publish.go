@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
-	"strconv"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
@@ -15,16 +14,23 @@ import (
 
 // Files are written in the order in which they come to depend on each other, and
 // each is durable before the next: targets, N.targets.json, N.snapshot.json, the
-// timestamp counter, timestamp.json. Until the last is replaced clients see the
-// old set, whose files stay where they are; a crash before it leaves files that
-// nothing refers to and whose versions are not used again.
+// signed timestamp under its private name, timestamp.json. A crash before the
+// private name leaves files that nothing refers to and whose versions are not
+// used again. From then on the set is decided: whoever opens the repository
+// carries it through. Otherwise a power cut could undo the rename of a
+// timestamp.json that clients have seen already, and all that was signed after
+// it would look to them like a rollback.
 
 // PublishTargets makes targets the whole list of targets: a new version of the
 // targets role, of the snapshot and of the timestamp. On error clients see the
-// old set or, if only the last sync failed, the new one.
+// old set; if only the very last writes failed, the next call of PublishTargets
+// or Refresh carries the new one through.
 func (r *Repository) PublishTargets(targets []trust.Target, targetsKey crypto.Signer, online Online) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := r.finish(); err != nil {
+		return err
+	}
 	files, err := r.writeTargets(targets)
 	if err != nil {
 		return err
@@ -43,15 +49,7 @@ func (r *Repository) PublishTargets(targets []trust.Target, targetsKey crypto.Si
 	if err := r.create(versioned(role.Signed.Version, metadata.TARGETS), data); err != nil {
 		return err
 	}
-	snapshot, snapshotData, err := r.writeSnapshot(metaFile(role.Signed.Version, data), online)
-	if err != nil {
-		return err
-	}
-	if err := r.writeTimestamp(metaFile(snapshot.Signed.Version, snapshotData), online); err != nil {
-		return err
-	}
-	r.targets, r.snapshot = role, snapshot
-	return nil
+	return r.writeOnline(metaFile(role.Signed.Version, data), online, func() { r.targets = role })
 }
 
 // Refresh signs the snapshot and the timestamp again when a third of their life
@@ -59,23 +57,21 @@ func (r *Repository) PublishTargets(targets []trust.Target, targetsKey crypto.Si
 func (r *Repository) Refresh(online Online) (bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := r.finish(); err != nil {
+		return false, err
+	}
 	snapshotDue, timestampDue := r.due()
 	now := r.now()
-	if now.Before(snapshotDue) {
-		if now.Before(timestampDue) {
-			return false, nil
-		}
-		return true, r.writeTimestamp(r.timestamp.Signed.Meta["snapshot.json"], online)
+	var err error
+	switch {
+	case !now.Before(snapshotDue):
+		err = r.writeOnline(r.snapshot.Signed.Meta["targets.json"], online, func() {})
+	case !now.Before(timestampDue):
+		err = r.writeTimestamp(r.timestamp.Signed.Meta["snapshot.json"], online, func() {})
+	default:
+		return false, nil
 	}
-	snapshot, data, err := r.writeSnapshot(r.snapshot.Signed.Meta["targets.json"], online)
-	if err != nil {
-		return false, err
-	}
-	if err := r.writeTimestamp(metaFile(snapshot.Signed.Version, data), online); err != nil {
-		return false, err
-	}
-	r.snapshot = snapshot
-	return true, nil
+	return err == nil, err
 }
 
 // RenewRoot publishes the next version of the root, the same but for its
@@ -83,6 +79,10 @@ func (r *Repository) Refresh(online Online) (bool, error) {
 func (r *Repository) RenewRoot(rootKey crypto.Signer) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	// An attempt that failed may have left its file, which clients then follow.
+	if _, err := r.loadRoots(); err != nil {
+		return err
+	}
 	next := metadata.Root(r.expiry(r.lifetimes.Root))
 	next.Signed.Version = r.root.Signed.Version + 1
 	next.Signed.Keys = r.root.Signed.Keys
@@ -125,45 +125,55 @@ func (r *Repository) writeTargets(targets []trust.Target) (map[string]*metadata.
 	return files, nil
 }
 
-func (r *Repository) writeSnapshot(targets *metadata.MetaFiles, online Online) (*metadata.Metadata[metadata.SnapshotType], []byte, error) {
+// writeOnline publishes a new snapshot, which refers to targets, and a timestamp.
+// It calls decided when the set can no longer fail to become the current one.
+func (r *Repository) writeOnline(targets *metadata.MetaFiles, online Online, decided func()) error {
 	version, err := newest(r.dir, metadata.SNAPSHOT)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	role := metadata.Snapshot(r.expiry(r.lifetimes.Snapshot))
 	role.Signed.Version = version + 1
 	role.Signed.Meta["targets.json"] = targets
 	data, err := seal(metadata.SNAPSHOT, role, r.root, online.Snapshot)
 	if err != nil {
-		return nil, nil, err
-	}
-	return role, data, r.create(versioned(role.Signed.Version, metadata.SNAPSHOT), data)
-}
-
-// writeTimestamp reserves its version first: should a power cut undo the rename
-// of timestamp.json that some client has seen, the next one is still newer.
-func (r *Repository) writeTimestamp(snapshot *metadata.MetaFiles, online Online) error {
-	version, err := counted(r.dir)
-	if err != nil {
 		return err
 	}
-	if r.timestamp != nil {
-		version = max(version, r.timestamp.Signed.Version)
+	if err := r.create(versioned(role.Signed.Version, metadata.SNAPSHOT), data); err != nil {
+		return err
 	}
+	return r.writeTimestamp(metaFile(role.Signed.Version, data), online, func() {
+		r.snapshot = role
+		decided()
+	})
+}
+
+func (r *Repository) writeTimestamp(snapshot *metadata.MetaFiles, online Online, decided func()) error {
 	role := metadata.Timestamp(r.expiry(r.lifetimes.Timestamp))
-	role.Signed.Version = version + 1
+	role.Signed.Version = r.signed + 1
 	role.Signed.Meta["snapshot.json"] = snapshot
 	data, err := seal(metadata.TIMESTAMP, role, r.root, online.Timestamp)
 	if err != nil {
 		return err
 	}
-	if err := r.replace(counterFile, []byte(strconv.FormatInt(role.Signed.Version, 10)+"\n")); err != nil {
+	r.timestamp, r.signed, r.pending = role, role.Signed.Version, data
+	decided()
+	return r.finish()
+}
+
+// finish carries a decided set through. Even a write that failed may have taken
+// place, so what is pending stays so until both have succeeded.
+func (r *Repository) finish() error {
+	if r.pending == nil {
+		return nil
+	}
+	if err := r.replace(nextFile, r.pending); err != nil {
 		return err
 	}
-	if err := r.replace(timestampFile, data); err != nil {
+	if err := r.replace(timestampFile, r.pending); err != nil {
 		return err
 	}
-	r.timestamp = role
+	r.pending = nil
 	return nil
 }
 

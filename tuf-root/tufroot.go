@@ -81,14 +81,17 @@ type Repository struct {
 	now       func() time.Time
 	disk      disk
 
-	// mu guards what follows, which is always a set that is complete on disk, and
-	// every write below dir.
+	first []byte // 1.root.json; never changes
+
+	// mu guards what follows and every write below dir. The four roles are always
+	// a set whose files are all on disk, but for a pending timestamp.
 	mu        sync.Mutex
-	first     []byte // 1.root.json
 	root      *metadata.Metadata[metadata.RootType]
 	targets   *metadata.Metadata[metadata.TargetsType]
 	snapshot  *metadata.Metadata[metadata.SnapshotType]
 	timestamp *metadata.Metadata[metadata.TimestampType]
+	signed    int64  // highest version of a timestamp ever signed
+	pending   []byte // timestamp whose writing has not succeeded yet
 }
 
 func newRepository(cfg Config, d disk) (*Repository, error) {
@@ -124,10 +127,14 @@ func (r *Repository) Status() []RoleStatus {
 }
 
 // NextRefresh returns when a third of the snapshot's or the timestamp's life has
-// passed, whichever is first; Refresh does nothing before.
+// passed, whichever is first; Refresh does nothing before. It is the zero time
+// when an interrupted publication waits for Refresh to carry it through.
 func (r *Repository) NextRefresh() time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.pending != nil {
+		return time.Time{}
+	}
 	snapshot, timestamp := r.due()
 	if snapshot.Before(timestamp) {
 		return snapshot
