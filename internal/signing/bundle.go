@@ -13,6 +13,7 @@ import (
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"sigstack/internal/pki"
@@ -40,19 +41,30 @@ type Bundle struct {
 	cert   *x509.Certificate // nil: signed with a bare key
 }
 
-// ParseBundle parses a JSON bundle. The error is a *RefusedError at CheckBundle.
+// ParseBundle parses a JSON bundle. The error is a *RefusedError at CheckBundle,
+// or at CheckEntry for a log entry that contradicts itself: one whose signature
+// is not by its key over its digest is already refused here.
 func ParseBundle(data []byte) (*Bundle, error) {
 	if len(data) > MaxBundle {
 		return nil, refuse(CheckBundle, fmt.Errorf("%d bytes is more than %d", len(data), MaxBundle))
 	}
-	var b bundle.Bundle
-	if err := b.UnmarshalJSON(data); err != nil {
+	var pb protobundle.Bundle
+	if err := protojson.Unmarshal(data, &pb); err != nil {
 		return nil, refuse(CheckBundle, fmt.Errorf("parse bundle: %w", err))
 	}
-	return newBundle(&b)
+	return newBundle(&pb)
 }
 
-func newBundle(b *bundle.Bundle) (*Bundle, error) {
+func newBundle(pb *protobundle.Bundle) (*Bundle, error) {
+	b, err := bundle.NewBundle(pb)
+	if err != nil {
+		for _, e := range pb.GetVerificationMaterial().GetTlogEntries() {
+			if _, err := tlog.ParseTransparencyLogEntry(e); err != nil {
+				return nil, refuse(CheckEntry, fmt.Errorf("parse log entry: %w", err))
+			}
+		}
+		return nil, refuse(CheckBundle, fmt.Errorf("read bundle: %w", err))
+	}
 	if _, err := b.SignatureContent(); err != nil {
 		return nil, refuse(CheckBundle, fmt.Errorf("read signature: %w", err))
 	}
@@ -186,9 +198,9 @@ func (e evidence) build() (*Bundle, []byte, error) {
 			Signature:     e.signature,
 		}},
 	}
-	entity, err := bundle.NewBundle(pb)
+	b, err := newBundle(pb)
 	if err != nil {
-		return nil, nil, refuse(CheckBundle, fmt.Errorf("build bundle: %w", err))
+		return nil, nil, err
 	}
 	text, err := protojson.Marshal(pb)
 	if err != nil {
@@ -199,8 +211,7 @@ func (e evidence) build() (*Bundle, []byte, error) {
 	if err := json.Compact(&compact, text); err != nil {
 		return nil, nil, fmt.Errorf("encode bundle: %w", err)
 	}
-	b, err := newBundle(entity)
-	return b, compact.Bytes(), err
+	return b, compact.Bytes(), nil
 }
 
 func refuse(check Check, err error) error { return &RefusedError{Check: check, Err: err} }

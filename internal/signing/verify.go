@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -16,6 +17,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
+	"github.com/sigstore/sigstore/pkg/signature"
 )
 
 // Result is a passed verification.
@@ -105,8 +107,29 @@ func logEntries(b *Bundle) ([]*tlog.Entry, error) {
 		if !e.IsRekorV2() && !e.HasInclusionPromise() {
 			return nil, refuse(CheckPromise, errors.New("a log entry has no signed entry timestamp"))
 		}
+		if err := checkKind(e); err != nil {
+			return nil, refuse(CheckEntry, err)
+		}
 	}
 	return entries, nil
+}
+
+// checkKind compares an entry's declared kind with the logged body's, which
+// upstream takes on trust.
+func checkKind(e *tlog.Entry) error {
+	entry := e.TransparencyLogEntry()
+	var body struct {
+		Kind       string `json:"kind"`
+		APIVersion string `json:"apiVersion"`
+	}
+	if err := json.Unmarshal(entry.GetCanonicalizedBody(), &body); err != nil {
+		return fmt.Errorf("parse body: %w", err)
+	}
+	if body.Kind != entry.GetKindVersion().GetKind() || body.APIVersion != entry.GetKindVersion().GetVersion() {
+		return fmt.Errorf("it is declared as %s %s and logged as %s %s",
+			entry.GetKindVersion().GetKind(), entry.GetKindVersion().GetVersion(), body.Kind, body.APIVersion)
+	}
+	return nil
 }
 
 // newVerifier demands all the evidence there is: upstream's observer timestamps
@@ -212,6 +235,15 @@ func explainLog(entries []*tlog.Entry, material root.TrustedMaterial) error {
 		return refuse(CheckLog, errors.New("the entry's log is not in the trust root"))
 	}
 	return nil
+}
+
+// verifyInclusion checks a Rekor v1 entry's inclusion proof and checkpoint.
+func verifyInclusion(e *tlog.Entry, log *root.TransparencyLog) error {
+	key, err := signature.LoadVerifier(log.PublicKey, log.SignatureHashFunc)
+	if err != nil {
+		return fmt.Errorf("load log key: %w", err)
+	}
+	return tlog.VerifyInclusion(e, key)
 }
 
 func newHash(algorithm string) hash.Hash {
