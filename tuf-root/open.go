@@ -66,6 +66,7 @@ func (r *Repository) loadTimestamp(trusted *trustedmetadata.TrustedMetadata) err
 	if r.timestamp, err = trusted.UpdateTimestamp(data); err != nil {
 		return fmt.Errorf("verify timestamp: %w", err)
 	}
+	r.publish()
 	next, version, err := r.readTimestamp(nextFile)
 	if err != nil {
 		return err

@@ -174,6 +174,7 @@ func (r *Repository) finish() error {
 		return err
 	}
 	r.pending = nil
+	r.publish()
 	return nil
 }
 

@@ -90,8 +90,9 @@ type Repository struct {
 	targets   *metadata.Metadata[metadata.TargetsType]
 	snapshot  *metadata.Metadata[metadata.SnapshotType]
 	timestamp *metadata.Metadata[metadata.TimestampType]
-	signed    int64  // highest version of a timestamp ever signed
-	pending   []byte // timestamp whose writing has not succeeded yet
+	signed    int64      // highest version of a timestamp ever signed
+	pending   []byte     // timestamp whose writing has not succeeded yet
+	published RoleStatus // of the timestamp that clients are known to see
 }
 
 func newRepository(cfg Config, d disk) (*Repository, error) {
@@ -100,6 +101,10 @@ func newRepository(cfg Config, d disk) (*Repository, error) {
 	}
 	return &Repository{dir: cfg.Dir, lifetimes: cfg.Lifetimes.withDefaults(), now: cfg.Now, disk: d}, nil
 }
+
+// Dir returns the repository's directory. Clients may have the files below it
+// that Serves names.
+func (r *Repository) Dir() string { return r.dir }
 
 // RootJSON returns the repository's first root, with which clients start: they
 // follow the chain from there. Its hash never changes.
@@ -114,7 +119,8 @@ type RoleStatus struct {
 	Expires time.Time
 }
 
-// Status lists root, targets, snapshot and timestamp, in this order.
+// Status lists root, targets, snapshot and timestamp, in this order. The
+// timestamp is the one that clients see, even if a newer one is to replace it.
 func (r *Repository) Status() []RoleStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -122,8 +128,13 @@ func (r *Repository) Status() []RoleStatus {
 		{metadata.ROOT, r.root.Signed.Version, r.root.Signed.Expires},
 		{metadata.TARGETS, r.targets.Signed.Version, r.targets.Signed.Expires},
 		{metadata.SNAPSHOT, r.snapshot.Signed.Version, r.snapshot.Signed.Expires},
-		{metadata.TIMESTAMP, r.timestamp.Signed.Version, r.timestamp.Signed.Expires},
+		r.published,
 	}
+}
+
+// publish notes that timestamp.json holds r.timestamp. It needs mu.
+func (r *Repository) publish() {
+	r.published = RoleStatus{metadata.TIMESTAMP, r.timestamp.Signed.Version, r.timestamp.Signed.Expires}
 }
 
 // NextRefresh returns when a third of the snapshot's or the timestamp's life has

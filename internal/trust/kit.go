@@ -22,6 +22,14 @@ const (
 	ReadmeName    = "README.txt"
 )
 
+// KitNames lists every name that a file of a kit can have.
+func KitNames() []string {
+	return []string{
+		RootName, TrustedRootName, SigningConfigName, ClientTrustConfigName,
+		FulcioPEMName, RekorPEMName, CTPEMName, TSAPEMName, EnvName, ReadmeName,
+	}
+}
+
 // Kit is what a client kit is made of: all that someone needs who trusts the
 // stack, in files.
 type Kit struct {

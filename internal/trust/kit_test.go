@@ -52,6 +52,9 @@ func TestKitHoldsTheFilesOfTheInterface(t *testing.T) {
 			t.Errorf("no %s", name)
 		}
 	}
+	if got := trust.KitNames(); !slices.Equal(got, kitNames) {
+		t.Errorf("got names %q, want %q", got, kitNames)
+	}
 	if len(files) != len(kitNames) {
 		t.Errorf("got %d files, want %d", len(files), len(kitNames))
 	}

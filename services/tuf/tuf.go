@@ -1,0 +1,122 @@
+// Package tuf serves the TUF repository and the client kit as plain files
+// (contract: tsa-and-others.md §3) and keeps the repository's online roles
+// fresh. What the files say is package trust's business, and signing them
+// tufroot's.
+package tuf
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sigstack/internal/httpd"
+	tufroot "sigstack/tuf-root"
+)
+
+// Config configures New. Every field is required but Report.
+type Config struct {
+	Repository *tufroot.Repository
+	// Online are the keys that keep the repository fresh; its root must trust
+	// them.
+	Online tufroot.Online
+	// KitDir is where WriteKit put the client kit.
+	KitDir string
+	// Report, if set, is told the service's health by Run, at least once a minute.
+	Report func(status httpd.Status, detail string)
+	// Now is the stack's clock.
+	Now     func() time.Time
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// Service serves files and refreshes metadata. It is safe for concurrent use.
+type Service struct {
+	cfg     Config
+	metrics *metrics
+
+	mu      sync.Mutex
+	failing bool // guarded by mu: the last refresh failed
+}
+
+// New checks that the root trusts the online keys and returns the service.
+func New(cfg Config) (*Service, error) {
+	if cfg.Repository == nil || cfg.KitDir == "" || cfg.Now == nil || cfg.Log == nil || cfg.Metrics == nil {
+		return nil, errors.New("tuf: repository, kit directory, clock, log and metrics are required")
+	}
+	if err := cfg.Repository.CheckOnline(cfg.Online); err != nil {
+		return nil, fmt.Errorf("tuf: check online keys: %w", err)
+	}
+	return &Service{cfg: cfg, metrics: newMetrics(cfg)}, nil
+}
+
+// Status is the state of the repository.
+type Status struct {
+	Roles       []tufroot.RoleStatus // root, targets, snapshot, timestamp
+	NextRefresh time.Time            // zero: at once
+	Failing     bool                 // the last refresh failed and is tried again
+}
+
+// Status returns the present state.
+func (s *Service) Status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Status{s.cfg.Repository.Status(), s.cfg.Repository.NextRefresh(), s.failing}
+}
+
+// offlineNotice is how long before its expiry a role that only a person can sign
+// again becomes a warning.
+const offlineNotice = 30 * 24 * time.Hour
+
+// Health rates the state for readiness: down once a role has expired, because
+// clients refuse the whole repository then. The detail is fit for strangers.
+func (s *Service) Health() (status httpd.Status, detail string) {
+	st, now := s.Status(), s.cfg.Now()
+	soonest := slices.MinFunc(st.Roles, func(a, b tufroot.RoleStatus) int { return a.Expires.Compare(b.Expires) })
+	at := soonest.Expires.Format(time.RFC3339)
+	if !now.Before(soonest.Expires) {
+		return httpd.Down, soonest.Role + " metadata expired at " + at
+	}
+	if st.Failing {
+		return httpd.Warn, "refreshing fails; " + soonest.Role + " metadata expires at " + at
+	}
+	for _, r := range st.Roles[:2] {
+		if r.Expires.Sub(now) < offlineNotice {
+			return httpd.Warn, r.Role + " metadata expires at " + r.Expires.Format(time.RFC3339) + " and needs its offline key"
+		}
+	}
+	return httpd.OK, ""
+}
+
+func (s *Service) setFailing(failing bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failing = failing
+}
+
+// metrics are the service's own; status codes are the mux's.
+type metrics struct {
+	refreshes *prometheus.CounterVec
+}
+
+func newMetrics(cfg Config) *metrics {
+	m := &metrics{refreshes: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sigstack_tuf_refreshes_total",
+		Help: "Refreshes of snapshot or timestamp metadata, by result.",
+	}, []string{"result"})}
+	cfg.Metrics.MustRegister(m.refreshes)
+	for i, r := range cfg.Repository.Status() {
+		cfg.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name:        "sigstack_tuf_expiry_seconds",
+			Help:        "Time until the metadata of a role expires; negative once it has.",
+			ConstLabels: prometheus.Labels{"role": r.Role},
+		}, func() float64 {
+			return cfg.Repository.Status()[i].Expires.Sub(cfg.Now()).Seconds()
+		}))
+	}
+	return m
+}
