@@ -49,7 +49,12 @@ func newBrowser(t *testing.T, i *issuer) *browser {
 
 func (b *browser) open(url string) int {
 	b.t.Helper()
-	return b.took(b.client.Get(url))
+	resp, err := b.client.Get(url)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	return b.took(resp)
 }
 
 var (
@@ -77,14 +82,16 @@ func (b *browser) submit(values map[string]string) int {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return b.took(b.client.PostForm(action.String(), data))
-}
-
-func (b *browser) took(resp *http.Response, err error) int {
-	b.t.Helper()
+	resp, err := b.client.PostForm(action.String(), data)
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	defer resp.Body.Close()
+	return b.took(resp)
+}
+
+func (b *browser) took(resp *http.Response) int {
+	b.t.Helper()
 	b.at, b.page = resp.Request.URL, readAll(b.t, resp)
 	return resp.StatusCode
 }
