@@ -19,8 +19,9 @@ import (
 )
 
 // Tree is the part of merkle.Tree that a log stands on, with its contracts: Add
-// returns what is durable, reads see every answered add, unknown indexes,
-// hashes and sizes are fault.NotFound. It must be safe for concurrent use.
+// returns what is durable, reads see every answered add and end where the tree
+// does, unknown indexes and hashes are fault.NotFound. It must be safe for
+// concurrent use.
 type Tree interface {
 	ID() int64
 	Add(ctx context.Context, leaf merkle.Leaf) (merkle.Added, error)
@@ -94,7 +95,7 @@ func (b *backend) GetLeavesByRange(ctx context.Context, in *trillian.GetLeavesBy
 	if err != nil || first >= head.Size {
 		return &trillian.GetLeavesByRangeResponse{SignedLogRoot: root}, err
 	}
-	entries, err := b.tree.Entries(ctx, first, min(count, head.Size-first))
+	entries, err := b.tree.Entries(ctx, first, count)
 	if err != nil {
 		return nil, b.status(ctx, "read entries", err)
 	}

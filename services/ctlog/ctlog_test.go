@@ -165,6 +165,9 @@ func TestSubmissions(t *testing.T) {
 		}
 	}
 	checkLog(t, r, 7)
+	if got := r.submissions(t); got["new"] != 7 || got["duplicate"] != 1 {
+		t.Errorf("counted %v, want 7 new and 1 duplicate", got)
+	}
 
 	roots, err := r.client.GetAcceptedRoots(t.Context())
 	if err != nil || len(roots) != 1 || !bytes.Equal(roots[0].Data, ca.root.Raw) {

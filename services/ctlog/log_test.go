@@ -155,6 +155,7 @@ type running struct {
 	*ctlog.Service
 	tree   *merkle.Tree
 	mux    *httpd.Mux
+	reg    *prometheus.Registry
 	client *client.LogClient // checks every SCT and tree head against the key
 	stop   func()
 }
@@ -188,6 +189,8 @@ func (d *disk) open(t testing.TB, ca *authority, wrap func(*merkle.Tree) ctlog.T
 	t.Cleanup(r.stop)
 
 	cfg := newConfig(t, d, ca, tree)
+	r.reg = prometheus.NewRegistry()
+	cfg.Metrics = r.reg
 	if wrap != nil {
 		cfg.Tree = wrap(tree)
 	}
@@ -245,4 +248,22 @@ func asn1Certs(chain [][]byte) []ct.ASN1Cert {
 		certs[i].Data = der
 	}
 	return certs
+}
+
+// submissions returns the counter of submissions by kind of entry.
+func (r *running) submissions(t testing.TB) map[string]float64 {
+	t.Helper()
+	families, err := r.reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := map[string]float64{}
+	for _, f := range families {
+		if f.GetName() == "sigstack_ctlog_submissions_total" {
+			for _, m := range f.GetMetric() {
+				counts[m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
+			}
+		}
+	}
+	return counts
 }

@@ -87,6 +87,7 @@ func TestStatuses(t *testing.T) {
 		{"get-proof-by-hash", []string{"hash", leafHash, "tree_size", "0"}, nil, 400},
 		{"get-proof-by-hash", []string{"hash", leafHash}, nil, 400},
 		{"get-proof-by-hash", []string{"hash", b64(31), "tree_size", "3"}, nil, 400},
+		{"get-proof-by-hash", []string{"hash", b64(33), "tree_size", "3"}, nil, 400},
 		{"get-proof-by-hash", []string{"hash", b64(32), "tree_size", "3"}, nil, 404},
 		{"get-proof-by-hash", []string{"hash", leafHash, "tree_size", "2"}, nil, 404},
 		{"get-proof-by-hash", []string{"hash", leafHash, "tree_size", "1000"}, nil, 404},
@@ -233,6 +234,9 @@ func TestTreeFaults(t *testing.T) {
 			} {
 				if rec.Code != tt.status || strings.Contains(rec.Body.String(), "secret") {
 					t.Errorf("answer %d %q, want %d without the cause", rec.Code, rec.Body, tt.status)
+				}
+				if got := rec.Body.String(); tt.status == 500 && got != "Internal Server Error\n" {
+					t.Errorf("body %q says more than that it is our fault", got)
 				}
 			}
 			_, err := r.AddPreChain(t.Context(), chain)
