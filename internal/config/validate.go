@@ -104,7 +104,6 @@ func (iss Issuer) validate(p *problems, field string) {
 
 func (o *OIDC) validate(p *problems, profile string) {
 	p.check(!o.PasswordGrant || profile == ProfileUp, "oidc.password_grant: only profile up may have it")
-	p.check(len(o.Users) > 0 || len(o.Connectors) > 0, "oidc: neither users nor connectors, so nobody could log in")
 	for i, u := range o.Users {
 		p.check(strings.Contains(u.Email, "@"), "oidc.users[%d].email: %q is not an e-mail address", i, u.Email)
 		p.check(u.ID != "", "oidc.users[%d].id: missing", i)
@@ -158,7 +157,9 @@ var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
 // problems gathers everything that is wrong.
 type problems struct{ list []error }
 
-func (p *problems) add(format string, args ...any) { p.list = append(p.list, fmt.Errorf(format, args...)) }
+func (p *problems) add(format string, args ...any) {
+	p.list = append(p.list, fmt.Errorf(format, args...))
+}
 
 func (p *problems) check(ok bool, format string, args ...any) {
 	if !ok {

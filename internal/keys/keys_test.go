@@ -100,7 +100,7 @@ func TestRefusals(t *testing.T) {
 	wantIs(t, "load with the wrong passphrase", err, keys.ErrPassphrase)
 	_, err = plain.Load("locked")
 	wantIs(t, "load without a passphrase", err, keys.ErrPassphrase)
-	_, err = locked.Load("plain")
+	_, err = keys.Open(dir, []byte("right")).Load("plain")
 	wantIs(t, "load a clear key with a passphrase", err, keys.ErrNoEncrypted)
 	for _, name := range []string{"", "../x", "UP", "a/b"} {
 		if _, err := plain.Create(name, keys.ECDSAP256, created); err == nil {
@@ -110,7 +110,7 @@ func TestRefusals(t *testing.T) {
 	if err := os.Chmod(filepath.Join(dir, "plain.key"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := plain.Load("plain"); err == nil {
+	if _, err := keys.Open(dir, nil).Load("plain"); err == nil {
 		t.Error("a key file that others may read was loaded")
 	}
 }
