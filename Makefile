@@ -1,5 +1,6 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LINT    := go tool -modfile=tools/lint/go.mod golangci-lint
+OUT     ?= bin/sigstack
 DIR     ?= .cache/up
 
 # One way to compile for the binary, its tests and the linters, so that each
@@ -14,7 +15,7 @@ export COUNT    ?= 5
 .PHONY: build check unit lint generated test deps race e2e fuzz bench demo up clients generate verify help
 
 build: ## build bin/sigstack, static and trimmed
-	go build -ldflags "-s -w -X main.version=$(VERSION)" -o bin/sigstack ./cmd/sigstack
+	go build -ldflags "-s -w -X main.version=$(VERSION)" -o $(OUT) ./cmd/sigstack
 
 check: unit lint generated ## unit tests, lint, generated code: fast, no network
 
@@ -46,7 +47,7 @@ bench: ## benchmarks, each with its ratio to its floor, over COUNT runs
 	@tools/bench
 
 demo: ## build, start a stack, sign and verify a release, show that tampering is refused
-	@tools/demo/demo
+	@go run ./tools/demo
 
 up: build ## a test stack in DIR
 	bin/sigstack up --dir $(DIR)
