@@ -6,6 +6,7 @@ package entry
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 	"unicode/utf8"
 
@@ -18,6 +19,10 @@ const (
 	codeRequired = 602 // a member is missing
 	codeEnum     = 606 // a member is none of the values there are
 )
+
+// ErrNotEnabled is the cause of Parse refusing a kind of the protocol that the
+// parser's Types do not hold: no entry of it can have been logged.
+var ErrNotEnabled = errors.New("kind of entry is not enabled")
 
 // Type names a kind of entry and its version, such as hashedrekord 0.0.1.
 type Type struct{ Kind, Version string }
@@ -64,7 +69,8 @@ type Entry struct {
 // readers disagree on which of two counts.
 //
 // Errors are fault.Unprocessable for a missing or unknown kind, a missing
-// apiVersion or spec, and fault.Invalid for everything else.
+// apiVersion or spec, and fault.Invalid for everything else; ErrNotEnabled among
+// these.
 func (p Parser) Parse(proposed []byte) (Entry, error) {
 	if !utf8.Valid(proposed) || !json.Valid(proposed) {
 		return Entry{}, fault.New(fault.Invalid, "proposed entry is not valid JSON in UTF-8")
@@ -122,7 +128,7 @@ func (t Types) find(typ Type) (Canonicalizer, error) {
 			return nil, fault.Newf(fault.Invalid, "this version of kind %s is not supported", typ.Kind)
 		}
 	}
-	return nil, fault.Newf(fault.Invalid, "kind %s is not enabled on this server", typ.Kind)
+	return nil, fault.Wrap(fault.Invalid, ErrNotEnabled, "kind "+typ.Kind+" is not enabled on this server")
 }
 
 // envelope encodes the canonical entry. Kind and version come from the table of

@@ -1,0 +1,167 @@
+package tlog
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"sigstack/internal/fault"
+	"sigstack/internal/merkle"
+)
+
+// Record is one entry as the log vouches for it.
+type Record struct {
+	TreeID         int64
+	LeafHash       [32]byte // RFC 6962, of Body
+	Body           []byte   // canonical entry; not to be changed
+	LogID          [32]byte
+	LogIndex       uint64 // in the whole log, across its trees
+	IntegratedTime int64  // Unix seconds, fixed for ever
+	SET            []byte // signed entry timestamp: ECDSA in ASN.1 DER
+	Proof          Proof
+}
+
+// Proof is an inclusion proof and the checkpoint that it leads to.
+type Proof struct {
+	Index      uint64 // in its tree
+	Checkpoint Checkpoint
+	Hashes     [][]byte // leaf to root; empty, never nil, in a tree of one
+}
+
+// EntryID is the entry's name: tree ID and leaf hash in 80 hex digits
+// (contract: rekor-v1.md §3).
+func (r Record) EntryID() string { return EntryID(r.TreeID, r.LeafHash) }
+
+// EntryID names the entry with that leaf hash in that tree.
+func EntryID(treeID int64, leafHash [32]byte) string {
+	return fmt.Sprintf("%016x%s", uint64(treeID), hex.EncodeToString(leafHash[:])) //nolint:gosec // G115: positive
+}
+
+// Add logs a canonical entry and returns once it is durable, proven and
+// readable; created is false if it was there before. It fails with fault.Timeout,
+// fault.Canceled or fault.Unavailable, after which the entry may be there all the
+// same: adding it again tells.
+func (s *Service) Add(ctx context.Context, canonical []byte) (r Record, created bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.AddTimeout)
+	defer cancel()
+	added, err := s.cfg.Tree.Add(ctx, merkle.Leaf{Value: canonical})
+	if err != nil {
+		return Record{}, false, classify(fmt.Errorf("add entry: %w", err))
+	}
+	if added.Duplicate {
+		s.metrics.duplicates.Inc()
+	} else {
+		s.metrics.entries.Inc()
+	}
+	r, err = s.record(added.Entry, added.Proof)
+	return r, !added.Duplicate, err
+}
+
+// ByIndex returns the entry with that index in the whole log, or fault.NotFound.
+func (s *Service) ByIndex(ctx context.Context, logIndex uint64) (Record, error) {
+	e, err := s.cfg.Tree.Entry(ctx, logIndex)
+	if err != nil {
+		return Record{}, classify(err)
+	}
+	return s.prove(ctx, e)
+}
+
+// ByHash returns the entry with that leaf hash, or fault.NotFound. Tree 0 is any
+// tree; one that the log does not have has no entries.
+func (s *Service) ByHash(ctx context.Context, treeID int64, leafHash [32]byte) (Record, error) {
+	if treeID != 0 && treeID != s.TreeID() {
+		return Record{}, fault.New(fault.NotFound, "no such tree")
+	}
+	e, err := s.cfg.Tree.EntryByHash(ctx, leafHash)
+	if err != nil {
+		return Record{}, classify(err)
+	}
+	return s.prove(ctx, e)
+}
+
+// prove proves an entry in the newest tree.
+func (s *Service) prove(ctx context.Context, e merkle.Entry) (Record, error) {
+	p, err := s.cfg.Tree.Inclusion(ctx, e.Index, s.cfg.Tree.Head().Size)
+	if err != nil {
+		return Record{}, classify(fmt.Errorf("prove entry %d: %w", e.Index, err))
+	}
+	return s.record(e, p)
+}
+
+func (s *Service) record(e merkle.Entry, p merkle.Proof) (Record, error) {
+	r := Record{
+		TreeID:         s.TreeID(),
+		LeafHash:       e.LeafHash,
+		Body:           e.Leaf.Value,
+		LogID:          s.logID,
+		LogIndex:       e.Index, // this log has had one tree only
+		IntegratedTime: e.IntegratedAt.Unix(),
+		Proof:          Proof{Index: p.Index, Hashes: p.Hashes},
+	}
+	var err error
+	if r.Proof.Checkpoint, err = s.checkpoint(p.Size, p.Root); err != nil {
+		return Record{}, err
+	}
+	r.SET, err = s.signEntry(r)
+	return r, err
+}
+
+// Checkpoint returns the newest checkpoint; of an empty tree, too.
+func (s *Service) Checkpoint() (Checkpoint, error) {
+	head := s.cfg.Tree.Head()
+	return s.checkpoint(head.Size, head.Root)
+}
+
+// Consistency proves that the tree of size last extends that of size first, and
+// returns the proof and the newest root. Tree 0 is the one that takes entries.
+// It fails with fault.Invalid for an unknown tree and unless
+// 1 <= first <= last <= the newest size.
+func (s *Service) Consistency(ctx context.Context, treeID int64, first, last uint64) ([][]byte, [32]byte, error) {
+	head := s.cfg.Tree.Head()
+	switch {
+	case treeID != 0 && treeID != s.TreeID():
+		return nil, head.Root, fault.New(fault.Invalid, "no such tree")
+	case first == 0 || first > last:
+		return nil, head.Root, fault.Newf(fault.Invalid, "firstSize(%d) must be at least 1 and not more than lastSize(%d)", first, last)
+	case last > head.Size:
+		return nil, head.Root, fault.Newf(fault.Invalid, "lastSize(%d) is more than the log has now (%d)", last, head.Size)
+	}
+	hashes, err := s.cfg.Tree.Consistency(ctx, first, last)
+	if err != nil {
+		return nil, head.Root, classify(fmt.Errorf("prove consistency: %w", err))
+	}
+	return hashes, head.Root, nil
+}
+
+// Check reads the newest entry and signs for it, as a reader would have it done:
+// the tree answers, the key works. It writes nothing.
+func (s *Service) Check(ctx context.Context) error {
+	size := s.cfg.Tree.Head().Size
+	if size == 0 {
+		_, err := s.Checkpoint()
+		return err
+	}
+	r, err := s.ByIndex(ctx, size-1)
+	if err != nil {
+		return fmt.Errorf("check newest entry: %w", err)
+	}
+	if err := s.verify(r); err != nil {
+		return fmt.Errorf("check newest entry, %s: %w", r.EntryID(), err)
+	}
+	return nil
+}
+
+// classify gives the end of a request its kind where the tree has not.
+func classify(err error) error {
+	switch {
+	case fault.KindOf(err) != fault.Internal:
+		return err
+	case errors.Is(err, context.DeadlineExceeded):
+		return fault.Wrap(fault.Timeout, err, "the log did not answer in time")
+	case errors.Is(err, context.Canceled):
+		return fault.Wrap(fault.Canceled, err, "client went away")
+	default:
+		return err
+	}
+}

@@ -1,0 +1,99 @@
+package rekorv1
+
+import (
+	"encoding/hex"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"sigstack/internal/fault"
+	"sigstack/internal/httpd"
+	"sigstack/internal/pki"
+)
+
+// logInfo answers with the newest head.
+func (a *API) logInfo(w http.ResponseWriter, _ *http.Request) error {
+	head, err := a.cfg.Log.Checkpoint()
+	if err != nil {
+		return err
+	}
+	return httpd.WriteJSON(w, http.StatusOK, logInfo{
+		InactiveShards: []struct{}{},
+		RootHash:       hex.EncodeToString(head.Root[:]),
+		SignedTreeHead: head.Note,
+		TreeID:         strconv.FormatInt(a.cfg.Log.TreeID(), 10),
+		TreeSize:       head.Size,
+	})
+}
+
+// consistency answers with a proof between two sizes. Its root hash is the
+// newest one, whatever lastSize is, as upstream has it.
+func (a *API) consistency(w http.ResponseWriter, r *http.Request) error {
+	query, err := parseQuery(r)
+	if err != nil {
+		return err
+	}
+	tree, err := treeID(query)
+	if err != nil {
+		return err
+	}
+	first, err := size(query, "firstSize", "1")
+	if err != nil {
+		return err
+	}
+	last, err := size(query, "lastSize", "")
+	if err != nil {
+		return err
+	}
+	hashes, root, err := a.cfg.Log.Consistency(r.Context(), tree, first, last)
+	if err != nil {
+		return err
+	}
+	return httpd.WriteJSON(w, http.StatusOK, consistencyProof{wireHashes(hashes), hex.EncodeToString(root[:])})
+}
+
+// size reads a tree size; without a default it is required.
+func size(query url.Values, name, fallback string) (uint64, error) {
+	text := query.Get(name)
+	if text == "" {
+		text = fallback
+	}
+	if text == "" {
+		return 0, fault.New(fault.Invalid, name+" is missing")
+	}
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil || n == 0 {
+		return 0, fault.New(fault.Invalid, name+" is not a tree size: a number, at least 1")
+	}
+	return n, nil
+}
+
+// treeID reads the optional tree ID, 0 if there is none.
+func treeID(query url.Values) (int64, error) {
+	text := query.Get("treeID")
+	if text == "" {
+		return 0, nil
+	}
+	id, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		return 0, fault.New(fault.Invalid, "treeID is not a decimal number")
+	}
+	return int64(id), nil //nolint:gosec // G115: parsed as 63 bits
+}
+
+// publicKey answers with the key of a tree, in PEM.
+func (a *API) publicKey(w http.ResponseWriter, r *http.Request) error {
+	query, err := parseQuery(r)
+	if err != nil {
+		return err
+	}
+	tree, err := treeID(query)
+	if err != nil {
+		return err
+	}
+	if tree != 0 && tree != a.cfg.Log.TreeID() {
+		return fault.New(fault.Invalid, "no such tree")
+	}
+	httpd.WriteBytes(w, http.StatusOK, "application/x-pem-file", pki.PublicKeyPEM(a.cfg.Log.PublicKey()))
+	return nil
+}

@@ -1,0 +1,75 @@
+// Package rekorv1 answers the Rekor v1 REST API (contract: rekor-v1.md): paths,
+// parameters, headers and the exact bytes of answers. Admitting entries is
+// entry's part, keeping and signing them tlog's.
+package rekorv1
+
+import (
+	"errors"
+	"net/http"
+
+	"sigstack/internal/httpd"
+	"sigstack/services/tlog"
+	"sigstack/services/tlog/entry"
+)
+
+// DefaultMaxBody bounds a proposed entry. Envelopes of attestations are sent
+// whole, SBOMs of some megabytes among them, and base64 makes them larger.
+const DefaultMaxBody = 8 << 20
+
+// Config of an API.
+type Config struct {
+	// Log is served.
+	Log *tlog.Service
+	// Parser admits entries.
+	Parser entry.Parser
+	// StrictDuplicates answers an entry that is there already with 409, as the
+	// upstream server does. Most clients then fail, so the default is 201 with
+	// the entry that is there.
+	StrictDuplicates bool
+	// MaxBody bounds the body of a POST, in bytes. Zero: DefaultMaxBody.
+	MaxBody int64
+}
+
+// API is the Rekor v1 face of a log.
+type API struct{ cfg Config }
+
+// New checks the configuration and returns the API.
+func New(c Config) (*API, error) {
+	switch {
+	case c.Log == nil:
+		return nil, errors.New("rekor v1: no log given")
+	case len(c.Parser.Types) == 0 || len(c.Parser.Algorithms) == 0:
+		return nil, errors.New("rekor v1: no entry could be admitted: types or algorithms are empty")
+	case c.MaxBody < 0:
+		return nil, errors.New("rekor v1: body limit is negative")
+	}
+	if c.MaxBody == 0 {
+		c.MaxBody = DefaultMaxBody
+	}
+	return &API{c}, nil
+}
+
+// entriesPath is where entries are; a Location is below it.
+const entriesPath = "/api/v1/log/entries"
+
+// Mount adds the API's routes.
+func (a *API) Mount(mux *httpd.Mux) {
+	g := mux.Group("tlog", httpd.RESTErrors)
+	g.Handle(http.MethodPost, entriesPath, a.cfg.MaxBody, a.createEntry)
+	g.Handle(http.MethodGet, entriesPath, 0, fresh(a.entryByIndex))
+	g.Handle(http.MethodGet, entriesPath+"/{id}", 0, fresh(a.entryByID))
+	g.Handle(http.MethodPost, entriesPath+"/retrieve", a.cfg.MaxBody, a.retrieve)
+	g.Handle(http.MethodGet, "/api/v1/log", 0, fresh(a.logInfo))
+	g.Handle(http.MethodGet, "/api/v1/log/proof", 0, fresh(a.consistency))
+	g.Handle(http.MethodGet, "/api/v1/log/publicKey", 0, a.publicKey)
+}
+
+// fresh keeps caches away from what changes with the log: even an old entry is
+// answered with a proof in the newest tree.
+func fresh(h httpd.HandlerFunc) httpd.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		w.Header().Set("Cache-Control", "no-cache, no-store, max-age=0, must-revalidate")
+		w.Header().Set("Pragma", "no-cache")
+		return h(w, r)
+	}
+}

@@ -1,0 +1,170 @@
+// Package tlog is the transparency log of signatures: it appends canonical
+// entries to a Merkle tree and signs what clients need to believe that they are
+// there (contract: rekor-v1.md §3-§5). Which entries are admitted is entry's
+// part, the spelling of answers that of the APIs, rekorv1 for one.
+package tlog
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sigstack/internal/keys"
+	"sigstack/internal/merkle"
+	"sigstack/internal/pki"
+	"sigstack/internal/trust"
+)
+
+// Tree is the append-only tree under the log; *merkle.Tree is one. It is safe
+// for concurrent use. What Add returned is durable and readable. Head never goes
+// back. Absence is fault.NotFound.
+type Tree interface {
+	ID() int64
+	Head() merkle.Head
+	Add(ctx context.Context, leaf merkle.Leaf) (merkle.Added, error)
+	Entry(ctx context.Context, index uint64) (merkle.Entry, error)
+	EntryByHash(ctx context.Context, leafHash [32]byte) (merkle.Entry, error)
+	Inclusion(ctx context.Context, index, size uint64) (merkle.Proof, error)
+	Consistency(ctx context.Context, first, second uint64) ([][]byte, error)
+}
+
+// DefaultAddTimeout bounds an Add: half of what Go clients wait.
+const DefaultAddTimeout = 15 * time.Second
+
+// Config of a Service.
+type Config struct {
+	// Tree holds the entries.
+	Tree Tree
+	// Signer must be ECDSA P-256: clients verify entries with nothing else.
+	Signer keys.Key
+	// URL is the log's base URL; Host, its host without port, is the name that
+	// signs checkpoints, for which clients look in the URL.
+	URL, Host string
+	// AddTimeout bounds an Add. Zero: DefaultAddTimeout.
+	AddTimeout time.Duration
+	// Now is the clock. Times in entries are the tree's; this one only tells
+	// how old the log's key is.
+	Now func() time.Time
+	// Log receives what no caller is told; nil: discarded.
+	Log *slog.Logger
+	// Metrics registers the log's metrics; nil: none.
+	Metrics prometheus.Registerer
+}
+
+// Service is the log. It is safe for concurrent use.
+type Service struct {
+	cfg     Config
+	logID   [32]byte
+	origin  string // of checkpoints
+	heads   headCache
+	metrics *metrics
+}
+
+// New checks the configuration and returns the log.
+func New(c Config) (*Service, error) {
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("transparency log: %w", err)
+	}
+	m, err := newMetrics(c.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("transparency log: %w", err)
+	}
+	return &Service{
+		cfg:     c,
+		logID:   pki.LogID(c.Signer.SPKI()),
+		origin:  fmt.Sprintf("%s - %d", c.Host, c.Tree.ID()),
+		metrics: m,
+	}, nil
+}
+
+func (c *Config) check() error {
+	switch {
+	case c.Tree == nil:
+		return errors.New("no tree given")
+	case c.Tree.ID() <= 0:
+		return fmt.Errorf("tree ID %d is not positive", c.Tree.ID())
+	case c.Signer.Signer == nil:
+		return errors.New("no signer given")
+	case c.Now == nil:
+		return errors.New("no clock given")
+	case c.AddTimeout < 0:
+		return errors.New("add timeout is negative")
+	}
+	if pub, ok := c.Signer.Public().(*ecdsa.PublicKey); !ok || pub.Curve != elliptic.P256() {
+		return fmt.Errorf("key %s is not ECDSA P-256, which every client demands", c.Signer.Name)
+	}
+	if now := c.Now(); c.Signer.Created.After(now) {
+		return fmt.Errorf("key %s is from the future: made %v, the clock says %v", c.Signer.Name, c.Signer.Created, now)
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.AddTimeout == 0 {
+		c.AddTimeout = DefaultAddTimeout
+	}
+	return c.checkName()
+}
+
+// checkName: js clients look for the name in the URL, java clients compare it
+// with the URL's host, and a note has a grammar of its own.
+func (c *Config) checkName() error {
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		return fmt.Errorf("URL: %w", err)
+	}
+	if (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" {
+		return fmt.Errorf("URL %q is not an http or https URL with a host", c.URL)
+	}
+	if c.Host != u.Hostname() || strings.ContainsAny(c.Host, " +\n") {
+		return fmt.Errorf("name %q is not the host of %q", c.Host, c.URL)
+	}
+	return nil
+}
+
+// TreeID is the ID of the tree that takes new entries, positive.
+func (s *Service) TreeID() int64 { return s.cfg.Tree.ID() }
+
+// PublicKey returns the DER SubjectPublicKeyInfo of the log's key.
+func (s *Service) PublicKey() []byte { return s.cfg.Signer.SPKI() }
+
+// Trust returns the log's public half. Its key is trusted from its creation.
+func (s *Service) Trust() trust.Log {
+	return trust.Log{
+		BaseURL:    s.cfg.URL,
+		PublicKey:  s.cfg.Signer.SPKI(),
+		APIVersion: 1,
+		Window:     trust.Window{Start: s.cfg.Signer.Created},
+	}
+}
+
+// metrics carry the upstream server's names, for its dashboards.
+type metrics struct {
+	entries    prometheus.Counter
+	duplicates prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		entries: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "rekor_new_entries", Help: "The total number of new log entries",
+		}),
+		duplicates: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sigstack_tlog_duplicates_total", Help: "Entries that were proposed again.",
+		}),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	if err := errors.Join(reg.Register(m.entries), reg.Register(m.duplicates)); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	return m, nil
+}
