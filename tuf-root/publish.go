@@ -3,7 +3,6 @@ package tufroot
 import (
 	"crypto"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"path/filepath"
 
@@ -112,7 +111,7 @@ func (r *Repository) writeTargets(targets []trust.Target) (map[string]*metadata.
 		sum := sha256.Sum256(t.Data)
 		file := &metadata.TargetFiles{Length: int64(len(t.Data)), Hashes: metadata.Hashes{"sha256": sum[:]}, Path: t.Name}
 		if t.Custom != nil {
-			custom := json.RawMessage(t.Custom)
+			custom := t.Custom
 			file.Custom = &custom
 		}
 		files[t.Name] = file

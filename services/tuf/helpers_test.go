@@ -3,7 +3,6 @@ package tuf_test
 import (
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"io"
 	"log/slog"
 	"net/http/httptest"
 	"path/filepath"
@@ -121,7 +120,7 @@ func newStack(tb testing.TB, now func() time.Time, change ...func(*tuf.Config)) 
 	return s
 }
 
-func discard() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func (s *stack) kitDir() string  { return filepath.Join(s.dir, "client") }
 func (s *stack) repoDir() string { return filepath.Join(s.dir, "tuf") }
