@@ -190,6 +190,7 @@ func (t *adminTX) HardDeleteTree(ctx context.Context, id int64) error {
 	if err := t.batch.Delete(treeKey(id), nil); err != nil {
 		return err
 	}
+	t.store.setInitialised(id, false)
 	low, high := dataRange(id)
 	return t.batch.DeleteRange(low, high, nil)
 }

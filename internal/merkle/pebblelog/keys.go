@@ -12,7 +12,7 @@ import (
 //
 //	00 "layout"                                 layoutVersion
 //	01 tree8                                    trillian.Tree, protobuf
-//	02 tree8 'h' leafhash32 index8              empty; only where identity differs from leaf hash
+//	02 tree8 'h' leafhash32                     indexes of leaves whose identity differs from that leaf hash
 //	02 tree8 'i' identity32                     place: where the leaf of that identity is
 //	02 tree8 'l' index8                         leaf row
 //	02 tree8 'n' stratum1 tile8 level1 node1    32-byte hash of a perfect subtree
@@ -67,8 +67,8 @@ func identityKey(tree int64, identity []byte) []byte {
 	return append(dataKey(tree, kindIdentity), identity...)
 }
 
-func leafHashKey(tree int64, leafHash []byte, index uint64) []byte {
-	return binary.BigEndian.AppendUint64(append(dataKey(tree, kindLeafHash), leafHash...), index)
+func leafHashKey(tree int64, leafHash []byte) []byte {
+	return append(dataKey(tree, kindLeafHash), leafHash...)
 }
 
 func leafKey(tree int64, index uint64) []byte {
@@ -96,7 +96,7 @@ func nodeKey(tree int64, id compact.NodeID) []byte {
 	return append(k, byte(level), byte(id.Index&(1<<width-1))) //nolint:gosec // masked to width, at most 8 bits
 }
 
-// indexOf reads the index that ends a key of kind leaf or leaf hash.
+// indexOf reads the index that ends a leaf's key.
 func indexOf(key []byte) (uint64, error) {
 	if len(key) < 10+8 {
 		return 0, fmt.Errorf("key %x is too short to end in an index", key)
@@ -126,4 +126,16 @@ func decodePlace(b []byte) (place, error) {
 		return place{}, fmt.Errorf("identity row %x is damaged", b)
 	}
 	return place{queued: b[0] == 1, at: binary.BigEndian.Uint64(b[1:])}, nil
+}
+
+// decodeIndexes reads a row of the leaf hash index: 8 bytes each.
+func decodeIndexes(row []byte) ([]uint64, error) {
+	if len(row)%8 != 0 {
+		return nil, fmt.Errorf("leaf hash row %x is damaged", row)
+	}
+	indexes := make([]uint64, 0, len(row)/8+1)
+	for ; len(row) > 0; row = row[8:] {
+		indexes = append(indexes, binary.BigEndian.Uint64(row))
+	}
+	return indexes, nil
 }

@@ -3,6 +3,7 @@ package pebblelog
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,7 +27,10 @@ func (t *readTX) GetLeavesByRange(_ context.Context, start, count int64) ([]*tri
 	case start < 0:
 		return nil, status.Errorf(codes.InvalidArgument, "invalid start %d, want >= 0", start)
 	}
-	size := int64(t.size()) //nolint:gosec // sizes fit: an index is an int64 in Trillian
+	size, err := t.size()
+	if err != nil {
+		return nil, err
+	}
 	if t.tree.TreeType == trillian.TreeType_LOG {
 		if start >= size {
 			return nil, status.Errorf(codes.OutOfRange, "invalid start %d, want < tree size %d", start, size)
@@ -122,31 +126,20 @@ func (t *readTX) GetLeavesByHash(_ context.Context, leafHashes [][]byte, orderBy
 
 // indexesOf returns where leaves of a leaf hash may be: the one that has it as
 // its identity too, and those of the leaf hash index.
-func (t *readTX) indexesOf(leafHash []byte) (indexes []uint64, err error) {
-	p, found, err := t.placeOf(leafHash)
+func (t *readTX) indexesOf(leafHash []byte) ([]uint64, error) {
+	row, _, err := get(t.rows, leafHashKey(t.tree.TreeId, leafHash))
 	if err != nil {
 		return nil, err
 	}
-	if found && !p.queued {
+	indexes, err := decodeIndexes(row)
+	if err != nil {
+		return nil, err
+	}
+	p, found, err := t.placeOf(leafHash)
+	if err == nil && found && !p.queued {
 		indexes = append(indexes, p.at)
 	}
-	prefix := append(dataKey(t.tree.TreeId, kindLeafHash), leafHash...)
-	it, err := t.rows.NewIter(&pebble.IterOptions{
-		LowerBound: prefix,
-		UpperBound: leafHashKey(t.tree.TreeId, leafHash, ^uint64(0)),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read leaf hash index: %w", err)
-	}
-	defer func() { err = errors.Join(err, it.Close()) }()
-	for ok := it.First(); ok; ok = it.Next() {
-		index, err := indexOf(it.Key())
-		if err != nil {
-			return nil, err
-		}
-		indexes = append(indexes, index)
-	}
-	return indexes, it.Error()
+	return indexes, err
 }
 
 func (t *readTX) placeOf(identity []byte) (place, bool, error) {
@@ -187,5 +180,20 @@ func (t *writeTX) setLeaf(leaf *trillian.LogLeaf) error {
 	if bytes.Equal(leaf.LeafIdentityHash, leaf.MerkleLeafHash) {
 		return nil
 	}
-	return t.batch.Set(leafHashKey(id, leaf.MerkleLeafHash, index), nil, nil)
+	return t.addToHashIndex(leaf.MerkleLeafHash, index)
+}
+
+// addToHashIndex appends to the indexes of a leaf hash. Few hashes have more
+// than one, and the transaction's own additions are not in storage yet.
+func (t *writeTX) addToHashIndex(leafHash []byte, index uint64) error {
+	row, ok := t.hashRows[string(leafHash)]
+	if !ok {
+		var err error
+		if row, _, err = get(t.rows, leafHashKey(t.tree.TreeId, leafHash)); err != nil {
+			return err
+		}
+	}
+	row = binary.BigEndian.AppendUint64(row, index)
+	t.hashRows[string(leafHash)] = row
+	return t.batch.Set(leafHashKey(t.tree.TreeId, leafHash), row, nil)
 }

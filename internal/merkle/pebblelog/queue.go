@@ -21,8 +21,8 @@ import (
 func (s *Store) QueueLeaves(_ context.Context, t *trillian.Tree, leaves []*trillian.LogLeaf, queued time.Time) ([]*trillian.QueuedLogLeaf, error) {
 	res := make([]*trillian.QueuedLogLeaf, len(leaves))
 	err := s.update(t, func(tx *writeTX) error {
-		if tx.root == nil {
-			return status.Errorf(codes.FailedPrecondition, "tree %d needs initialising", t.TreeId)
+		if _, err := tx.newestRoot(); err != nil {
+			return err
 		}
 		fresh := map[string]*trillian.LogLeaf{}
 		for i, leaf := range leaves {
@@ -95,10 +95,12 @@ func (t *writeTX) leafOf(identity []byte) (*trillian.LogLeaf, error) {
 // follow the tree. Asking again in the same transaction gives the next ones.
 func (t *writeTX) DequeueLeaves(_ context.Context, limit int, cutoff time.Time) (leaves []*trillian.LogLeaf, err error) {
 	if t.tree.TreeType == trillian.TreeType_PREORDERED_LOG {
-		return t.scanLeaves(int64(t.size()), int64(limit)) //nolint:gosec // sizes fit: an index is an int64 in Trillian
+		size, err := t.size()
+		if err != nil {
+			return nil, err
+		}
+		return t.scanLeaves(size, int64(limit))
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	it, err := t.rows.NewIter(&pebble.IterOptions{
 		LowerBound: dataKey(t.tree.TreeId, kindQueue),
 		UpperBound: queueKey(t.tree.TreeId, cutoff.UnixNano()+1, nil),
@@ -129,11 +131,13 @@ func (t *writeTX) DequeueLeaves(_ context.Context, limit int, cutoff time.Time) 
 // them off the queue. A leaf that never was in the queue is stored as it is:
 // that is how the engine stores and integrates a batch in one commit.
 func (t *writeTX) UpdateSequencedLeaves(_ context.Context, leaves []*trillian.LogLeaf) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	size, err := t.size()
+	if err != nil {
+		return err
+	}
 	for _, leaf := range leaves {
-		if leaf.LeafIndex < 0 || uint64(leaf.LeafIndex) < t.size() {
-			return fmt.Errorf("tree %d has %d leaves, refusing to store another leaf %d", t.tree.TreeId, t.size(), leaf.LeafIndex)
+		if leaf.LeafIndex < size {
+			return fmt.Errorf("tree %d has %d leaves, refusing to store another leaf %d", t.tree.TreeId, size, leaf.LeafIndex)
 		}
 		if queued, ok := t.dequeued[string(leaf.LeafIdentityHash)]; ok {
 			key := queueKey(t.tree.TreeId, nanos(queued.QueueTimestamp), leaf.LeafIdentityHash)

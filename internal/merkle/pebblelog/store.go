@@ -20,9 +20,11 @@ import (
 // with a budget of 150 MB: at most two memtables and the cache are resident.
 const (
 	memTableBytes = 8 << 20
-	cacheBytes    = 16 << 20
+	cacheBytes    = 32 << 20
 	maxOpenFiles  = 500
 	bloomBits     = 10 // per key: one useless block read in a hundred absent keys
+
+	indexBlockBytes = 256 << 10 // a whole table's index
 )
 
 // ErrFailed marks every use of a Store after a write-ahead log write or sync
@@ -54,6 +56,7 @@ type Store struct {
 	closed   bool
 	failed   error                 // first fatal error, matches ErrFailed
 	writers  map[int64]*sync.Mutex // held during a tree's read-write transaction
+	rooted   map[int64]bool        // trees known to have a root, which they keep until deleted
 	inFlight sync.WaitGroup        // open transactions; Add only under mu while not closed
 	admin    sync.Mutex            // held during an admin read-write transaction
 }
@@ -68,7 +71,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open log storage in %s (is it open already?): %w", dir, err)
 	}
-	s := &Store{db: db, write: pebble.Sync, now: o.Now, writers: map[int64]*sync.Mutex{}}
+	s := &Store{db: db, write: pebble.Sync, now: o.Now, writers: map[int64]*sync.Mutex{}, rooted: map[int64]bool{}}
 	if o.NoSync {
 		s.write = pebble.NoSync
 	}
@@ -92,9 +95,11 @@ func pebbleOptions(o Options) *pebble.Options {
 	if po.FS == nil {
 		po.FS = vfs.Default
 	}
-	// Every add asks for an identity that is not there.
+	// Every add asks for an identity that is not there. An index in one piece
+	// spares a second block read where the filter says it may be.
 	for i := range po.Levels {
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
+		po.Levels[i].IndexBlockSize = indexBlockBytes
 	}
 	return po
 }
@@ -178,6 +183,23 @@ func (s *Store) writer(tree int64) *sync.Mutex {
 		s.writers[tree] = w
 	}
 	return w
+}
+
+// isInitialised spares the transactions of a tree that has a root from asking.
+func (s *Store) isInitialised(tree int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rooted[tree]
+}
+
+func (s *Store) setInitialised(tree int64, has bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if has {
+		s.rooted[tree] = true
+	} else {
+		delete(s.rooted, tree)
+	}
 }
 
 // commit applies b durably, all or nothing. An empty batch costs nothing.

@@ -1,38 +1,37 @@
 package pebblelog
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/google/trillian"
 	"github.com/google/trillian/storage"
-	"github.com/google/trillian/storage/tree"
 	"github.com/google/trillian/types"
-	"github.com/transparency-dev/merkle/compact"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
-// readTX reads one tree as it was when the transaction began.
+// readTX reads one tree as it was when the transaction began. Like every
+// transaction it serves one goroutine.
 type readTX struct {
 	store *Store
 	tree  *trillian.Tree
 	rows  pebble.Reader
-	root  *types.LogRootV1 // nil: the tree has no root yet
-	slr   []byte           // root as stored
-	end   func() error     // releases what begin took
+	end   func() error // releases what begin took; nil once ended
+
+	root *root // nil: not read yet, or none
 }
 
 // writeTX adds a batch that Commit makes durable at once. Its reads do not see
 // its own writes, which Trillian never asks for.
 type writeTX struct {
 	readTX
-	batch *pebble.Batch
-
-	mu       sync.Mutex // guards dequeued
-	dequeued map[string]*trillian.LogLeaf
+	batch    *pebble.Batch                // nil once committed or closed
+	dequeued map[string]*trillian.LogLeaf // by identity
+	hashRows map[string][]byte            // leaf hash rows written, by leaf hash
 }
 
 // SnapshotForTree starts a read-only transaction. For a tree without a root the
@@ -47,12 +46,15 @@ func (s *Store) SnapshotForTree(_ context.Context, t *trillian.Tree) (storage.Re
 		return snap.Close()
 	}
 	tx := &readTX{store: s, tree: t, rows: snap, end: end}
-	if err := tx.loadRoot(); err != nil {
+	if s.isInitialised(t.TreeId) {
+		return tx, nil
+	}
+	if _, err := tx.newestRoot(); errors.Is(err, storage.ErrTreeNeedsInit) {
+		return tx, err
+	} else if err != nil {
 		return nil, closing(tx, err)
 	}
-	if tx.root == nil {
-		return tx, storage.ErrTreeNeedsInit
-	}
+	s.setInitialised(t.TreeId, true)
 	return tx, nil
 }
 
@@ -74,8 +76,9 @@ func (s *Store) update(t *trillian.Tree, f func(*writeTX) error) error {
 		readTX:   readTX{store: s, tree: t, rows: s.db},
 		batch:    s.db.NewBatch(),
 		dequeued: map[string]*trillian.LogLeaf{},
+		hashRows: map[string][]byte{},
 	}
-	if err := tx.loadRoot(); err != nil {
+	if _, err := tx.newestRoot(); err != nil && !errors.Is(err, storage.ErrTreeNeedsInit) {
 		return closing(tx, err)
 	}
 	if err := f(tx); err != nil {
@@ -92,58 +95,49 @@ func closing(tx interface{ Close() error }, err error) error {
 	return err
 }
 
-// loadRoot reads the newest root and checks that the tree exists.
-func (t *readTX) loadRoot() error {
+// newestRoot reads the newest root. A tree that has none, which is
+// storage.ErrTreeNeedsInit, is told from one that does not exist.
+func (t *readTX) newestRoot() (*root, error) {
+	if t.root != nil {
+		return t.root, nil
+	}
 	row, found, err := get(t.rows, rootKey(t.tree.TreeId))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if found {
-		root := new(types.LogRootV1)
-		if err := root.UnmarshalBinary(row); err != nil {
-			return fmt.Errorf("decode root: %w", err)
-		}
-		t.root, t.slr = root, row
-		return nil
+		t.root, err = decodeRoot(row)
+		return t.root, err
 	}
 	_, found, err = get(t.rows, treeKey(t.tree.TreeId))
-	if err == nil && !found {
-		return status.Errorf(codes.NotFound, "tree %d not found", t.tree.TreeId)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	if !found {
+		return nil, status.Errorf(codes.NotFound, "tree %d not found", t.tree.TreeId)
+	}
+	return nil, storage.ErrTreeNeedsInit
 }
 
-// size is the number of integrated leaves.
-func (t *readTX) size() uint64 {
-	if t.root == nil {
-		return 0
+// size is the number of integrated leaves, none in a tree without a root.
+func (t *readTX) size() (int64, error) {
+	root, err := t.newestRoot()
+	if errors.Is(err, storage.ErrTreeNeedsInit) {
+		return 0, nil
 	}
-	return t.root.TreeSize
+	if err != nil {
+		return 0, err
+	}
+	return root.size, nil
 }
 
 // LatestSignedLogRoot returns the newest root as of the transaction's start.
 func (t *readTX) LatestSignedLogRoot(context.Context) (*trillian.SignedLogRoot, error) {
-	if t.root == nil {
-		return nil, storage.ErrTreeNeedsInit
+	root, err := t.newestRoot()
+	if err != nil {
+		return nil, err
 	}
-	return &trillian.SignedLogRoot{LogRoot: t.slr}, nil
-}
-
-// GetMerkleNodes returns the nodes with the given ids, in their order. An id
-// that is not stored is an error naming it.
-func (t *readTX) GetMerkleNodes(_ context.Context, ids []compact.NodeID) ([]tree.Node, error) {
-	nodes := make([]tree.Node, len(ids))
-	for i, id := range ids {
-		hash, found, err := get(t.rows, nodeKey(t.tree.TreeId, id))
-		if err != nil {
-			return nil, err
-		}
-		if !found || len(hash) != hashSize {
-			return nil, fmt.Errorf("tree %d: node %d of level %d is missing or damaged", t.tree.TreeId, id.Index, id.Level)
-		}
-		nodes[i] = tree.Node{ID: id, Hash: hash}
-	}
-	return nodes, nil
+	return &trillian.SignedLogRoot{LogRoot: root.row}, nil
 }
 
 // GetRow returns the extra row that a write transaction put under key.
@@ -164,33 +158,27 @@ func (t *readTX) Close() error {
 	return end()
 }
 
-// SetMerkleNodes stores nodes of perfect subtrees.
-func (t *writeTX) SetMerkleNodes(_ context.Context, nodes []tree.Node) error {
-	for _, n := range nodes {
-		if len(n.Hash) != hashSize {
-			return fmt.Errorf("node %d of level %d has %d bytes, want %d", n.ID.Index, n.ID.Level, len(n.Hash), hashSize)
-		}
-		if err := t.batch.Set(nodeKey(t.tree.TreeId, n.ID), n.Hash, nil); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // StoreSignedLogRoot replaces the newest root. It refuses a smaller tree and
 // another hash for the same size: whatever asked for that would fork the log.
 func (t *writeTX) StoreSignedLogRoot(_ context.Context, slr *trillian.SignedLogRoot) error {
-	var root types.LogRootV1
-	if err := root.UnmarshalBinary(slr.LogRoot); err != nil {
+	if err := new(types.LogRootV1).UnmarshalBinary(slr.LogRoot); err != nil {
 		return fmt.Errorf("decode root: %w", err)
 	}
-	if size := t.size(); root.TreeSize < size {
-		return status.Errorf(codes.FailedPrecondition, "tree %d has %d leaves, refusing a root over %d", t.tree.TreeId, size, root.TreeSize)
+	root, err := decodeRoot(slr.LogRoot)
+	if err != nil {
+		return err
 	}
-	if size := t.size(); size > 0 && root.TreeSize == size && string(root.RootHash) != string(t.root.RootHash) {
-		return status.Errorf(codes.FailedPrecondition, "tree %d: refusing a second root hash for size %d", t.tree.TreeId, size)
+	old, err := t.newestRoot()
+	if err != nil && !errors.Is(err, storage.ErrTreeNeedsInit) {
+		return err
 	}
-	return t.batch.Set(rootKey(t.tree.TreeId), slr.LogRoot, nil)
+	if old != nil && root.size < old.size {
+		return status.Errorf(codes.FailedPrecondition, "tree %d has %d leaves, refusing a root over %d", t.tree.TreeId, old.size, root.size)
+	}
+	if old != nil && old.size > 0 && root.size == old.size && !bytes.Equal(root.hash, old.hash) {
+		return status.Errorf(codes.FailedPrecondition, "tree %d: refusing a second root hash for size %d", t.tree.TreeId, old.size)
+	}
+	return t.batch.Set(rootKey(t.tree.TreeId), root.row, nil)
 }
 
 // PutRow stores an extra row of a service in the same commit.
