@@ -16,6 +16,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,6 +60,7 @@ type Service struct {
 	prefix   string // with leading slash
 	url      string
 	key      keys.Key
+	roots    []*x509.Certificate
 }
 
 // New checks cfg and sets up the log. It writes nothing to the tree.
@@ -70,7 +72,7 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ct log: set up: %w", err)
 	}
-	return &Service{handlers: handlers, prefix: "/" + cfg.Prefix, url: cfg.URL, key: cfg.Signer}, nil
+	return &Service{handlers: handlers, prefix: "/" + cfg.Prefix, url: cfg.URL, key: cfg.Signer, roots: cfg.Roots}, nil
 }
 
 func (c Config) check() error {
@@ -105,7 +107,7 @@ func (s *Service) Trust() trust.Log {
 // out. The entry is durable when it returns. The error is fault.Invalid for a
 // chain that the log refuses and fault.Unavailable when it could not log it.
 func (s *Service) AddPreChain(ctx context.Context, chain [][]byte) ([]byte, error) {
-	body, err := json.Marshal(ct.AddChainRequest{Chain: chain})
+	body, err := json.Marshal(ct.AddChainRequest{Chain: s.belowRoot(chain)})
 	if err != nil {
 		return nil, fmt.Errorf("encode chain: %w", err)
 	}
@@ -130,4 +132,15 @@ func (s *Service) AddPreChain(ctx context.Context, chain [][]byte) ([]byte, erro
 		return nil, fault.Wrap(fault.Unavailable, cause, "certificate transparency log is unavailable")
 	}
 	return nil, fault.Wrap(fault.Invalid, cause, "certificate transparency log refused the certificate chain")
+}
+
+// belowRoot drops a final root of this log from chain. It changes nothing in
+// the entry, which always has the root, but ctfe would verify the certificate
+// below it twice: by the root of its own and by the one submitted.
+func (s *Service) belowRoot(chain [][]byte) [][]byte {
+	last := len(chain) - 1
+	if last < 1 || !slices.ContainsFunc(s.roots, func(c *x509.Certificate) bool { return bytes.Equal(c.Raw, chain[last]) }) {
+		return chain
+	}
+	return chain[:last]
 }
