@@ -67,6 +67,7 @@ func envScript(home, url string, has func(string) bool) []byte {
 const envHead = `# Points Sigstore clients at the kit in this directory:
 #   . ./env.sh                      sets the variables in bash, zsh and sh
 #   eval "$(sh /path/to/env.sh)"    the same from any shell and directory
+# With these set, cosign 3 verifies bundles only when given --trusted-root.
 sigstack_kit=${BASH_SOURCE:-}
 if [ -z "$sigstack_kit" ] && [ -n "${ZSH_VERSION:-}" ]; then
   eval 'sigstack_kit=${(%):-%x}'

@@ -138,11 +138,12 @@ signing_config.v0.2.json  services to sign with
 client_trust_config.json  both in one file (sigstore-python, Kubewarden)
 *.crt.pem *.pub           the same keys and certificates for older clients
 env.sh                    variables for those:  . ./env.sh   or   eval "$(sh /path/to/env.sh)"
+                          (with them set, cosign 3 verifies only when given --trusted-root)
 
 With cosign 3, by files:
   cosign sign-blob --signing-config signing_config.v0.2.json --trusted-root trusted_root.json --bundle F.sigstore.json F
   cosign verify-blob --trusted-root trusted_root.json --bundle F.sigstore.json \
     --certificate-identity YOU --certificate-oidc-issuer ISSUER F
 or by TUF, after which the two file options can be left out:
-  cosign initialize --mirror URL/tuf --root root.json
+  cosign initialize --mirror URL/tuf --root root.json --root-checksum SHA256
 `
