@@ -78,7 +78,7 @@ func (e *RefusedError) Error() string {
 	if n := len(e.Problems) - len(lines); n > 0 {
 		more = fmt.Sprintf("; and %d more", n)
 	}
-	return fmt.Sprintf("refused: %s has %d problem(s): %s%s", e.Tree, len(e.Problems), strings.Join(lines, "; "), more)
+	return fmt.Sprintf("%s has %d problem(s): %s%s", e.Tree, len(e.Problems), strings.Join(lines, "; "), more)
 }
 
 // Err returns nil for an accepted tree and a *RefusedError otherwise.

@@ -7,14 +7,15 @@ import (
 	"bytes"
 	"crypto/sha1" //nolint:gosec // SPDX 2.3 §7.9 and §8.4 demand SHA-1; it protects nothing here
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 )
+
+// NamespaceTag is the tag of a document's namespace.
+const NamespaceTag = "DocumentNamespace"
 
 // NoAssertion is the value of a field about which nothing is claimed.
 const NoAssertion = "NOASSERTION"
@@ -46,6 +47,7 @@ type Package struct {
 	License   string // empty: NOASSERTION
 	Checksums []Checksum
 	PURL      string // package URL; may be empty
+	Comment   string // may be empty
 	Files     []File // nil: not analysed
 }
 
@@ -86,7 +88,7 @@ func (d Document) Encode() ([]byte, error) {
 	w.tag("DataLicense", "CC0-1.0")
 	w.tag("SPDXID", "SPDXRef-DOCUMENT")
 	w.tag("DocumentName", d.Name)
-	w.tag("DocumentNamespace", d.Namespace)
+	w.tag(NamespaceTag, d.Namespace)
 	for _, e := range d.External {
 		w.tag("ExternalDocumentRef", fmt.Sprintf("DocumentRef-%s %s SHA1: %s", e.ID, e.Namespace, e.SHA1))
 	}
@@ -155,6 +157,9 @@ func (w *writer) pkg(p Package) {
 	w.tag("PackageLicenseConcluded", orNoAssertion(p.License))
 	w.tag("PackageLicenseDeclared", orNoAssertion(p.License))
 	w.tag("PackageCopyrightText", NoAssertion)
+	if p.Comment != "" {
+		w.tag("PackageComment", "<text>"+p.Comment+"</text>")
+	}
 	if p.PURL != "" {
 		w.tag("ExternalRef", "PACKAGE-MANAGER purl "+p.PURL)
 	}
@@ -198,17 +203,17 @@ func orNoAssertion(value string) string {
 	return value
 }
 
-// Namespace reads a document's namespace from its tag-value text, without
-// reading it all. A document without one is an error.
-func Namespace(r io.Reader) (string, error) {
-	head, err := io.ReadAll(io.LimitReader(r, 64<<10))
-	if err != nil {
-		return "", fmt.Errorf("read SPDX document: %w", err)
-	}
-	for line := range strings.Lines(string(head)) {
-		if value, ok := strings.CutPrefix(line, "DocumentNamespace: "); ok {
-			return strings.TrimSpace(value), nil
+// Namespace returns the namespace of a tag-value document. A document without
+// exactly one is an error.
+func Namespace(text []byte) (string, error) {
+	var found []string
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, NamespaceTag+": "); ok {
+			found = append(found, strings.TrimSpace(value))
 		}
 	}
-	return "", errors.New("read SPDX document: no DocumentNamespace in it")
+	if len(found) != 1 || found[0] == "" {
+		return "", fmt.Errorf("read SPDX document: got %d namespaces, want 1", len(found))
+	}
+	return found[0], nil
 }
