@@ -113,7 +113,7 @@ func withConfig(store storage.Storage, cfg Config, log *slog.Logger) storage.Sto
 	for _, c := range cfg.Connectors {
 		conns = append(conns, storage.Connector{ID: c.ID, Type: c.Type, Name: c.Name, Config: c.Config})
 	}
-	if len(cfg.Users) > 0 {
+	if len(cfg.Users) > 0 || len(cfg.Connectors) == 0 {
 		conns = append(conns, storage.Connector{ID: localConnector, Type: localConnector, Name: "E-mail and password"})
 	}
 	store = storage.WithStaticConnectors(store, conns)

@@ -133,3 +133,11 @@ func TestCloseEndsWork(t *testing.T) {
 		t.Errorf("Close: %v", err)
 	}
 }
+
+// A stack that was just made has nobody in it, and must start all the same.
+func TestStartsWithNobody(t *testing.T) {
+	i := start(t, func(c *oidc.Config) { c.Users, c.Connectors, c.PasswordGrant = nil, nil, false })
+	if status, _ := i.get(t, i.url+"/.well-known/openid-configuration"); status != http.StatusOK {
+		t.Errorf("discovery answered %d, want 200", status)
+	}
+}

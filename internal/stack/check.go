@@ -1,0 +1,154 @@
+package stack
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/transparency-dev/merkle/proof"
+	"github.com/transparency-dev/merkle/rfc6962"
+
+	"sigstack/internal/httpd"
+	"sigstack/internal/merkle"
+	"sigstack/internal/signing"
+)
+
+// Retries of failed start checks.
+const (
+	checkTimeout  = 30 * time.Second
+	firstRetry    = time.Second
+	longestRetry  = 30 * time.Second
+	checkedDetail = "start check passed"
+)
+
+// checkUntilReady runs the start's checks until they pass once or ctx ends; the
+// stack answers 503 at /readyz and names the failing step meanwhile. It reports
+// whether they passed.
+func (s *Stack) checkUntilReady(ctx context.Context) bool {
+	for wait := firstRetry; ; wait = min(2*wait, longestRetry) {
+		err := s.startCheck(ctx)
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		s.opts.Log.ErrorContext(ctx, "start check failed", slog.Any("error", err), slog.Duration("retry_in", wait))
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(wait):
+		}
+	}
+}
+
+// startCheck makes every service ready, or down with the reason.
+func (s *Stack) startCheck(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	check := s.readOnlyCheck
+	if s.test() {
+		check = s.writeThroughCheck
+	}
+	err := check(ctx)
+	for _, name := range s.serviceNames() {
+		if name == "tuf" {
+			s.reportTUF(s.services.tuf.Health()) // it rates itself
+			continue
+		}
+		if err != nil {
+			s.ready.Set(name, httpd.Down, err.Error())
+			continue
+		}
+		s.ready.Set(name, httpd.OK, checkedDetail)
+	}
+	return err
+}
+
+// readOnlyCheck tries every key and proves the newest entry of every log.
+func (s *Stack) readOnlyCheck(ctx context.Context) error {
+	for _, key := range s.services.keys {
+		if err := key.Test(); err != nil {
+			return err
+		}
+	}
+	for name, tree := range s.services.trees {
+		if err := proveNewest(ctx, tree); err != nil {
+			return fmt.Errorf("newest entry of %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// proveNewest reads the tree's last entry and verifies it against the head.
+func proveNewest(ctx context.Context, tree *merkle.Tree) error {
+	head := tree.Head()
+	if head.Size == 0 {
+		return nil
+	}
+	entry, err := tree.Entry(ctx, head.Size-1)
+	if err != nil {
+		return err
+	}
+	p, err := tree.Inclusion(ctx, entry.Index, head.Size)
+	if err != nil {
+		return err
+	}
+	leaf := rfc6962.DefaultHasher.HashLeaf(entry.Leaf.Value)
+	return proof.VerifyInclusion(rfc6962.DefaultHasher, p.Index, p.Size, leaf, p.Hashes, head.Root[:])
+}
+
+// writeThroughCheck signs and verifies as a stranger would, over the listener:
+// token by the demo user's password, certificate, entry, timestamp.
+func (s *Stack) writeThroughCheck(ctx context.Context) error {
+	client := &http.Client{Transport: &http.Transport{DialContext: s.dialSelf}}
+	defer client.CloseIdleConnections()
+	kit, err := signing.LoadKit(s.layout.Client())
+	if err != nil {
+		return fmt.Errorf("self-test: %w", err)
+	}
+	session, err := signing.NewSession(signing.SessionConfig{
+		Kit: kit, HTTP: client, Now: s.opts.Now, Log: s.opts.Log,
+		Token: func(ctx context.Context) (string, error) {
+			email, password, err := s.layout.DemoPassword()
+			if err != nil {
+				return "", err
+			}
+			return signing.OIDC{Issuer: s.conf.URL + "/dex", HTTP: client}.Password(ctx, email, password)
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("self-test: %w", err)
+	}
+	// The artifact is random, so that every start adds an entry of its own.
+	if _, err := session.SignDigest(ctx, sha256.Sum256([]byte(rand.Text()))); err != nil {
+		return fmt.Errorf("self-test: %w", err)
+	}
+	return nil
+}
+
+// dialSelf connects to the stack's own listener whatever the URL says, which
+// need not resolve on this machine.
+func (s *Stack) dialSelf(ctx context.Context, network, _ string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, network, s.listener.Addr().String())
+}
+
+// DemoPassword reads how the demo user of a test stack logs in.
+func (l Layout) DemoPassword() (email, password string, err error) {
+	data, err := os.ReadFile(l.DemoUser())
+	if err != nil {
+		return "", "", fmt.Errorf("only a test stack has a demo user: %w", err)
+	}
+	email, password, ok := strings.Cut(strings.TrimSuffix(string(data), "\n"), "\n")
+	if !ok || strings.Contains(password, "\n") {
+		return "", "", fmt.Errorf("%s: want two lines, e-mail and password", l.DemoUser())
+	}
+	return email, password, nil
+}

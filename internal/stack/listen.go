@@ -1,0 +1,81 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"sigstack/internal/durable"
+	"sigstack/internal/run"
+)
+
+// Limits of a connection (contract: ca.md §2).
+const (
+	headerTimeout  = 10 * time.Second
+	requestTimeout = 60 * time.Second
+	idleTimeout    = 30 * time.Second
+	drainTimeout   = 8 * time.Second
+	maxHeaderBytes = 64 << 10
+)
+
+// addListeners adds the public and the metrics listener, both bound already
+// when this returns, and writes their addresses and the process id to run/.
+func (s *Stack) addListeners(ctx context.Context, g *run.Group) error {
+	metrics, err := new(net.ListenConfig).Listen(ctx, "tcp", s.conf.MetricsListen)
+	if err != nil {
+		return fmt.Errorf("listen for metrics: %w", err)
+	}
+	handler := http.NewServeMux()
+	handler.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
+	g.Add("metrics listener", s.server(metrics, handler))
+	g.Add("listener", s.server(s.listener, s.mux))
+	for name, content := range map[string]string{
+		"pid":     strconv.Itoa(os.Getpid()),
+		"address": s.listener.Addr().String(),
+		"metrics": metrics.Addr().String(),
+	} {
+		if err := durable.WriteFile(filepath.Join(s.layout.Run(), name), []byte(content+"\n"), 0o644); err != nil {
+			return errors.Join(err, metrics.Close())
+		}
+	}
+	return nil
+}
+
+// server returns a component that serves on l until it is stopped, then refuses
+// new connections and waits for requests under way.
+func (s *Stack) server(l net.Listener, h http.Handler) func(context.Context) error {
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       requestTimeout,
+		WriteTimeout:      requestTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.opts.Log.Handler(), slog.LevelDebug),
+	}
+	return func(ctx context.Context) error {
+		served := make(chan error, 1)
+		go func() { served <- srv.Serve(l) }()
+		select {
+		case err := <-served:
+			return err
+		case <-ctx.Done():
+		}
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer cancel()
+		err := srv.Shutdown(drain)
+		if serveErr := <-served; !errors.Is(serveErr, http.ErrServerClosed) {
+			err = errors.Join(err, serveErr)
+		}
+		return err
+	}
+}

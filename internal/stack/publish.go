@@ -1,0 +1,121 @@
+package stack
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"sigstack/internal/config"
+	"sigstack/internal/httpd"
+	"sigstack/internal/keys"
+	"sigstack/internal/trust"
+	"sigstack/services/tuf"
+	tufroot "sigstack/tuf-root"
+)
+
+// publishFirst signs the first trust root over the public halves of the services
+// as they will run, and writes the client kit.
+func publishFirst(ctx context.Context, l Layout, cfg InitConfig, conf *config.Config) (err error) {
+	s := &Stack{conf: conf, layout: l, keys: cfg.service, opts: Options{Dir: cfg.Dir, Now: cfg.Now, Log: cfg.Log}}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	s.prepare()
+	if err := s.buildServices(ctx); err != nil {
+		return err
+	}
+	material := s.material()
+	if err := material.Validate(); err != nil {
+		return fmt.Errorf("trust material: %w", err)
+	}
+	targets, err := material.Targets(cfg.Now())
+	if err != nil {
+		return err
+	}
+	tufKeys, err := cfg.tufKeys()
+	if err != nil {
+		return err
+	}
+	repo, err := tufroot.Create(tufroot.Config{Dir: l.TUF(), Now: cfg.Now}, tufKeys, targets)
+	if err != nil {
+		return err
+	}
+	return tuf.WriteKit(l.Client(), trust.Kit{Material: material, RootJSON: repo.RootJSON(), URL: conf.URL})
+}
+
+// tufKeys loads the keys of all TUF roles.
+func (cfg InitConfig) tufKeys() (k tufroot.Keys, err error) {
+	load := func(store *keys.Store, name string) keys.Key {
+		key, loadErr := store.Load(name)
+		err = errors.Join(err, loadErr)
+		return key
+	}
+	k.Root, k.Targets = load(cfg.offline, keyTUFRoot), load(cfg.offline, keyTUFTargets)
+	k.Snapshot, k.Timestamp = load(cfg.service, keyTUFSnapshot), load(cfg.service, keyTUFTimestamp)
+	return k, err
+}
+
+// buildTUF opens the repository, holds it against the live services and mounts
+// it.
+func (s *Stack) buildTUF() error {
+	var err error
+	if s.rootSHA256, err = s.layout.RootSHA256(); err != nil || s.conf.TUF == nil {
+		return err
+	}
+	repo, err := tufroot.Open(tufroot.Config{Dir: s.layout.TUF(), Now: s.opts.Now})
+	if err != nil {
+		return err
+	}
+	if err := s.checkPublished(repo); err != nil {
+		return err
+	}
+	snapshot, err := s.keys.Load(s.conf.TUF.SnapshotKey)
+	if err != nil {
+		return err
+	}
+	timestamp, err := s.keys.Load(s.conf.TUF.TimestampKey)
+	if err != nil {
+		return err
+	}
+	s.services.tuf, err = tuf.New(tuf.Config{
+		Repository: repo, Online: tufroot.Online{Snapshot: snapshot, Timestamp: timestamp},
+		KitDir: s.layout.Client(), Report: s.reportTUF,
+		Now: s.opts.Now, Log: s.opts.Log, Metrics: s.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	s.services.tuf.Mount(s.mux)
+	s.services.components = append(s.services.components, component{"tuf", s.services.tuf.Run})
+	return nil
+}
+
+func (s *Stack) reportTUF(status httpd.Status, detail string) { s.ready.Set("tuf", status, detail) }
+
+// checkPublished refuses to serve a trusted root that clients would not verify
+// this stack's signatures with.
+func (s *Stack) checkPublished(repo *tufroot.Repository) error {
+	live, err := s.material().TrustedRoot()
+	if err != nil {
+		return err
+	}
+	published, err := repo.Target(trust.TrustedRootName)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(live, published) {
+		return errors.New("published trusted_root.json does not match the live services' keys and chains: " +
+			"the key or chain files were changed, or come from another directory")
+	}
+	return nil
+}
+
+// RootSHA256 returns the fingerprint of the kit's root.json, in hex.
+func (l Layout) RootSHA256() (string, error) {
+	root, err := os.ReadFile(filepath.Join(l.Client(), trust.RootName))
+	if err != nil {
+		return "", fmt.Errorf("read trust root: %w", err)
+	}
+	return trust.RootSHA256(root), nil
+}

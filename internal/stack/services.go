@@ -1,0 +1,310 @@
+package stack
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"sigstack/internal/httpd"
+	"sigstack/internal/keys"
+	"sigstack/internal/merkle"
+	"sigstack/internal/merkle/pebblelog"
+	"sigstack/internal/pki"
+	"sigstack/internal/trust"
+	"sigstack/services/ca"
+	"sigstack/services/ca/identity"
+	"sigstack/services/ctlog"
+	"sigstack/services/oidc"
+	"sigstack/services/tlog"
+	"sigstack/services/tlog/entry"
+	"sigstack/services/tlog/rekorv1"
+	"sigstack/services/tsa"
+	"sigstack/services/tuf"
+)
+
+// Tree names in storage, and head files in checkpoints/.
+const (
+	treeCTLog = "ctlog"
+	treeTLog  = "tlog"
+)
+
+// ctRefresh keeps an idle CT log's head well inside the usual maximum merge
+// delay of a day.
+const ctRefresh = time.Hour
+
+// component is a long-running part of a service.
+type component struct {
+	name string
+	run  func(context.Context) error
+}
+
+// services holds what runs, nil for what the configuration leaves out.
+type services struct {
+	ca    *ca.Service
+	ctlog *ctlog.Service
+	tlog  *tlog.Service
+	tsa   *tsa.Service
+	oidc  *oidc.Service
+	tuf   *tuf.Service
+
+	keys       []keys.Key              // all that were loaded
+	trees      map[string]*merkle.Tree // by name
+	components []component
+}
+
+// builder builds services on one storage.
+type builder struct {
+	*Stack
+	store *pebblelog.Store // nil without a log
+}
+
+// buildServices builds every configured service and mounts it.
+func (s *Stack) buildServices(ctx context.Context) error {
+	s.services = &services{trees: map[string]*merkle.Tree{}}
+	b := &builder{Stack: s}
+	if s.conf.CTLog != nil || s.conf.TLog != nil {
+		store, err := pebblelog.Open(s.layout.LogDB(), pebblelog.Options{Now: s.opts.Now, Log: s.opts.Log})
+		if err != nil {
+			return err
+		}
+		b.store = store
+		s.onClose(store.Close)
+	}
+	steps := []struct {
+		name   string
+		wanted bool
+		build  func(context.Context) error
+	}{
+		{"tlog", s.conf.TLog != nil, b.buildTLog},
+		{"ctlog", s.conf.CTLog != nil, b.buildCTLog},
+		{"tsa", s.conf.TSA != nil, b.buildTSA},
+		{"oidc", s.conf.OIDC != nil, b.buildOIDC},
+		{"ca", s.conf.CA != nil, b.buildCA},
+	}
+	for _, step := range steps {
+		if !step.wanted {
+			continue
+		}
+		if err := step.build(ctx); err != nil {
+			return fmt.Errorf("start %s: %w", step.name, err)
+		}
+	}
+	return nil
+}
+
+// key loads a service key.
+func (b *builder) key(name string) (keys.Key, error) {
+	key, err := b.keys.Load(name)
+	if err == nil {
+		b.services.keys = append(b.services.keys, key)
+	}
+	return key, err
+}
+
+// run adds a long-running part.
+func (b *builder) run(name string, run func(context.Context) error) {
+	b.services.components = append(b.services.components, component{name, run})
+}
+
+func (b *builder) openTree(ctx context.Context, name string, id int64, adjust func(*merkle.Config)) (*merkle.Tree, error) {
+	cfg := merkle.Config{
+		Storage: b.store, TreeID: id, Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
+		HeadFile: b.layout.Head(name),
+	}
+	adjust(&cfg)
+	tree, err := merkle.Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	b.services.trees[name] = tree
+	b.run(name+" tree", tree.Run)
+	return tree, nil
+}
+
+func (b *builder) buildTLog(ctx context.Context) error {
+	conf := b.conf.TLog
+	key, err := b.key(conf.Key)
+	if err != nil {
+		return err
+	}
+	tree, err := b.openTree(ctx, treeTLog, conf.TreeID, func(*merkle.Config) {})
+	if err != nil {
+		return err
+	}
+	b.services.tlog, err = tlog.New(tlog.Config{
+		Tree: tree, Signer: key, Host: b.conf.Host(), URL: b.conf.URL,
+		Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	api, err := rekorv1.New(rekorv1.Config{
+		Log:              b.services.tlog,
+		Parser:           entry.Parser{Types: entry.DefaultTypes(), Algorithms: entry.DefaultAlgorithms()},
+		StrictDuplicates: conf.StrictDuplicates,
+	})
+	if err != nil {
+		return err
+	}
+	api.Mount(b.mux)
+	return nil
+}
+
+func (b *builder) buildCTLog(ctx context.Context) error {
+	conf := b.conf.CTLog
+	key, err := b.key(conf.Key)
+	if err != nil {
+		return err
+	}
+	roots, err := b.chain(b.conf.CA.Chain)
+	if err != nil {
+		return err
+	}
+	tree, err := b.openTree(ctx, treeCTLog, conf.TreeID, func(c *merkle.Config) {
+		c.RefreshEvery, c.TimeStep = ctRefresh, time.Millisecond
+	})
+	if err != nil {
+		return err
+	}
+	b.services.ctlog, err = ctlog.New(ctx, ctlog.Config{
+		Tree: tree, Signer: key, Roots: roots[len(roots)-1:], Prefix: conf.Prefix, URL: b.conf.URL,
+		TempDir: b.layout.Run(), Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	b.services.ctlog.Mount(b.mux)
+	return nil
+}
+
+func (b *builder) buildTSA(context.Context) error {
+	key, err := b.key(b.conf.TSA.Key)
+	if err != nil {
+		return err
+	}
+	chain, err := b.chain(b.conf.TSA.Chain)
+	if err != nil {
+		return err
+	}
+	b.services.tsa, err = tsa.New(tsa.Config{
+		Chain: chain, Signer: key, URL: b.conf.URL,
+		Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	b.services.tsa.Mount(b.mux)
+	return nil
+}
+
+func (b *builder) buildOIDC(ctx context.Context) error {
+	cfg := oidc.Config{
+		Issuer: b.issuerURL(), Dir: b.layout.OIDCDB(), PasswordGrant: b.conf.OIDC.PasswordGrant,
+		Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
+	}
+	key, err := b.key(b.conf.TUF.TimestampKey)
+	if err != nil {
+		return err
+	}
+	cfg.Since = key.Created
+	for _, u := range b.conf.OIDC.Users {
+		cfg.Users = append(cfg.Users, oidc.User{Email: u.Email, Username: u.Name, UserID: u.ID, PasswordHash: []byte(u.PasswordHash)})
+	}
+	for _, c := range b.conf.OIDC.Connectors {
+		raw, err := json.Marshal(c.Config)
+		if err != nil {
+			return fmt.Errorf("connector %s: %w", c.ID, err)
+		}
+		cfg.Connectors = append(cfg.Connectors, oidc.Connector{ID: c.ID, Type: c.Type, Name: c.Name, Config: raw})
+	}
+	b.services.oidc, err = oidc.New(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	b.onClose(b.services.oidc.Close)
+	b.services.oidc.Mount(b.mux)
+	return nil
+}
+
+func (b *builder) buildCA(context.Context) error {
+	key, err := b.key(b.conf.CA.Key)
+	if err != nil {
+		return err
+	}
+	chain, err := b.chain(b.conf.CA.Chain)
+	if err != nil {
+		return err
+	}
+	b.services.ca, err = ca.New(ca.Config{
+		Chain: chain, Signer: key, Issuers: b.issuers(),
+		Submit: b.services.ctlog.AddPreChain, CTLogKey: b.services.ctlog.Trust().PublicKey,
+		URL: b.conf.URL, Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	b.services.ca.Mount(b.mux)
+	b.run("ca", b.services.ca.Run)
+	return nil
+}
+
+// issuers returns the issuers that the CA trusts. Its own one is asked
+// in-process: behind a proxy the public URL may not lead back here.
+func (b *builder) issuers() []identity.Issuer {
+	var out []identity.Issuer
+	for _, iss := range append(b.conf.CA.Issuers, b.opts.ExtraIssuers...) {
+		i := identity.Issuer{
+			URL: iss.URL, ClientID: iss.ClientID, Type: identity.Type(iss.Type), SubjectDomain: iss.SubjectDomain,
+		}
+		if b.conf.OIDC != nil && iss.URL == b.issuerURL() {
+			i.HTTPClient = &http.Client{Transport: httpd.InProcess{Handler: b.mux}}
+		}
+		out = append(out, i)
+	}
+	return out
+}
+
+func (b *builder) issuerURL() string { return b.conf.URL + "/dex" }
+
+func (b *builder) chain(path string) ([]*x509.Certificate, error) {
+	data, err := os.ReadFile(b.layout.path(path))
+	if err != nil {
+		return nil, fmt.Errorf("read chain: %w", err)
+	}
+	chain, err := pki.ParseCertificatesPEM(data)
+	if err != nil {
+		return nil, fmt.Errorf("read chain %s: %w", path, err)
+	}
+	return chain, nil
+}
+
+// material gathers the public half of every service.
+func (s *Stack) material() trust.Material {
+	m := trust.Material{Operator: s.conf.OperatorName()}
+	if svc := s.services.ca; svc != nil {
+		t := svc.Trust()
+		m.CAs = []trust.Authority{t}
+		m.CAServices = []trust.Service{{URL: s.conf.URL, APIVersion: 1, Window: t.Window}}
+	}
+	if svc := s.services.ctlog; svc != nil {
+		m.CTLogs = []trust.Log{svc.Trust()}
+	}
+	if svc := s.services.tlog; svc != nil {
+		t := svc.Trust()
+		m.TLogs = []trust.Log{t}
+		m.TLogServices = []trust.Service{{URL: t.BaseURL, APIVersion: t.APIVersion, Window: t.Window}}
+	}
+	if svc := s.services.tsa; svc != nil {
+		t := svc.Trust()
+		m.TSAs = []trust.Authority{t}
+		m.TSAServices = []trust.Service{{URL: t.URI, APIVersion: 1, Window: t.Window}}
+	}
+	if svc := s.services.oidc; svc != nil {
+		m.OIDCServices = []trust.Service{svc.Trust()}
+	}
+	return m
+}

@@ -1,0 +1,233 @@
+// Package stack is the composition root: it turns a data directory and its
+// configuration into services on one mux, starts them, checks them and stops
+// them. Commands and end-to-end tests start this same value.
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"sigstack/internal/config"
+	"sigstack/internal/durable"
+	"sigstack/internal/httpd"
+	"sigstack/internal/keys"
+	"sigstack/internal/run"
+)
+
+// Options says which directory to run and how.
+type Options struct {
+	Dir string
+	// Profile that the directory must have.
+	Profile string
+	// URL, if set, must equal the one stored at init.
+	URL string
+	// Listener is the public listener, bound by the caller; the Stack closes
+	// it. nil: the configuration's address, or Listen if set, is bound.
+	Listener net.Listener
+	Listen   string
+	// BehindProxy allows a plaintext listener outside loopback.
+	BehindProxy bool
+	// ExtraIssuers are trusted for this run only, besides the configured ones.
+	ExtraIssuers []config.Issuer
+	// Passphrase of the service keys; empty in profile up.
+	Passphrase []byte
+	// Now is the clock of everything in the stack.
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// Stack is an opened data directory: services built, nothing started.
+type Stack struct {
+	opts     Options
+	conf     *config.Config
+	layout   Layout
+	keys     *keys.Store
+	mux      *httpd.Mux
+	ready    *httpd.Readiness
+	metrics  *prometheus.Registry
+	services *services
+	listener net.Listener
+	closers  []func() error // run in reverse
+
+	rootSHA256 string // of root.json, hex
+}
+
+// Open locks the directory, loads configuration and keys, recovers the logs and
+// builds the services. Any doubt about what the directory holds is an error.
+func Open(ctx context.Context, opts Options) (_ *Stack, err error) {
+	s := &Stack{opts: opts, layout: Layout{opts.Dir}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if opts.Listener != nil {
+		s.adopt(opts.Listener)
+	}
+	if err := s.load(); err != nil {
+		return nil, err
+	}
+	if err := s.listen(ctx); err != nil {
+		return nil, err
+	}
+	s.keys = keys.Open(s.layout.Keys(), opts.Passphrase)
+	s.prepare()
+	if err := s.buildServices(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.buildTUF(); err != nil {
+		return nil, fmt.Errorf("start tuf: %w", err)
+	}
+	return s, s.mountPages()
+}
+
+// prepare makes what every service registers with.
+func (s *Stack) prepare() {
+	s.metrics = prometheus.NewRegistry()
+	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.mux = httpd.NewMux(httpd.MuxConfig{Log: s.opts.Log, Metrics: s.metrics, Now: s.opts.Now})
+	s.ready = httpd.NewReadiness(s.serviceNames()...)
+	s.ready.Mount(s.mux)
+}
+
+// serviceNames are those of the configured services.
+func (s *Stack) serviceNames() []string {
+	var names []string
+	for _, service := range []struct {
+		name   string
+		wanted bool
+	}{
+		{"ca", s.conf.CA != nil}, {"ctlog", s.conf.CTLog != nil}, {"tlog", s.conf.TLog != nil},
+		{"tsa", s.conf.TSA != nil}, {"oidc", s.conf.OIDC != nil}, {"tuf", s.conf.TUF != nil},
+	} {
+		if service.wanted {
+			names = append(names, service.name)
+		}
+	}
+	return names
+}
+
+// load takes the lock and reads the configuration.
+func (s *Stack) load() error {
+	done, err := s.layout.Initialized()
+	if err != nil {
+		return err
+	}
+	if !done {
+		return fmt.Errorf("directory %s holds no stack: run init first", s.opts.Dir)
+	}
+	lock, err := durable.LockDir(s.opts.Dir)
+	if err != nil {
+		return err
+	}
+	s.onClose(lock.Unlock)
+	if s.conf, err = config.Load(s.layout.Config()); err != nil {
+		return err
+	}
+	if s.conf.Profile != s.opts.Profile {
+		return fmt.Errorf("directory %s was made by `%s`, not for `%s`: a test stack's keys are unprotected and its demo user is public",
+			s.opts.Dir, command(s.conf.Profile), s.opts.Profile)
+	}
+	if s.opts.URL != "" && s.opts.URL != s.conf.URL {
+		return fmt.Errorf("URL is fixed at init: the directory has %s, asked for is %s; clients' trust material names the former",
+			s.conf.URL, s.opts.URL)
+	}
+	return nil
+}
+
+// command is the command that makes a directory of a profile.
+func command(profile string) string {
+	if profile == config.ProfileServe {
+		return "init"
+	}
+	return profile
+}
+
+func (s *Stack) listen(ctx context.Context) error {
+	address := s.conf.Listen
+	if s.opts.Listen != "" {
+		address = s.opts.Listen
+	}
+	if s.listener != nil {
+		address = s.listener.Addr().String()
+	}
+	if !config.IsLoopback(address) && (!s.opts.BehindProxy || s.conf.Profile == config.ProfileUp) {
+		return fmt.Errorf("refusing to listen on %s in plaintext: bind loopback, or terminate TLS in a proxy and say --behind-proxy", address)
+	}
+	if s.listener != nil {
+		return nil
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	s.adopt(l)
+	return nil
+}
+
+// adopt makes l the public listener, closed with the stack at the latest.
+func (s *Stack) adopt(l net.Listener) {
+	s.listener = l
+	s.onClose(func() error {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+}
+
+func (s *Stack) onClose(f func() error) { s.closers = append(s.closers, f) }
+
+// Close releases everything that Open took, in reverse. It is safe after Run.
+func (s *Stack) Close() error {
+	var errs []error
+	for len(s.closers) > 0 {
+		last := len(s.closers) - 1
+		errs = append(errs, s.closers[last]())
+		s.closers = s.closers[:last]
+	}
+	return errors.Join(errs...)
+}
+
+// URL returns the URL that clients use.
+func (s *Stack) URL() string { return s.conf.URL }
+
+// RootSHA256 is the fingerprint of root.json, by which people compare it.
+func (s *Stack) RootSHA256() string { return s.rootSHA256 }
+
+// test reports whether this stack is for tests only.
+func (s *Stack) test() bool { return s.conf.Profile == config.ProfileUp }
+
+// Handler returns the public face, for tests without a listener.
+func (s *Stack) Handler() http.Handler { return s.mux }
+
+// Routes returns the table of all public routes.
+func (s *Stack) Routes() []httpd.Route { return s.mux.Routes() }
+
+// Run starts the services and serves until ctx ends or a part fails. onReady is
+// called once, when the start's checks have passed.
+func (s *Stack) Run(ctx context.Context, onReady func()) error {
+	g := &run.Group{Log: s.opts.Log}
+	for _, c := range s.services.components {
+		g.Add(c.name, c.run)
+	}
+	if err := s.addListeners(ctx, g); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	g.Add("start checks", func(ctx context.Context) error {
+		if s.checkUntilReady(ctx) {
+			onReady()
+		}
+		<-ctx.Done()
+		return nil
+	})
+	return errors.Join(g.Run(ctx), s.Close())
+}
