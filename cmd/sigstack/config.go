@@ -1,0 +1,33 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"sigstack/internal/config"
+	"sigstack/internal/stack"
+)
+
+func (a *app) configCommand() *cobra.Command {
+	var dir string
+	check := &cobra.Command{
+		Use:   "check [FILE]",
+		Short: "Check a configuration and report every problem at once",
+		Long: `Check a configuration file: FILE, or config.yaml of --dir. Nothing is started and
+no key is read. Exit code 1 if there is a problem.`,
+		Example: "  sigstack config check --dir /var/lib/sigstack\n  sigstack config check config.yaml",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			path := stack.Layout{Dir: dir}.Config()
+			if len(args) > 0 {
+				path = args[0]
+			}
+			if _, err := config.Load(path); err != nil {
+				return err
+			}
+			a.result(map[string]string{"config": path, "status": "ok"}, func() { a.printf("%s is valid\n", path) })
+			return nil
+		},
+	}
+	check.Flags().StringVar(&dir, "dir", defaultDir, "data `directory`")
+	return group("config", "Work with config.yaml", check)
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/url"
+
+	"github.com/spf13/cobra"
+
+	"sigstack/internal/config"
+	"sigstack/internal/stack"
+)
+
+func (a *app) initCommand() *cobra.Command {
+	var i initFlags
+	cmd := &cobra.Command{
+		Use:   "init",
+		Short: "Make an operator's stack in an empty directory",
+		Long: `Make a stack: keys, CA chains, empty logs, TUF trust root and client kit. The
+URL becomes part of the issuer, the logs' origins and the kit: it never changes.
+
+Service keys are encrypted with the passphrase of --passphrase-file or
+SIGSTACK_PASSPHRASE. Root keys (of the CA, the timestamp authority and TUF) go to
+DIR/offline, under a passphrase of their own: serve never needs them, so move
+that directory to media that stay offline.`,
+		Example: `  sigstack init --dir /var/lib/sigstack --url https://sigstack.corp.example \
+      --listen 127.0.0.1:8080 --passphrase-file /run/secrets/passphrase`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.init(cmd.Context(), i) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&i.dir, "dir", defaultDir, "data `directory`: empty, or made")
+	f.StringVar(&i.url, "url", "", "`URL` for clients, for ever (default http://localhost:PORT)")
+	f.StringVar(&i.listen, "listen", "127.0.0.1:8080", "`host:port` that serve will listen on")
+	f.StringArrayVar(&i.issuers, "trust-issuer", nil, issuerUsage)
+	f.StringVar(&i.offlineFile, "offline-passphrase-file", "", "`file` with the passphrase of the root keys (default: a random one, written to DIR/offline/passphrase)")
+	i.passphrase.add(f)
+	i.log.add(f)
+	return cmd
+}
+
+type initFlags struct {
+	dir, url, listen string
+	issuers          []string
+	offlineFile      string
+	passphrase       passphraseFlags
+	log              logFlags
+}
+
+func (a *app) init(ctx context.Context, f initFlags) error {
+	cfg, err := f.config(a)
+	if err != nil {
+		return err
+	}
+	if err := stack.Init(ctx, cfg); err != nil {
+		return err
+	}
+	return a.initialized(cfg, stack.Layout{Dir: f.dir})
+}
+
+func (f initFlags) config(a *app) (cfg stack.InitConfig, err error) {
+	cfg = stack.InitConfig{Dir: f.dir, Profile: config.ProfileServe, URL: f.url, Listen: f.listen, Now: a.now}
+	if cfg.Log, err = f.log.logger(a.err); err != nil {
+		return cfg, err
+	}
+	if cfg.URL == "" {
+		_, port, err := net.SplitHostPort(f.listen)
+		if err != nil {
+			return cfg, usagef("--listen %q: want host:port", f.listen)
+		}
+		cfg.URL = "http://localhost:" + port
+	}
+	if cfg.Issuers, err = parseIssuers(f.issuers); err != nil {
+		return cfg, err
+	}
+	if cfg.Passphrase, err = f.passphrase.read(); err != nil {
+		return cfg, err
+	}
+	if len(cfg.Passphrase) == 0 {
+		return cfg, usagef("keys need a passphrase: give --passphrase-file FILE or set %s", passphraseVariable)
+	}
+	if f.offlineFile != "" {
+		cfg.OfflinePassphrase, err = readPassphrase(f.offlineFile)
+	}
+	return cfg, err
+}
+
+func (a *app) initialized(cfg stack.InitConfig, l stack.Layout) error {
+	sum, err := l.RootSHA256()
+	if err != nil {
+		return err
+	}
+	a.result(map[string]string{"dir": l.Dir, "url": cfg.URL, "root_sha256": sum}, func() {
+		a.printf("initialized %s for %s\n", l.Dir, cfg.URL)
+		a.printf("trust root %s/root.json\n    sha256:%s\n", l.Client(), sum)
+		a.printf("\nNow:\n  1. Move %s to media that stay offline: serve does not need it.\n", l.Offline())
+		if len(cfg.OfflinePassphrase) == 0 {
+			a.printf("     Its file `passphrase` opens those keys: keep it apart from them.\n")
+		}
+		a.printf("  2. Add users or connectors to %s; see docs/operating.md.\n", l.Config())
+		a.printf("  3. sigstack serve --dir %s --passphrase-file FILE\n", l.Dir)
+		if u, err := url.Parse(cfg.URL); err == nil && u.Scheme == "http" {
+			a.printf("\nThe URL is plain http: fit for this machine or a trusted network only.\n")
+		}
+	})
+	return nil
+}

@@ -1,0 +1,119 @@
+// Command sigstack is a whole private Sigstore in one binary: certificate
+// authority, transparency log, CT log, timestamp authority, OIDC issuer and TUF
+// trust root, and the client that signs and verifies with them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, now: time.Now}
+	code := a.run(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// run executes one command line and returns its exit code.
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	err := root.ExecuteContext(ctx)
+	code := exitCode(err)
+	if err != nil {
+		a.printError(err, code)
+	}
+	return code
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "sigstack",
+		Short: "A whole private Sigstore in one binary",
+		Long: `sigstack is a whole private Sigstore in one binary: certificate authority,
+transparency log, CT log, timestamp authority, OIDC issuer and TUF trust root,
+and the client that signs and verifies with them.
+
+Exit codes: 0 done, 1 refused or failed verification, 2 usage, 3 the stack is
+unreachable.`,
+		Example: `  sigstack up                                a test stack on this machine
+  sigstack init --dir /var/lib/sigstack …    an operator's own`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.PersistentFlags().StringVar(&a.format, "output", "text", "output `format`: text or json")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if a.format != "text" && a.format != "json" {
+			return usagef("--output %q: want text or json", a.format)
+		}
+		return nil
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%w; see %s --help", err, cmd.CommandPath())
+	})
+	root.AddCommand(
+		a.upCommand(), a.initCommand(), a.serveCommand(),
+		a.tokenCommand(), a.signCommand(), a.verifyCommand(), a.releaseCommand(),
+		a.clientCommand(), a.statusCommand(), a.configCommand(), a.versionCommand(),
+	)
+	for _, cmd := range root.Commands() {
+		usageErrors(cmd)
+	}
+	return root
+}
+
+// usageErrors makes wrong argument counts usage errors, in cmd and below it.
+func usageErrors(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usagef("%w; see %s --help", err, cmd.CommandPath())
+			}
+			return nil
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		usageErrors(sub)
+	}
+}
+
+// group returns a command that only holds others.
+func group(use, short string, subs ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.ArbitraryArgs}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usagef("unknown command %q; see %s --help", args[0], cmd.CommandPath())
+		}
+		return errors.Join(cmd.Help(), usagef("%s needs a command", cmd.CommandPath()))
+	}
+	cmd.AddCommand(subs...)
+	return cmd
+}
+
+// errUsage marks errors of the command line itself.
+var errUsage = errors.New("usage")
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+type usageError struct{ err error }
+
+func (e *usageError) Error() string        { return e.err.Error() }
+func (e *usageError) Unwrap() error        { return e.err }
+func (e *usageError) Is(target error) bool { return target == errUsage }

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"sigstack/internal/config"
+	"sigstack/internal/stack"
+)
+
+func (a *app) serveCommand() *cobra.Command {
+	var s serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the stack that init made",
+		Long: `Serve the stack in a directory that init made. The passphrase of its keys comes
+from --passphrase-file or SIGSTACK_PASSPHRASE.
+
+The first line on stdout is "ready URL", printed when keys, chains and the newest
+entry have been checked. A plaintext listener outside loopback is refused unless
+--behind-proxy says that a proxy terminates TLS.`,
+		Example: `  sigstack serve --dir /var/lib/sigstack --passphrase-file /run/secrets/passphrase
+  sigstack serve --dir /data --listen 0.0.0.0:8080 --behind-proxy`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), s) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&s.dir, "dir", defaultDir, "data `directory` that init made")
+	f.StringVar(&s.url, "url", "", "refuse to start unless this is the `URL` fixed at init")
+	f.StringVar(&s.listen, "listen", "", "`host:port` to listen on (default: the stored one)")
+	f.BoolVar(&s.behindProxy, "behind-proxy", false, "a proxy terminates TLS: allow a plaintext listener outside loopback")
+	s.passphrase.add(f)
+	s.log.add(f)
+	f.Lookup("log-level").DefValue, s.log.level = "info", "info"
+	return cmd
+}
+
+type serveFlags struct {
+	dir, url, listen string
+	behindProxy      bool
+	passphrase       passphraseFlags
+	log              logFlags
+}
+
+func (a *app) serve(ctx context.Context, f serveFlags) error {
+	log, err := f.log.logger(a.err)
+	if err != nil {
+		return err
+	}
+	passphrase, err := f.passphrase.read()
+	if err != nil {
+		return err
+	}
+	s, err := stack.Open(ctx, stack.Options{
+		Dir: f.dir, Profile: config.ProfileServe, URL: f.url, Listen: f.listen,
+		BehindProxy: f.behindProxy, Passphrase: passphrase, Now: a.now, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx, func() {
+		a.result(map[string]string{"ready": s.URL(), "root_sha256": s.RootSHA256()}, func() {
+			a.printf("ready %s\n", s.URL())
+			a.printf("trust root sha256:%s\n", s.RootSHA256())
+		})
+	})
+}
