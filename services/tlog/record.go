@@ -35,7 +35,7 @@ func (r Record) EntryID() string { return EntryID(r.TreeID, r.LeafHash) }
 
 // EntryID names the entry with that leaf hash in that tree.
 func EntryID(treeID int64, leafHash [32]byte) string {
-	return fmt.Sprintf("%016x%s", uint64(treeID), hex.EncodeToString(leafHash[:])) //nolint:gosec // G115: positive
+	return fmt.Sprintf("%016x%s", uint64(treeID), hex.EncodeToString(leafHash[:]))
 }
 
 // Add logs a canonical entry and returns once it is durable, proven and

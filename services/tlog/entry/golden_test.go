@@ -86,7 +86,7 @@ func writeGoldens(t *testing.T) {
 		}
 		base := filepath.Join("testdata", name)
 		for ext, data := range map[string][]byte{".proposed.json": proposed, ".canonical.json": canonical} {
-			if err := os.WriteFile(base+ext, data, 0o644); err != nil { //nolint:gosec // G306: test data
+			if err := os.WriteFile(base+ext, data, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/cyberphone/json-canonicalization/go/src/webpki.org/jsoncanonicalizer"
 
+	"sigstack/internal/fault"
+	"sigstack/services/tlog/entry"
 	"sigstack/services/tlog/rekorv1"
 	"sigstack/services/tlog/tlogtest"
 )
@@ -338,28 +340,38 @@ func TestAnswerIsWhatClientsCut(t *testing.T) {
 	}
 }
 
-// FuzzRetrieve: a search never fails on our side, whatever is asked.
-func FuzzRetrieve(f *testing.F) {
-	r := start(f)
+// FuzzSearch: a question is understood within its bounds, or refused as the
+// caller's fault.
+func FuzzSearch(f *testing.F) {
 	s := tlogtest.NewSigner(f)
-	e := r.add(f, blob(f, s, "one"))
+	id := strings.Repeat("ab", 32)
 	for _, q := range []any{
-		map[string]any{"entryUUIDs": []string{e.ID, e.ID[16:]}}, map[string]any{"logIndexes": []int{0}},
-		map[string]any{"entries": []any{blob(f, s, "x")}}, map[string]any{}, nil, []int{},
+		map[string]any{"entryUUIDs": []string{id, "00000000000000ff" + id}, "logIndexes": []int{0}},
+		map[string]any{"entries": []any{blob(f, s, "x"), attestation(f, s, "y")}},
+		map[string]any{"logIndexes": []any{1, nil}},
+		map[string]any{"entries": []any{}},
+		map[string]any{},
+		nil,
+		[]int{},
 	} {
 		f.Add(tlogtest.JSON(f, q))
 	}
-	f.Fuzz(func(t *testing.T, query []byte) {
-		a := r.serve("POST", "/api/v1/log/entries/retrieve", query)
-		switch a.status {
-		case 200:
-			r.found(t, a)
-		case 400, 422:
-			if !json.Valid(a.body) || !bytes.HasPrefix(a.body, []byte(`{"code":`)) {
-				t.Fatalf("error body %q", a.body)
+	p := entry.Parser{Types: entry.DefaultTypes(), Algorithms: entry.DefaultAlgorithms()}
+	f.Fuzz(func(t *testing.T, question []byte) {
+		byID, byIndex, err := rekorv1.ParseSearch(p, question)
+		if err != nil {
+			if k := fault.KindOf(err); k != fault.Invalid && k != fault.Unprocessable {
+				t.Fatalf("refused as %v: %v", k, err)
 			}
-		default:
-			t.Fatalf("%d %s", a.status, a.body)
+			return
+		}
+		if !json.Valid(question) || byID+len(byIndex) > 10 {
+			t.Fatalf("%s: %d look-ups by ID, %d by index", question, byID, len(byIndex))
+		}
+		for _, index := range byIndex {
+			if !bytes.ContainsAny(question, "0123456789") {
+				t.Fatalf("%s: index %d from nowhere", question, index)
+			}
 		}
 	})
 }

@@ -78,7 +78,7 @@ func treeID(query url.Values) (int64, error) {
 	if err != nil {
 		return 0, fault.New(fault.Invalid, "treeID is not a decimal number")
 	}
-	return int64(id), nil //nolint:gosec // G115: parsed as 63 bits
+	return int64(id), nil
 }
 
 // publicKey answers with the key of a tree, in PEM.

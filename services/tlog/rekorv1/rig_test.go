@@ -4,9 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -204,4 +209,24 @@ func blob(tb testing.TB, s tlogtest.Signer, text string) tlogtest.Object {
 func attestation(tb testing.TB, s tlogtest.Signer, text string) tlogtest.Object {
 	tb.Helper()
 	return tlogtest.DSSE(tb, tlogtest.Envelope(tb, "application/vnd.in-toto+json", []byte(text), s), s)
+}
+
+// certified returns a signer whose material is a certificate.
+func certified(tb testing.TB) tlogtest.Signer {
+	tb.Helper()
+	s := tlogtest.NewSigner(tb)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now(), NotAfter: time.Now().Add(10 * time.Minute),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
+		EmailAddresses: []string{"demo@log.example"},
+		ExtraExtensions: []pkix.Extension{ // an SCT list takes about this much
+			{Id: []int{1, 3, 6, 1, 4, 1, 11129, 2, 4, 2}, Value: make([]byte, 124)},
+		},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, s.Key.Public(), s.Key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s.Material = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return s
 }
