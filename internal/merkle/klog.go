@@ -8,13 +8,13 @@ import (
 )
 
 // RouteKlog sends what Trillian logs, through its process-wide klog, to log:
-// routine lines, of which there is one per batch, at debug. The composition
-// root calls it once, before any tree is opened.
+// errors as such, all else at debug (klog hands warnings on as info). The
+// composition root calls it once, before any tree is opened.
 func RouteKlog(log *slog.Logger) {
 	klog.SetSlogLogger(slog.New(demoted{log.Handler()}))
 }
 
-// demoted turns info records into debug ones.
+// demoted turns records below warning into debug ones.
 type demoted struct{ slog.Handler }
 
 func (d demoted) level(l slog.Level) slog.Level {
