@@ -21,8 +21,8 @@ clients that know no trusted root file, such as cosign 2; cosign 3 is better
 served by the kit's files or by cosign initialize, and README.txt of the kit says
 how.`,
 		Example: `  eval "$(sigstack client env --dir sigstack-data)"`,
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return a.clientEnv(dir) },
+		Args:    cobra.NoArgs,
+		RunE:    func(*cobra.Command, []string) error { return a.clientEnv(dir) },
 	}
 	env.Flags().StringVar(&dir, "dir", defaultDir, "data `directory` of the stack")
 	return group("client", "Hand the trust root to clients", env)

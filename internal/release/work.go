@@ -29,14 +29,14 @@ func each(ctx context.Context, files []file, workers int, progress func(Progress
 	for _, f := range files {
 		p.TotalBytes += f.size
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, workCtx := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
 	for i, f := range files {
-		if ctx.Err() != nil {
+		if workCtx.Err() != nil {
 			break
 		}
 		g.Go(func() error {
-			if err := do(ctx, i, f); err != nil {
+			if err := do(workCtx, i, f); err != nil {
 				return err
 			}
 			mu.Lock()
@@ -51,5 +51,5 @@ func each(ctx context.Context, files []file, workers int, progress func(Progress
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return ctx.Err()
+	return ctx.Err() // the caller's: the group's own context has ended by now
 }
