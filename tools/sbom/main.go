@@ -12,7 +12,7 @@ import (
 )
 
 func main() {
-	version := flag.String("version", "v0.0.0", "`version` of sigstack, for its package and the namespace")
+	version := flag.String("version", "", "`version` of sigstack, for its package and the namespace")
 	pkg := flag.String("package", "./cmd/sigstack", "`package` whose dependencies to list")
 	flag.Parse()
 	text, err := run(context.Background(), *pkg, *version, time.Now())

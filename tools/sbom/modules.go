@@ -69,10 +69,14 @@ func parseModules(list []byte) ([]module, error) {
 // document describes the main module and says that it depends on the others.
 func document(modules []module, version string, now time.Time) spdx.Document {
 	d := spdx.Document{
-		Name:      modules[0].Path + "-" + version,
-		Namespace: "https://sigstack.invalid/spdx/" + modules[0].Path + "/" + version + "/source",
+		Name:      modules[0].Path,
+		Namespace: "https://sigstack.invalid/spdx/" + modules[0].Path,
 		Creator:   "sigstack-sbom",
 		Created:   now,
+	}
+	if version != "" {
+		d.Name += "-" + version
+		d.Namespace += "/" + version + "/source"
 	}
 	main := "SPDXRef-" + id(0, modules[0])
 	d.Relations = []spdx.Relation{{From: "SPDXRef-DOCUMENT", Kind: "DESCRIBES", To: main}}
