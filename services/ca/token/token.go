@@ -57,7 +57,7 @@ func (s *source) verifySignature(ctx context.Context, raw string, keys *publishe
 	}
 	newer, fetchErr := s.newerThan(ctx, keys)
 	if fetchErr != nil {
-		return fault.Wrap(fault.Invalid, errors.Join(err, fetchErr), errNoKey.Error())
+		return fault.Wrap(fault.Invalid, fetchErr, errNoKey.Error())
 	}
 	if err := newer.verify(raw); err != nil {
 		return fault.Wrap(fault.Invalid, err, errNoKey.Error())

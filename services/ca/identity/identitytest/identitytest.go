@@ -61,7 +61,7 @@ type Issuer struct {
 	mu      sync.Mutex // guards what follows
 	key     Key
 	doc     map[string]any
-	extra []any // further entries of the key set
+	extra   []any // further entries of the key set
 	fetched int
 	handler http.Handler // replaces the whole server if set
 }
@@ -83,11 +83,14 @@ func New(t testing.TB, now func() time.Time) *Issuer {
 // ServeHTTP answers discovery and keys.
 func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.handler != nil {
-		i.handler.ServeHTTP(w, r)
+	handler := i.handler
+	i.mu.Unlock()
+	if handler != nil {
+		handler.ServeHTTP(w, r)
 		return
 	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	switch r.URL.Path {
 	case "/.well-known/openid-configuration":
 		i.write(w, i.doc)

@@ -1,0 +1,358 @@
+package ca
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/json"
+	"encoding/pem"
+	"math/big"
+	"slices"
+	"strings"
+	"testing"
+
+	"sigstack/internal/fault"
+	"sigstack/internal/pki"
+)
+
+// TestWeakRSA: each modulus has the right size and one weakness.
+func TestWeakRSA(t *testing.T) {
+	good := newRSA(t, 2048)
+	tests := []struct {
+		name string
+		n    *big.Int
+		e    int
+		want string // "" for accepted
+	}{
+		{"good", good.N, rsaExponent, ""},
+		{"1024 bits", newRSA(t, 1024).N, rsaExponent, "1024 bits is not allowed"},
+		{"2056 bits", product(t, 1028), rsaExponent, "2056 bits is not allowed"},
+		{"exponent 3", good.N, 3, "exponent 3 is not allowed"},
+		{"even", odd(t, 2), rsaExponent, "small factor"},
+		{"multiple of 751", odd(t, 751), rsaExponent, "small factor"},
+		{"close factors", closeFactors(t), rsaExponent, "close to each other"},
+		{"square", square(t), rsaExponent, "close to each other"},
+		{"broken generator", rocaModulus(t), rsaExponent, "CVE-2017-15361"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := checkKey(&rsa.PublicKey{N: tt.n, E: tt.e})
+			if tt.want == "" && err != nil {
+				t.Errorf("error = %v, want none", err)
+			}
+			if tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("error = %v, want one with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func prime1024(t *testing.T, bits int) *big.Int {
+	t.Helper()
+	p, err := rand.Prime(rand.Reader, bits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func product(t *testing.T, bits int) *big.Int {
+	t.Helper()
+	return new(big.Int).Mul(prime1024(t, bits), prime1024(t, bits))
+}
+
+// odd returns a 2048-bit number whose smallest factor is p.
+func odd(t *testing.T, p int64) *big.Int {
+	t.Helper()
+	factor := big.NewInt(p)
+	for {
+		n := new(big.Int).Mul(prime1024(t, 1024), prime1024(t, 1025-factor.BitLen()))
+		if n.Mul(n, factor); n.BitLen() == 2048 {
+			return n
+		}
+	}
+}
+
+func closeFactors(t *testing.T) *big.Int {
+	t.Helper()
+	p := prime1024(t, 1024)
+	q := new(big.Int).Add(p, big.NewInt(2))
+	for !q.ProbablyPrime(20) {
+		q.Add(q, big.NewInt(2))
+	}
+	return p.Mul(p, q)
+}
+
+func square(t *testing.T) *big.Int {
+	t.Helper()
+	p := prime1024(t, 1024)
+	return p.Mul(p, p)
+}
+
+// rocaModulus makes a modulus as the broken generator did: both factors are
+// k*M + (65537^a mod M), M the product of the first 126 primes.
+func rocaModulus(t *testing.T) *big.Int {
+	t.Helper()
+	m := big.NewInt(1)
+	count := 0
+	for p := range primes(1000) {
+		if count++; count <= 126 {
+			m.Mul(m, big.NewInt(p))
+		}
+	}
+	for {
+		n := new(big.Int).Mul(rocaPrime(t, m), rocaPrime(t, m))
+		if n.BitLen() == 2048 {
+			return n
+		}
+	}
+}
+
+func rocaPrime(t *testing.T, m *big.Int) *big.Int {
+	t.Helper()
+	limit := new(big.Int).Lsh(big.NewInt(1), uint(1024-m.BitLen())) //nolint:gosec // M has 971 bits
+	for {
+		a, err := rand.Int(rand.Reader, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := rand.Int(rand.Reader, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := new(big.Int).Exp(big.NewInt(rsaExponent), a, m)
+		p.Add(p, k.Mul(k, m))
+		if p.BitLen() == 1024 && p.ProbablyPrime(20) {
+			return p
+		}
+	}
+}
+
+// TestAlgorithms pins the allow-list to the contract's names.
+func TestAlgorithms(t *testing.T) {
+	rsaKey := func(bits int) crypto.PublicKey {
+		return &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), uint(bits-1)), E: rsaExponent} //nolint:gosec // positive
+	}
+	curve := func(c elliptic.Curve) crypto.PublicKey { return &ecdsa.PublicKey{Curve: c} }
+	tests := []struct {
+		key  crypto.PublicKey
+		hash crypto.Hash
+		name string
+		ok   bool
+	}{
+		{curve(elliptic.P256()), crypto.SHA256, "ecdsa-sha2-256-nistp256", true},
+		{curve(elliptic.P384()), crypto.SHA384, "ecdsa-sha2-384-nistp384", true},
+		{curve(elliptic.P521()), crypto.SHA512, "ecdsa-sha2-512-nistp521", true},
+		{curve(elliptic.P384()), crypto.SHA256, "ecdsa-sha2-256-nistp384", false},
+		{curve(elliptic.P521()), crypto.SHA256, "ecdsa-sha2-256-nistp521", false},
+		{rsaKey(2048), crypto.SHA256, "rsa-sign-pkcs1-2048-sha256", true},
+		{rsaKey(3072), crypto.SHA256, "rsa-sign-pkcs1-3072-sha256", true},
+		{rsaKey(4096), crypto.SHA256, "rsa-sign-pkcs1-4096-sha256", true},
+		{rsaKey(4096), crypto.SHA512, "rsa-sign-pkcs1-4096-sha512", false},
+		{ed25519.PublicKey{}, 0, "ed25519", true},
+	}
+	for _, tt := range tests {
+		if got := algorithmName(tt.key, tt.hash); got != tt.name || permitted(tt.key, tt.hash) != tt.ok {
+			t.Errorf("%s permitted %v, want %s permitted %v", got, permitted(tt.key, tt.hash), tt.name, tt.ok)
+		}
+	}
+}
+
+// pssBody is a request whose proof is RSA-PSS, as the enum's name suggests and
+// the contract forbids.
+func pssBody(t *testing.T, key *rsa.PrivateKey) object {
+	t.Helper()
+	digest := sha256.Sum256([]byte(email))
+	signature, err := rsa.SignPSS(rand.Reader, key, crypto.SHA256, digest[:], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return merged(keyBody(publicPEM(t, key.Public())), nil, "proofOfPossession", signature)
+}
+
+// offCurve is a public key whose point lies beside its curve.
+func offCurve(t *testing.T, key *ecdsa.PrivateKey) string {
+	t.Helper()
+	der := spkiOf(t, key)
+	der[len(der)-1] ^= 1
+	return string(pki.PublicKeyPEM(der))
+}
+
+// swappedKey is a CSR of key in which the public key is another's.
+func swappedKey(t *testing.T, key, other crypto.Signer) object {
+	t.Helper()
+	return changedCSR(t, key, func(der []byte) []byte {
+		return bytes.Replace(der, spkiOf(t, key), spkiOf(t, other), 1)
+	})
+}
+
+// badSubject is a CSR whose subject is an IA5String with bytes outside ASCII, as
+// old Python clients sent it. x509 cannot parse it.
+func badSubject(t *testing.T, key crypto.Signer) object {
+	t.Helper()
+	subject := []byte{0x30, 0x10, 0x31, 0x0e, 0x30, 0x0c, 0x06, 0x03, 0x55, 0x04, 0x03, 0x16, 0x05, 'a', 0xff, 0xfe, 'b', 'c'}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{RawSubject: subject}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x509.ParseCertificateRequest(der); err == nil {
+		t.Fatal("x509 parses the request: the case shows nothing")
+	}
+	return csrPEMBody("CERTIFICATE REQUEST", der)
+}
+
+// FuzzParsePublicKey: an accepted key encodes and parses to itself, and its
+// policy holds of the copy.
+func FuzzParsePublicKey(f *testing.F) {
+	for _, key := range []crypto.Signer{newECDSA(f, elliptic.P256()), newECDSA(f, elliptic.P224()), newRSA(f, 2048), newEd25519(f)} {
+		spki, err := pki.MarshalPublicKey(key.Public())
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(spki)
+		f.Add(pki.PublicKeyPEM(spki))
+		if k, ok := key.(*rsa.PrivateKey); ok {
+			f.Add(x509.MarshalPKCS1PublicKey(&k.PublicKey))
+			f.Add(pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&k.PublicKey)}))
+		}
+	}
+	f.Add([]byte("-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		pub, err := parsePublicKey(data)
+		if err != nil || checkKey(pub) != nil {
+			return
+		}
+		spki, err := pki.MarshalPublicKey(pub)
+		if err != nil {
+			t.Fatalf("accepted a key that cannot be encoded: %v", err)
+		}
+		again, err := parsePublicKey(spki)
+		if err != nil {
+			t.Fatalf("accepted a key that does not parse again: %v", err)
+		}
+		if second := spkiAgain(t, again); !bytes.Equal(spki, second) || checkKey(again) != nil {
+			t.Errorf("key became %x, was %x", second, spki)
+		}
+	})
+}
+
+func spkiAgain(t *testing.T, pub crypto.PublicKey) []byte {
+	t.Helper()
+	spki, err := pki.MarshalPublicKey(pub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return spki
+}
+
+// FuzzParseCSR: we find the key that x509 finds, and accept no signature that
+// x509 refuses.
+func FuzzParseCSR(f *testing.F) {
+	for _, key := range []crypto.Signer{newECDSA(f, elliptic.P256()), newRSA(f, 2048), newEd25519(f)} {
+		der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{"a.example"}}, key)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(der)
+	}
+	f.Add([]byte{0x30, 0x00})
+	f.Fuzz(func(t *testing.T, der []byte) {
+		pub, err := keyOfCSR(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
+		if err != nil && fault.KindOf(err) != fault.Invalid {
+			t.Errorf("error %v is not the caller's fault", err)
+		}
+		theirs, theirErr := x509.ParseCertificateRequest(der)
+		if err != nil || theirErr != nil {
+			return // we are laxer about subjects only, x509 about algorithms
+		}
+		if err := theirs.CheckSignature(); err != nil {
+			t.Errorf("accepted a signature that x509 refuses: %v", err)
+		}
+		if !bytes.Equal(spkiAgain(t, pub), spkiAgain(t, theirs.PublicKey)) {
+			t.Error("found another key than x509 does")
+		}
+	})
+}
+
+// FuzzDecode: what is accepted means the same when written down in the canonical
+// form, and bodies with both arms are never accepted.
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(`{"credentials":{"oidcIdentityToken":"a.b.c"},"publicKeyRequest":{"publicKey":{"algorithm":"ECDSA","content":"x"},"proofOfPossession":"eA=="}}`))
+	f.Add([]byte(`{"public_key_request":{"public_key":{"content":"x"},"proof_of_possession":"_-8"}}`))
+	f.Add([]byte(`{"certificateSigningRequest":"eA"}`))
+	f.Add([]byte(`{"publicKey":{"content":"eA==","algorithm":"ecdsa"},"signedEmailAddress":"eA==","certificateSigningRequest":null}`))
+	f.Add([]byte(``))
+	f.Add([]byte(strings.Repeat(`{"credentials":`, 1000)))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if _, err := decodeV1(body); err != nil && fault.KindOf(err) != fault.Invalid {
+			t.Errorf("error %v is not the caller's fault", err)
+		}
+		req, err := decodeV2(body)
+		if err != nil {
+			if fault.KindOf(err) != fault.Invalid {
+				t.Errorf("error %v is not the caller's fault", err)
+			}
+			return
+		}
+		if len(req.CSR) > 0 && len(req.PublicKey) > 0 {
+			t.Errorf("accepted both arms: %q", body)
+		}
+		again, err := decodeV2(canonical(t, req))
+		if err != nil {
+			t.Fatalf("canonical form is refused: %v", err)
+		}
+		same := req.Token == again.Token && slices.Equal(req.PublicKey, again.PublicKey) &&
+			bytes.Equal(req.Proof, again.Proof) && bytes.Equal(req.CSR, again.CSR)
+		if !same {
+			t.Errorf("%+v became %+v", req, again)
+		}
+	})
+}
+
+func canonical(t *testing.T, req Request) []byte {
+	t.Helper()
+	m := object{"credentials": object{"oidcIdentityToken": req.Token}}
+	if len(req.CSR) > 0 {
+		m["certificateSigningRequest"] = req.CSR
+	} else {
+		m["publicKeyRequest"] = object{"publicKey": object{"content": string(req.PublicKey)}, "proofOfPossession": req.Proof}
+	}
+	body, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+// TestLoggedTBS: only a last extension of the right kind is taken away.
+func TestLoggedTBS(t *testing.T) {
+	f := newFixture(t, nil)
+	root := f.root.Raw
+	tests := []struct {
+		name string
+		der  []byte
+		oid  asn1.ObjectIdentifier
+		ok   bool
+	}{
+		{"last", root, f.root.Extensions[len(f.root.Extensions)-1].Id, true},
+		{"first", root, f.root.Extensions[0].Id, false},
+		{"absent", root, pki.OIDPoison, false},
+		{"cut short", root[:len(root)-1], pki.OIDPoison, false},
+		{"empty", nil, pki.OIDPoison, false},
+		{"no extensions", []byte{0x30, 0x04, 0x30, 0x02, 0x05, 0x00}, pki.OIDPoison, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := loggedTBS(tt.der, tt.oid); (err == nil) != tt.ok {
+				t.Errorf("error = %v, want success %v", err, tt.ok)
+			}
+		})
+	}
+}
