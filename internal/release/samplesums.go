@@ -113,12 +113,12 @@ func (b *builder) provenance(sums []Sum) ([]byte, error) {
 
 // commit returns the commit that git archive left in the source bundle, or one
 // made up from the seed.
-func (b *builder) commit() (string, error) {
+func (b *builder) commit() (_ string, err error) {
 	f, err := os.Open(b.path(sourceTarball))
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
+	defer func() { err = errors.Join(err, f.Close()) }()
 	z, err := gzip.NewReader(f)
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", sourceTarball, err)

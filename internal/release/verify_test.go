@@ -66,8 +66,10 @@ func TestVerifyRefuses(t *testing.T) {
 		change func(t *testing.T, tree string)
 		want   []string
 	}{
-		{"flipped byte", func(t *testing.T, tree string) { flip(t, tree, victim) },
-			repeat(4, victim+": checksum", victim+": refused")},
+		{
+			"flipped byte", func(t *testing.T, tree string) { flip(t, tree, victim) },
+			repeat(4, victim+": checksum", victim+": refused"),
+		},
 		// Signatures do not lean on checksums ...
 		{"flipped byte, checksums redone", func(t *testing.T, tree string) {
 			flip(t, tree, victim)
@@ -123,9 +125,11 @@ func TestVerifyRefuses(t *testing.T) {
 				remove(t, tree, victim+suffix)
 			}
 		}, []string{victim + ": missing", victim + ": missing"}},
-		{"SHA256SUMS missing", func(t *testing.T, tree string) { remove(t, tree, "SHA256SUMS") },
+		{
+			"SHA256SUMS missing", func(t *testing.T, tree string) { remove(t, tree, "SHA256SUMS") },
 			// its sidecars have nothing to go with
-			[]string{"SHA256SUMS: missing", "SHA256SUMS.sha256: unlisted", "SHA256SUMS.sha512: unlisted", "SHA256SUMS.sigstore.json: unlisted"}},
+			[]string{"SHA256SUMS: missing", "SHA256SUMS.sha256: unlisted", "SHA256SUMS.sha512: unlisted", "SHA256SUMS.sigstore.json: unlisted"},
+		},
 		{"extra file", func(t *testing.T, tree string) { write(t, tree, "bin/linux/amd64/extra", []byte("x")) }, []string{"bin/linux/amd64/extra: unlisted"}},
 		{"extra dot file", func(t *testing.T, tree string) { write(t, tree, ".hidden", []byte("x")) }, []string{".hidden: unlisted"}},
 		{"extra README", func(t *testing.T, tree string) { write(t, tree, "README", []byte("x")) }, []string{"README: unlisted"}},

@@ -26,38 +26,48 @@ func respond(status int, body string) *http.Response {
 	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}
 }
 
+// step is one answer of a scripted issuer.
+type step struct {
+	status     int // 0: the connection is refused
+	body       string
+	retryAfter string
+}
+
+var (
+	good    = step{status: 200, body: `{"id_token":"a.b.c"}`}
+	refused = step{}
+)
+
 // scripted returns an issuer whose token endpoint answers by the given steps, the
 // last for ever, and a counter of token requests.
-func scripted(steps ...func() (*http.Response, error)) (signing.OIDC, *int) {
+func scripted(steps ...step) (signing.OIDC, *int) {
 	calls := new(int)
 	return signing.OIDC{Issuer: issuer, HTTP: &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 		if strings.HasSuffix(r.URL.Path, "/.well-known/openid-configuration") {
 			return respond(200, fmt.Sprintf(`{"issuer":%q,"token_endpoint":%q}`, issuer, issuer+"/token")), nil
 		}
-		step := steps[min(*calls, len(steps)-1)]
+		s := steps[min(*calls, len(steps)-1)]
 		*calls++
-		return step()
+		if s.status == 0 {
+			return nil, errors.New("connection refused")
+		}
+		res := respond(s.status, s.body)
+		res.Header.Set("Retry-After", s.retryAfter)
+		return res, nil
 	})}}, calls
 }
 
-func status(code int, body string) func() (*http.Response, error) {
-	return func() (*http.Response, error) { return respond(code, body), nil }
-}
-
-func refused() (*http.Response, error) { return nil, errors.New("connection refused") }
-
 func TestCallsAreRetried(t *testing.T) {
-	good := status(200, `{"id_token":"a.b.c"}`)
 	tests := []struct {
 		name  string
-		steps []func() (*http.Response, error)
+		steps []step
 		calls int
 	}{
-		{"good at once", []func() (*http.Response, error){good}, 1},
-		{"after 503", []func() (*http.Response, error){status(503, ""), good}, 2},
-		{"after 429", []func() (*http.Response, error){status(429, ""), status(429, ""), good}, 3},
-		{"after 500", []func() (*http.Response, error){status(500, ""), good}, 2},
-		{"after broken connections", []func() (*http.Response, error){refused, refused, refused, refused, good}, 5},
+		{"good at once", []step{good}, 1},
+		{"after 503", []step{{status: 503}, good}, 2},
+		{"after 429", []step{{status: 429}, {status: 429}, good}, 3},
+		{"after 500", []step{{status: 500}, good}, 2},
+		{"after broken connections", []step{refused, refused, refused, refused, good}, 5},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -73,21 +83,21 @@ func TestCallsAreRetried(t *testing.T) {
 }
 
 func TestCallsGiveUp(t *testing.T) {
-	huge := status(200, strings.Repeat("x", 5<<20))
+	huge := step{status: 200, body: strings.Repeat("x", 5<<20)}
 	tests := []struct {
 		name        string
-		step        func() (*http.Response, error)
+		step        step
 		calls       int
 		unreachable bool
 	}{
 		{"no connection", refused, 5, true},
-		{"gateway", status(502, "<html>bad gateway</html>"), 5, true},
-		{"unavailable", status(503, `{"message":"down"}`), 5, true},
+		{"gateway", step{status: 502, body: "<html>bad gateway</html>"}, 5, true},
+		{"unavailable", step{status: 503, body: `{"message":"down"}`}, 5, true},
 		{"answer without end", huge, 5, true},
-		{"internal error", status(500, `{"message":"internal error"}`), 5, false},
-		{"limited", status(429, ""), 5, false},
-		{"wrong password", status(401, `{"error":"access_denied","error_description":"Invalid username or password"}`), 1, false},
-		{"redirect", status(307, ""), 1, false},
+		{"internal error", step{status: 500, body: `{"message":"internal error"}`}, 5, false},
+		{"limited", step{status: 429}, 5, false},
+		{"wrong password", step{status: 401, body: `{"error":"access_denied","error_description":"Invalid username or password"}`}, 1, false},
+		{"redirect", step{status: 307}, 1, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -113,22 +123,15 @@ func TestCallsGiveUp(t *testing.T) {
 // TestCallsBackOff measures the pauses: they double, within their upper half,
 // and Retry-After counts up to a limit.
 func TestCallsBackOff(t *testing.T) {
-	after := func(seconds string) func() (*http.Response, error) {
-		return func() (*http.Response, error) {
-			res := respond(429, "")
-			res.Header.Set("Retry-After", seconds)
-			return res, nil
-		}
-	}
 	tests := []struct {
 		name     string
-		step     func() (*http.Response, error)
+		step     step
 		min, max time.Duration // of all four pauses
 	}{
 		{"doubling", refused, 750 * time.Millisecond, 1500 * time.Millisecond},
-		{"as asked", after("3"), 6 * time.Second, 12 * time.Second},
-		{"capped", after("3600"), 40 * time.Second, 80 * time.Second},
-		{"nonsense", after("-5"), 750 * time.Millisecond, 1500 * time.Millisecond},
+		{"as asked", step{status: 429, retryAfter: "3"}, 6 * time.Second, 12 * time.Second},
+		{"capped", step{status: 429, retryAfter: "3600"}, 40 * time.Second, 80 * time.Second},
+		{"nonsense", step{status: 429, retryAfter: "-5"}, 750 * time.Millisecond, 1500 * time.Millisecond},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

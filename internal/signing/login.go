@@ -98,8 +98,12 @@ type loginAnswer struct {
 func (l login) wait(ctx context.Context, listener net.Listener, start func() error) (_ string, err error) {
 	answers := make(chan loginAnswer, 1)
 	server := &http.Server{Handler: l.handler(answers), ReadHeaderTimeout: 10 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	served := make(chan struct{}) // closed when serving ends, then serveErr is set
+	var serveErr error
+	go func() {
+		defer close(served)
+		serveErr = server.Serve(listener)
+	}()
 	defer func() {
 		// The page that answers the redirect may still be on its way.
 		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -113,9 +117,8 @@ func (l login) wait(ctx context.Context, listener net.Listener, start func() err
 	select {
 	case got := <-answers:
 		return got.code, got.err
-	case err := <-served:
-		served <- err
-		return "", fmt.Errorf("wait for login: %w", err)
+	case <-served:
+		return "", fmt.Errorf("wait for login: %w", serveErr)
 	case <-ctx.Done():
 		return "", fmt.Errorf("wait for login: %w", ctx.Err())
 	}

@@ -113,7 +113,7 @@ func (s *Stack) sct(tbs []byte) ([]byte, error) {
 	}
 	logID := pki.LogID(spki)
 	issuerKey := sha256.Sum256(s.Keys.CA.Chain[0].RawSubjectPublicKeyInfo)
-	millis := uint64(s.Now().UnixMilli()) //nolint:gosec // after 1970
+	millis := uint64(s.Now().UnixMilli())
 	var signed cryptobyte.Builder
 	signed.AddBytes([]byte{0, 0}) // v1, certificate_timestamp
 	signed.AddUint64(millis)
