@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -56,6 +57,7 @@ unreachable.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	holdsOthers(root)
 	root.PersistentFlags().StringVar(&a.format, "output", "text", "output `format`: text or json")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
 		if a.format != "text" && a.format != "json" {
@@ -94,15 +96,26 @@ func usageErrors(cmd *cobra.Command) {
 
 // group returns a command that only holds others.
 func group(use, short string, subs ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.ArbitraryArgs}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) > 0 {
-			return usagef("unknown command %q; see %s --help", args[0], cmd.CommandPath())
-		}
-		return errors.Join(cmd.Help(), usagef("%s needs a command", cmd.CommandPath()))
-	}
+	cmd := &cobra.Command{Use: use, Short: short}
+	holdsOthers(cmd)
 	cmd.AddCommand(subs...)
 	return cmd
+}
+
+// holdsOthers makes running cmd itself, or an unknown command below it, a usage
+// error.
+func holdsOthers(cmd *cobra.Command) {
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return errors.Join(cmd.Help(), usagef("%s needs a command", cmd.CommandPath()))
+		}
+		hint := ""
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = fmt.Sprintf(", did you mean %s", strings.Join(near, " or "))
+		}
+		return usagef("unknown command %q%s; see %s --help", args[0], hint, cmd.CommandPath())
+	}
 }
 
 // errUsage marks errors of the command line itself.

@@ -29,14 +29,32 @@ user and a file with the password.`,
 	f.StringVar(&t.issuer, "issuer", "", "`URL` of the issuer")
 	f.StringVar(&t.username, "username", "", "`login` at the issuer")
 	f.StringVar(&t.passwordFile, "password-file", "", "`file` whose first line is the password")
-	cmd.MarkFlagsMutuallyExclusive("dir", "issuer")
-	cmd.MarkFlagsRequiredTogether("issuer", "username", "password-file")
 	return cmd
 }
 
 type tokenFlags struct{ dir, issuer, username, passwordFile string }
 
+// check: either a directory or all that names another login.
+func (t tokenFlags) check() error {
+	given := 0
+	for _, v := range []string{t.issuer, t.username, t.passwordFile} {
+		if v != "" {
+			given++
+		}
+	}
+	switch {
+	case given != 0 && given != 3:
+		return usagef("--issuer, --username and --password-file are needed together")
+	case given == 3 && t.dir != "":
+		return usagef("--dir and --issuer exclude each other")
+	}
+	return nil
+}
+
 func (a *app) token(ctx context.Context, t tokenFlags) error {
+	if err := t.check(); err != nil {
+		return err
+	}
 	var password string
 	if t.issuer == "" {
 		if t.dir == "" {

@@ -49,6 +49,7 @@ type resource struct {
 
 type endpoint struct {
 	maxBody int64
+	foreign bool
 	handle  HandlerFunc
 }
 
@@ -75,20 +76,20 @@ func (m *Mux) Group(service string, f ErrorFormat) *Group {
 // for GET answers HEAD too. More than maxBody bytes of request body are refused.
 // It panics if the route is taken: routes are our own code's.
 func (g *Group) Handle(method, path string, maxBody int64, h HandlerFunc) {
-	g.add(method, path, maxBody, false, h)
+	g.add(method, path, false, endpoint{maxBody, false, h})
 }
 
 // HandleForeign adds a route answered by another library's handler, which words
 // its own errors.
 func (g *Group) HandleForeign(method, path string, maxBody int64, h http.Handler) {
-	g.add(method, path, maxBody, false, foreign(h))
+	g.add(method, path, false, endpoint{maxBody, true, foreign(h)})
 }
 
 // HandleTree adds every path below prefix (which ends in a slash) for the given
 // methods. Its paths reach h as they were sent, neither cleaned nor stripped.
 func (g *Group) HandleTree(methods []string, prefix string, maxBody int64, h http.Handler) {
 	for _, method := range methods {
-		g.add(method, prefix, maxBody, true, foreign(h))
+		g.add(method, prefix, true, endpoint{maxBody, true, foreign(h)})
 	}
 	g.mux.trees = append(g.mux.trees, prefix)
 }
@@ -100,7 +101,7 @@ func foreign(h http.Handler) HandlerFunc {
 	}
 }
 
-func (g *Group) add(method, path string, maxBody int64, tree bool, h HandlerFunc) {
+func (g *Group) add(method, path string, tree bool, ep endpoint) {
 	res := g.mux.paths[path]
 	if res == nil {
 		res = &resource{group: g, path: path, tree: tree, methods: map[string]endpoint{}}
@@ -114,8 +115,8 @@ func (g *Group) add(method, path string, maxBody int64, tree bool, h HandlerFunc
 	if _, taken := res.methods[method]; taken {
 		panic("httpd: route " + method + " " + path + " is mounted twice")
 	}
-	res.methods[method] = endpoint{maxBody, h}
-	g.mux.routes = append(g.mux.routes, Route{g.service, method, path, maxBody, tree})
+	res.methods[method] = ep
+	g.mux.routes = append(g.mux.routes, Route{g.service, method, path, ep.maxBody, tree})
 }
 
 // Routes returns the table of all routes, in the order of mounting.
@@ -166,7 +167,7 @@ func (res *resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, ep.maxBody)
-	seen.format = &res.group.format
+	seen.format, seen.foreign = &res.group.format, ep.foreign
 	if err := ep.handle(w, r); err != nil {
 		seen.fail(res.group.format, w, err)
 	}

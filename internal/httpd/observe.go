@@ -34,6 +34,7 @@ type observed struct {
 	service, route string
 	format         *ErrorFormat
 	err            error
+	foreign        bool // answered by a handler that words its own errors
 }
 
 func withObserved(r *http.Request, seen *observed) *http.Request {
@@ -130,15 +131,16 @@ func (m *Mux) finish(w *recorder, r *http.Request, seen *observed, took time.Dur
 	if seen.err != nil {
 		attrs = append(attrs, slog.String("error", seen.err.Error()))
 	}
-	m.cfg.Log.LogAttrs(r.Context(), level(status, seen.err), "request", attrs...)
+	m.cfg.Log.LogAttrs(r.Context(), level(status, seen), "request", attrs...)
 }
 
-// level: our faults are errors, the callers' are information, the rest detail.
-func level(status int, err error) slog.Level {
+// level: our faults are errors, the callers' are information, the rest detail,
+// readiness that says no among it.
+func level(status int, seen *observed) slog.Level {
 	switch {
-	case status >= 500:
+	case status >= 500 && (seen.err != nil || seen.foreign):
 		return slog.LevelError
-	case err != nil:
+	case status >= 400 && (seen.err != nil || seen.foreign):
 		return slog.LevelInfo
 	default:
 		return slog.LevelDebug

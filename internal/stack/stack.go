@@ -115,7 +115,8 @@ func (s *Stack) serviceNames() []string {
 	return names
 }
 
-// load takes the lock and reads the configuration.
+// load reads the configuration, which never changes once init is done, and takes
+// the lock.
 func (s *Stack) load() error {
 	done, err := s.layout.Initialized()
 	if err != nil {
@@ -124,11 +125,6 @@ func (s *Stack) load() error {
 	if !done {
 		return fmt.Errorf("directory %s holds no stack: run init first", s.opts.Dir)
 	}
-	lock, err := durable.LockDir(s.opts.Dir)
-	if err != nil {
-		return err
-	}
-	s.onClose(lock.Unlock)
 	if s.conf, err = config.Load(s.layout.Config()); err != nil {
 		return err
 	}
@@ -140,6 +136,11 @@ func (s *Stack) load() error {
 		return fmt.Errorf("URL is fixed at init: the directory has %s, asked for is %s; clients' trust material names the former",
 			s.conf.URL, s.opts.URL)
 	}
+	lock, err := durable.LockDir(s.opts.Dir)
+	if err != nil {
+		return err
+	}
+	s.onClose(lock.Unlock)
 	return nil
 }
 

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"sigstack": main})
+}
+
+// TestScripts runs each subcommand as testdata/script describes: inputs,
+// command, expected output and exit code.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":     exits,
+			"waitready": waitReady,
+			"mode":      mode,
+			"tamper":    tamper,
+		},
+	})
+}
+
+// exits N PROGRAM ARG... runs a program and demands exit code N. Its output is
+// left for stdout and stderr.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits N program arg...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	code := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("run %s: %v", args[1], err)
+		}
+		code = exit.ExitCode()
+	}
+	if code != want {
+		ts.Fatalf("exit code %d, want %d", code, want)
+	}
+}
+
+// waitready DIR waits until the stack in DIR, running in the background, is
+// ready, and sets URL.
+func waitReady(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: waitready dir")
+	}
+	file := filepath.Join(ts.MkAbs(args[0]), "run", "address")
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		address, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		base := "http://" + strings.TrimSpace(string(address))
+		resp, err := http.Get(base + "/readyz") //nolint:noctx // a test's own loopback
+		if err != nil {
+			continue
+		}
+		ts.Check(resp.Body.Close())
+		if resp.StatusCode == http.StatusOK {
+			ts.Setenv("ADDRESS", base)
+			return
+		}
+	}
+	ts.Fatalf("stack in %s did not get ready within a minute", args[0])
+}
+
+// mode OCTAL FILE... demands the permission bits of files.
+func mode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: mode octal file...")
+	}
+	want, err := strconv.ParseUint(args[0], 8, 32)
+	ts.Check(err)
+	for _, file := range args[1:] {
+		info, err := os.Stat(ts.MkAbs(file))
+		ts.Check(err)
+		if got := info.Mode().Perm(); uint64(got) != want {
+			ts.Fatalf("%s has mode %o, want %o", file, got, want)
+		}
+	}
+}
+
+// tamper FILE flips the lowest bit of the last byte.
+func tamper(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: tamper file")
+	}
+	path := ts.MkAbs(args[0])
+	data, err := os.ReadFile(path)
+	ts.Check(err)
+	data[len(data)-1] ^= 1
+	ts.Check(os.WriteFile(path, data, 0o600))
+}
