@@ -82,6 +82,7 @@ func Open(dir string, o Options) (*Store, error) {
 }
 
 func pebbleOptions(o Options) *pebble.Options {
+	log := newLogger(o.Log)
 	po := &pebble.Options{
 		FS: o.FS,
 		// The newest format frames WAL chunks so that a torn middle is told
@@ -90,7 +91,12 @@ func pebbleOptions(o Options) *pebble.Options {
 		MemTableSize:       memTableBytes,
 		CacheSize:          cacheBytes,
 		MaxOpenFiles:       maxOpenFiles,
-		Logger:             newLogger(o.Log),
+		Logger:             log,
+		// By default a damaged table ends the process. Here the read that met
+		// it fails, and whatever does not need it goes on.
+		EventListener: &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) {
+			log.Errorf("%s", info)
+		}},
 	}
 	if po.FS == nil {
 		po.FS = vfs.Default
