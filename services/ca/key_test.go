@@ -54,7 +54,19 @@ func TestWeakRSA(t *testing.T) {
 	}
 }
 
-func prime1024(t *testing.T, bits int) *big.Int {
+func TestMaybeSquare(t *testing.T) {
+	squares := map[int64]bool{}
+	for i := range int64(64) {
+		squares[i*i%64] = true
+	}
+	for i := range int64(64) {
+		if got := maybeSquare(big.NewInt(i + 640)); got != squares[i] {
+			t.Errorf("maybeSquare(%d) = %v, want %v", i+640, got, squares[i])
+		}
+	}
+}
+
+func primeOf(t *testing.T, bits int) *big.Int {
 	t.Helper()
 	p, err := rand.Prime(rand.Reader, bits)
 	if err != nil {
@@ -65,7 +77,7 @@ func prime1024(t *testing.T, bits int) *big.Int {
 
 func product(t *testing.T, bits int) *big.Int {
 	t.Helper()
-	return new(big.Int).Mul(prime1024(t, bits), prime1024(t, bits))
+	return new(big.Int).Mul(primeOf(t, bits), primeOf(t, bits))
 }
 
 // odd returns a 2048-bit number whose smallest factor is p.
@@ -73,7 +85,7 @@ func odd(t *testing.T, p int64) *big.Int {
 	t.Helper()
 	factor := big.NewInt(p)
 	for {
-		n := new(big.Int).Mul(prime1024(t, 1024), prime1024(t, 1025-factor.BitLen()))
+		n := new(big.Int).Mul(primeOf(t, 1024), primeOf(t, 1025-factor.BitLen()))
 		if n.Mul(n, factor); n.BitLen() == 2048 {
 			return n
 		}
@@ -82,7 +94,7 @@ func odd(t *testing.T, p int64) *big.Int {
 
 func closeFactors(t *testing.T) *big.Int {
 	t.Helper()
-	p := prime1024(t, 1024)
+	p := primeOf(t, 1024)
 	q := new(big.Int).Add(p, big.NewInt(2))
 	for !q.ProbablyPrime(20) {
 		q.Add(q, big.NewInt(2))
@@ -92,7 +104,7 @@ func closeFactors(t *testing.T) *big.Int {
 
 func square(t *testing.T) *big.Int {
 	t.Helper()
-	p := prime1024(t, 1024)
+	p := primeOf(t, 1024)
 	return p.Mul(p, p)
 }
 

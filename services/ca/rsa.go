@@ -82,8 +82,7 @@ func hasCloseFactors(n *big.Int) bool {
 	one := big.NewInt(1)
 	var square, rest, root big.Int
 	for range fermatRounds {
-		if square.Mul(a, a); square.Cmp(n) >= 0 {
-			rest.Sub(&square, n)
+		if square.Mul(a, a); square.Cmp(n) >= 0 && maybeSquare(rest.Sub(&square, n)) {
 			root.Sqrt(&rest)
 			if square.Mul(&root, &root); square.Cmp(&rest) == 0 {
 				return true
@@ -92,6 +91,17 @@ func hasCloseFactors(n *big.Int) bool {
 		a.Add(a, one)
 	}
 	return false
+}
+
+// maybeSquare rules out four of five numbers cheaply: a square's remainder modulo
+// 64 is one of twelve.
+func maybeSquare(x *big.Int) bool {
+	var low uint64
+	for bit := range 6 {
+		low |= uint64(x.Bit(bit)) << bit
+	}
+	const squares = 0x0202021202030213 // bit i: i is a square modulo 64
+	return squares>>low&1 == 1
 }
 
 func residue(n *big.Int, p int64) int64 {

@@ -22,12 +22,14 @@ func emailPrincipal(i Issuer, c Claims) (Principal, error) {
 	}, nil
 }
 
-// verifiedEmail returns the address that the issuer vouches for.
-func verifiedEmail(c Claims) (string, error) {
+// verifiedEmail returns the address that the issuer vouches for, false if there
+// is none.
+func verifiedEmail(c Claims) (string, bool) {
 	if !c.flag("email_verified") {
-		return "", fault.New(fault.Invalid, "claim email_verified is not true")
+		return "", false
 	}
-	return emailClaim(c)
+	address, err := emailClaim(c)
+	return address, err == nil
 }
 
 func emailClaim(c Claims) (string, error) {

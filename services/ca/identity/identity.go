@@ -151,10 +151,12 @@ func (i Issuer) Principal(c Claims) (Principal, error) {
 	if err != nil {
 		return Principal{}, err
 	}
-	if address, err := verifiedEmail(c); err == nil && address != who.Challenges[0] {
-		// Beyond the contract's letter: several clients sign the email whenever
-		// there is one, whatever the issuer's type.
-		who.Challenges = append(who.Challenges, address)
+	if i.Type != Email {
+		// Several clients sign the email whenever there is one, whatever the
+		// issuer's type (contract: ca.md §4, extension).
+		if address, ok := verifiedEmail(c); ok {
+			who.Challenges = append(who.Challenges, address)
+		}
 	}
 	who.Attributes = append(who.Attributes, issuerAttributes(c)...)
 	return who, nil
