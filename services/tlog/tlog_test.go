@@ -2,9 +2,11 @@ package tlog_test
 
 import (
 	"context"
+	"crypto"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -185,6 +187,7 @@ func TestCheck(t *testing.T) {
 	for name, change := range map[string]func(*merkle.Entry){
 		"body":               func(e *merkle.Entry) { e.Leaf.Value = []byte("zwo") },
 		"body and leaf hash": func(e *merkle.Entry) { e.Leaf.Value = []byte("zwo"); e.LeafHash = tlogtest.LeafHash(e.Leaf.Value) },
+		"leaf hash":          func(e *merkle.Entry) { e.LeafHash[0] ^= 1 },
 		"index":              func(e *merkle.Entry) { e.Index = 1 },
 	} {
 		c.Tree = lyingTree{tree, change}
@@ -192,6 +195,17 @@ func TestCheck(t *testing.T) {
 			t.Errorf("changed %s: not noticed", name)
 		}
 	}
+	c.Tree, c.Signer.Signer = tree, wrongSigner{c.Signer.Signer}
+	if err := newService(t, c).Check(t.Context()); err == nil {
+		t.Error("signatures of another message: not noticed")
+	}
+}
+
+// wrongSigner signs something else than it is asked to.
+type wrongSigner struct{ crypto.Signer }
+
+func (w wrongSigner) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return w.Signer.Sign(random, make([]byte, len(digest)), opts)
 }
 
 func TestMetrics(t *testing.T) {

@@ -11,7 +11,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"unicode/utf8"
 
 	"sigstack/internal/fault"
 )
@@ -92,8 +91,8 @@ func parseVerifiers(proposed object) ([][]byte, error) {
 // parseEnvelope reads the JSON text of a DSSE envelope.
 func parseEnvelope(text string) (envelopeDSSE, error) {
 	none := envelopeDSSE{}
-	if !utf8.ValidString(text) || !json.Valid([]byte(text)) {
-		return none, fault.New(fault.Invalid, "envelope is not valid JSON in UTF-8")
+	if !json.Valid([]byte(text)) {
+		return none, fault.New(fault.Invalid, "envelope is not valid JSON")
 	}
 	root, err := parseObject("envelope", json.RawMessage(text))
 	if err != nil {

@@ -68,6 +68,17 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// TestSignatureOrder: the order of an envelope's signatures is by their text,
+// each time.
+func TestSignatureOrder(t *testing.T) {
+	proposed, want := read(t, "testdata/dsse-three-signers.proposed.json"), read(t, "testdata/dsse-three-signers.canonical.json")
+	for range 50 {
+		if got, err := parser().Parse(proposed); err != nil || !bytes.Equal(got.Body, want) {
+			t.Fatalf("canonical bytes\n%s, %v, want\n%s", got.Body, err, want)
+		}
+	}
+}
+
 func read(tb testing.TB, name string) []byte {
 	tb.Helper()
 	data, err := os.ReadFile(name)

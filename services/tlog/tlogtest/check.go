@@ -18,6 +18,9 @@ import (
 	"strings"
 )
 
+// strictBase64 knows one spelling of each value.
+var strictBase64 = base64.StdEncoding.Strict()
+
 // Log is what a client knows of a log beforehand.
 type Log struct {
 	Host   string // of its URL: the name that signs checkpoints
@@ -68,7 +71,7 @@ func (l Log) CheckEntry(answer []byte) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	body, err := base64.StdEncoding.DecodeString(w.Body)
+	body, err := strictBase64.DecodeString(w.Body)
 	if err != nil {
 		return Entry{}, fmt.Errorf("body: %w", err)
 	}
@@ -149,7 +152,7 @@ func (l Log) checkSET(w wireEntry) ([]byte, error) {
 	if w.LogID != hex.EncodeToString(logID[:]) {
 		return nil, fmt.Errorf("logID %s, want %x", w.LogID, logID)
 	}
-	set, err := base64.StdEncoding.DecodeString(w.Verification.SignedEntryTimestamp)
+	set, err := strictBase64.DecodeString(w.Verification.SignedEntryTimestamp)
 	if err != nil {
 		return nil, fmt.Errorf("signed entry timestamp: %w", err)
 	}
@@ -175,7 +178,7 @@ func (l Log) CheckCheckpoint(note string) (Head, error) {
 	if err != nil || strconv.FormatUint(size, 10) != lines[1] {
 		return Head{}, fmt.Errorf("checkpoint size %q", lines[1])
 	}
-	root, err := base64.StdEncoding.DecodeString(lines[2])
+	root, err := strictBase64.DecodeString(lines[2])
 	if err != nil || len(root) != sha256.Size {
 		return Head{}, fmt.Errorf("checkpoint root %q", lines[2])
 	}
@@ -183,7 +186,7 @@ func (l Log) CheckCheckpoint(note string) (Head, error) {
 	if !ok {
 		return Head{}, fmt.Errorf("checkpoint signature line %q is not %s's", lines[4], l.Host)
 	}
-	sig, err := base64.StdEncoding.DecodeString(b64)
+	sig, err := strictBase64.DecodeString(b64)
 	logID := sha256.Sum256(l.Key)
 	if err != nil || len(sig) < 5 || !bytes.Equal(sig[:4], logID[:4]) {
 		return Head{}, fmt.Errorf("checkpoint signature %q has another key hint than %x", b64, logID[:4])
