@@ -58,7 +58,7 @@ func (d *demo) archive(ctx context.Context) (string, error) {
 
 func (d *demo) sbom(ctx context.Context) (string, error) {
 	out := d.path("from", "kubernetes-source.spdx")
-	c := command(ctx, "go", "run", "./tools/sbom")
+	c := command(ctx, "go", "run", "./tools/sbom", "-version", version)
 	var document bytes.Buffer
 	c.Stdout = &document
 	if err := c.run(); err != nil {
