@@ -118,6 +118,18 @@ func TestRefusals(t *testing.T) {
 	r.add(t, good)
 }
 
+// TestConfiguredParser: what the operator switched off is refused.
+func TestConfiguredParser(t *testing.T) {
+	r := start(t, func(c *rekorv1.Config) {
+		types := entry.DefaultTypes()
+		delete(types, entry.Type{Kind: "dsse", Version: "0.0.1"})
+		c.Parser = entry.Parser{Types: types, Algorithms: entry.Algorithms{entry.ECDSAP384}}
+	})
+	s := tlogtest.NewSigner(t)
+	r.wantError(t, r.post(t, "/api/v1/log/entries", attestation(t, s, "x")), 400, 400, "kind dsse is not enabled")
+	r.wantError(t, r.post(t, "/api/v1/log/entries", blob(t, s, "x")), 400, 400, "type or size that is not permitted")
+}
+
 // TestCrossOrigin: any web page may read.
 func TestCrossOrigin(t *testing.T) {
 	r := start(t)
@@ -179,12 +191,9 @@ func TestBackendFaults(t *testing.T) {
 
 func TestNewRefusesConfig(t *testing.T) {
 	svc := newService(t, startTree(t, memFS(), "db"))
-	parser := entry.Parser{Types: entry.DefaultTypes(), Algorithms: entry.DefaultAlgorithms()}
 	for name, c := range map[string]rekorv1.Config{
-		"no log":         {Parser: parser},
-		"no types":       {Log: svc, Parser: entry.Parser{Algorithms: parser.Algorithms}},
-		"no algorithms":  {Log: svc, Parser: entry.Parser{Types: parser.Types}},
-		"negative limit": {Log: svc, Parser: parser, MaxBody: -1},
+		"no log":         {},
+		"negative limit": {Log: svc, MaxBody: -1},
 	} {
 		if _, err := rekorv1.New(c); err == nil {
 			t.Errorf("%s: accepted", name)

@@ -20,7 +20,8 @@ const DefaultMaxBody = 8 << 20
 type Config struct {
 	// Log is served.
 	Log *tlog.Service
-	// Parser admits entries.
+	// Parser admits entries. Where its types or algorithms are nil, those that
+	// Sigstore clients use are meant.
 	Parser entry.Parser
 	// StrictDuplicates answers an entry that is there already with 409, as the
 	// upstream server does. Most clients then fail, so the default is 201 with
@@ -38,10 +39,14 @@ func New(c Config) (*API, error) {
 	switch {
 	case c.Log == nil:
 		return nil, errors.New("rekor v1: no log given")
-	case len(c.Parser.Types) == 0 || len(c.Parser.Algorithms) == 0:
-		return nil, errors.New("rekor v1: no entry could be admitted: types or algorithms are empty")
 	case c.MaxBody < 0:
 		return nil, errors.New("rekor v1: body limit is negative")
+	}
+	if c.Parser.Types == nil {
+		c.Parser.Types = entry.DefaultTypes()
+	}
+	if c.Parser.Algorithms == nil {
+		c.Parser.Algorithms = entry.DefaultAlgorithms()
 	}
 	if c.MaxBody == 0 {
 		c.MaxBody = DefaultMaxBody

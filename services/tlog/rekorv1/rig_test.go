@@ -26,7 +26,6 @@ import (
 	"sigstack/internal/merkle"
 	"sigstack/internal/merkle/pebblelog"
 	"sigstack/services/tlog"
-	"sigstack/services/tlog/entry"
 	"sigstack/services/tlog/rekorv1"
 	"sigstack/services/tlog/tlogtest"
 )
@@ -47,7 +46,7 @@ func start(tb testing.TB, change ...func(*rekorv1.Config)) *rig {
 func startOn(tb testing.TB, fs vfs.FS, dir string, change ...func(*rekorv1.Config)) *rig {
 	tb.Helper()
 	svc := newService(tb, startTree(tb, fs, dir))
-	c := rekorv1.Config{Log: svc, Parser: entry.Parser{Types: entry.DefaultTypes(), Algorithms: entry.DefaultAlgorithms()}}
+	c := rekorv1.Config{Log: svc}
 	for _, f := range change {
 		f(&c)
 	}
@@ -70,7 +69,7 @@ func mount(api *rekorv1.API) *httpd.Mux {
 // newMux mounts a log with the usual configuration.
 func newMux(tb testing.TB, svc *tlog.Service) *httpd.Mux {
 	tb.Helper()
-	api, err := rekorv1.New(rekorv1.Config{Log: svc, Parser: entry.Parser{Types: entry.DefaultTypes(), Algorithms: entry.DefaultAlgorithms()}})
+	api, err := rekorv1.New(rekorv1.Config{Log: svc})
 	if err != nil {
 		tb.Fatal(err)
 	}
