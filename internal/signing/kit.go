@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	prototrustroot "github.com/sigstore/protobuf-specs/gen/pb-go/trustroot/v1"
@@ -123,7 +124,12 @@ func (k *Kit) Services(now time.Time) (Services, error) {
 	if err != nil {
 		return Services{}, fmt.Errorf("choose timestamp authority from signing config: %w", err)
 	}
-	return Services{CA: ca.URL, OIDC: oidc.URL, TLogs: tlogs, TSAs: tsas}, nil
+	// Paths are appended to base URLs; an issuer's URL is its name, and a TSA's is
+	// used as it is.
+	for i := range tlogs {
+		tlogs[i] = strings.TrimSuffix(tlogs[i], "/")
+	}
+	return Services{CA: strings.TrimSuffix(ca.URL, "/"), OIDC: oidc.URL, TLogs: tlogs, TSAs: tsas}, nil
 }
 
 // choose applies a selector; no services at all is no error.
