@@ -20,7 +20,6 @@ import (
 	"sigstack/services/ctlog"
 	"sigstack/services/oidc"
 	"sigstack/services/tlog"
-	"sigstack/services/tlog/entry"
 	"sigstack/services/tlog/rekorv1"
 	"sigstack/services/tsa"
 	"sigstack/services/tuf"
@@ -142,11 +141,7 @@ func (b *builder) buildTLog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	api, err := rekorv1.New(rekorv1.Config{
-		Log:              b.services.tlog,
-		Parser:           entry.Parser{Types: entry.DefaultTypes(), Algorithms: entry.DefaultAlgorithms()},
-		StrictDuplicates: conf.StrictDuplicates,
-	})
+	api, err := rekorv1.New(rekorv1.Config{Log: b.services.tlog, StrictDuplicates: conf.StrictDuplicates})
 	if err != nil {
 		return err
 	}
