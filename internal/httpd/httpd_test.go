@@ -86,6 +86,24 @@ func TestRouting(t *testing.T) {
 	}
 }
 
+// TestCallersFaultsAreNoErrors: who watches the log for errors is not to be woken
+// by what strangers send.
+func TestCallersFaultsAreNoErrors(t *testing.T) {
+	var log bytes.Buffer
+	m := newMux(t, &log)
+	m.Group("rpc", httpd.GRPCErrors).Handle(http.MethodPost, "/rpc", 4, echo)
+	for _, r := range []*http.Request{
+		httptest.NewRequestWithContext(t.Context(), "GET", "/rpc", nil), // 501
+		httptest.NewRequestWithContext(t.Context(), "POST", "/rpc", strings.NewReader("abcde")),
+		httptest.NewRequestWithContext(t.Context(), "GET", "/nowhere", nil),
+	} {
+		m.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	if got := log.String(); strings.Contains(got, "level=ERROR") || strings.Count(got, "level=INFO") != 3 {
+		t.Errorf("log %q, want three lines of information", got)
+	}
+}
+
 func TestRoutesListsWhatIsMounted(t *testing.T) {
 	m := newMux(t, io.Discard)
 	m.Group("s", httpd.RESTErrors).Handle(http.MethodPost, "/a", 9, echo)

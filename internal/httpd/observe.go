@@ -135,10 +135,12 @@ func (m *Mux) finish(w *recorder, r *http.Request, seen *observed, took time.Dur
 }
 
 // level: our faults are errors, the callers' are information, the rest detail,
-// readiness that says no among it.
+// readiness that says no among it. A wrong method is a caller's, though a gRPC
+// gateway answers it with 501.
 func level(status int, seen *observed) slog.Level {
+	callers := seen.err != nil && fault.KindOf(seen.err) == fault.WrongMethod
 	switch {
-	case status >= 500 && (seen.err != nil || seen.foreign):
+	case status >= 500 && !callers && (seen.err != nil || seen.foreign):
 		return slog.LevelError
 	case status >= 400 && (seen.err != nil || seen.foreign):
 		return slog.LevelInfo
