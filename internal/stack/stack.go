@@ -19,6 +19,7 @@ import (
 	"sigstack/internal/durable"
 	"sigstack/internal/httpd"
 	"sigstack/internal/keys"
+	"sigstack/internal/merkle"
 	"sigstack/internal/run"
 )
 
@@ -78,6 +79,7 @@ func Open(ctx context.Context, opts Options) (_ *Stack, err error) {
 	if err := s.listen(ctx); err != nil {
 		return nil, err
 	}
+	merkle.RouteKlog(opts.Log)
 	s.keys = keys.Open(s.layout.Keys(), opts.Passphrase)
 	s.prepare()
 	if err := s.buildServices(ctx); err != nil {
