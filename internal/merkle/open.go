@@ -44,7 +44,8 @@ type Config struct {
 	// that a log cut short by its disk goes unnoticed.
 	HeadFile string
 	// RefreshEvery bounds the age of the newest root while Run runs: an idle
-	// tree gets a new root of the same size. Zero: only entries make roots.
+	// tree gets a new root of the same size, in good time. Keep it well inside
+	// a CT log's maximum merge delay. Zero: only entries make roots.
 	RefreshEvery time.Duration
 	// TimeStep is the resolution of root times, all of which differ. Zero: 1 ns.
 	// A CT tree needs 1 ms, because RFC 6962 counts in milliseconds; it then
@@ -98,7 +99,7 @@ func CreateTree(ctx context.Context, s Storage, name string) (int64, error) {
 	}
 	root, err := (&types.LogRootV1{
 		RootHash:       rfc6962.DefaultHasher.EmptyRoot(),
-		TimestampNanos: uint64(tree.CreateTime.AsTime().UnixNano()), //nolint:gosec // after 1970
+		TimestampNanos: uint64(tree.CreateTime.AsTime().UnixNano()),
 	}).MarshalBinary()
 	if err != nil {
 		return 0, fmt.Errorf("create tree %q: encode root: %w", name, err)
@@ -130,7 +131,7 @@ func findTree(ctx context.Context, s Storage, name string) (*trillian.Tree, erro
 			return t, nil
 		}
 	}
-	return nil, nil //nolint:nilnil // absence is an answer here, and there is one caller
+	return nil, nil
 }
 
 // Open opens the tree for reading at once and for adding as soon as Run runs.

@@ -40,7 +40,7 @@ func (t *Tree) Entries(ctx context.Context, first, count uint64) ([]Entry, error
 	count = min(count, size-first)
 	var leaves []*trillian.LogLeaf
 	err := t.view(ctx, func(tx storage.ReadOnlyLogTreeTX) (err error) {
-		leaves, err = tx.GetLeavesByRange(ctx, int64(first), int64(count)) //nolint:gosec // below the tree size, an int64 in Trillian
+		leaves, err = tx.GetLeavesByRange(ctx, int64(first), int64(count))
 		return err
 	})
 	if err == nil && len(leaves) == 0 {
@@ -70,7 +70,7 @@ func (t *Tree) EntryByHash(ctx context.Context, leafHash [32]byte) (Entry, error
 	if err != nil {
 		return Entry{}, fmt.Errorf("find entry: %w", err)
 	}
-	if len(leaves) == 0 || uint64(leaves[0].LeafIndex) >= size { //nolint:gosec // sequenced, so not negative
+	if len(leaves) == 0 || uint64(leaves[0].LeafIndex) >= size {
 		return Entry{}, fault.New(fault.NotFound, "no entry with that hash")
 	}
 	return entryOf(leaves[0])

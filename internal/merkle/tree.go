@@ -37,7 +37,7 @@ type Tree struct {
 
 // pending is a leaf on its way into the tree.
 type pending struct {
-	ctx      context.Context //nolint:containedctx // of the one Add that waits; lets the batcher skip a leaf nobody waits for
+	ctx      context.Context
 	leaf     Leaf
 	leafHash [32]byte
 	queued   time.Time

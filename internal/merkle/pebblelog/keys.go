@@ -45,13 +45,13 @@ const (
 func layoutKey() []byte { return append([]byte{spaceMeta}, "layout"...) }
 
 func treeKey(tree int64) []byte {
-	return binary.BigEndian.AppendUint64([]byte{spaceTree}, uint64(tree)) //nolint:gosec // same 64 bits; only equality matters
+	return binary.BigEndian.AppendUint64([]byte{spaceTree}, uint64(tree))
 }
 
 // dataKey starts the key of a row of one tree, with room for the longest rest.
 func dataKey(tree int64, kind byte) []byte {
 	k := append(make([]byte, 0, 10+hashSize+8), spaceData)
-	k = binary.BigEndian.AppendUint64(k, uint64(tree)) //nolint:gosec // same 64 bits; only equality matters
+	k = binary.BigEndian.AppendUint64(k, uint64(tree))
 	return append(k, kind)
 }
 
@@ -86,14 +86,14 @@ func queueKey(tree, queuedNanos int64, identity []byte) []byte {
 	return append(k, identity...)
 }
 
-func orderedTime(nanos int64) uint64 { return uint64(nanos) ^ 1<<63 } //nolint:gosec // same 64 bits, reordered
+func orderedTime(nanos int64) uint64 { return uint64(nanos) ^ 1<<63 }
 
 func nodeKey(tree int64, id compact.NodeID) []byte {
 	stratum, level := id.Level/tileHeight, id.Level%tileHeight
 	width := tileHeight - level // bits that number the nodes of this level within a tile
 	k := append(dataKey(tree, kindNode), byte(stratum))
 	k = binary.BigEndian.AppendUint64(k, id.Index>>width)
-	return append(k, byte(level), byte(id.Index&(1<<width-1))) //nolint:gosec // masked to width, at most 8 bits
+	return append(k, byte(level), byte(id.Index&(1<<width-1)))
 }
 
 // indexOf reads the index that ends a leaf's key.

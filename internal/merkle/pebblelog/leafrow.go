@@ -33,8 +33,8 @@ func encodeLeaf(leaf *trillian.LogLeaf) ([]byte, error) {
 		b[0] |= flagOwnIdentity
 		b = append(b, leaf.LeafIdentityHash...)
 	}
-	b = binary.BigEndian.AppendUint64(b, uint64(nanos(leaf.QueueTimestamp)))     //nolint:gosec // same 64 bits
-	b = binary.BigEndian.AppendUint64(b, uint64(nanos(leaf.IntegrateTimestamp))) //nolint:gosec // same 64 bits
+	b = binary.BigEndian.AppendUint64(b, uint64(nanos(leaf.QueueTimestamp)))
+	b = binary.BigEndian.AppendUint64(b, uint64(nanos(leaf.IntegrateTimestamp)))
 	b = binary.AppendUvarint(b, uint64(len(leaf.ExtraData)))
 	return append(append(b, leaf.ExtraData...), leaf.LeafValue...), nil
 }
@@ -58,8 +58,8 @@ func decodeLeaf(row []byte, index int64) (*trillian.LogLeaf, error) {
 	if len(rest) < 16 {
 		return nil, errLeafRow
 	}
-	leaf.QueueTimestamp = timestamp(int64(binary.BigEndian.Uint64(rest)))         //nolint:gosec // same 64 bits
-	leaf.IntegrateTimestamp = timestamp(int64(binary.BigEndian.Uint64(rest[8:]))) //nolint:gosec // same 64 bits
+	leaf.QueueTimestamp = timestamp(int64(binary.BigEndian.Uint64(rest)))
+	leaf.IntegrateTimestamp = timestamp(int64(binary.BigEndian.Uint64(rest[8:])))
 	extra, n := binary.Uvarint(rest[16:])
 	if n <= 0 || n != uvarintLen(extra) || extra > uint64(len(rest)-16-n) {
 		return nil, errLeafRow

@@ -51,15 +51,15 @@ func (t *readTX) GetLeavesByRange(_ context.Context, start, count int64) ([]*tri
 func (t *readTX) scanLeaves(start, count int64) (leaves []*trillian.LogLeaf, err error) {
 	leaves = []*trillian.LogLeaf{}
 	if count == 1 {
-		leaf, found, err := t.leafAt(uint64(start)) //nolint:gosec // checked not negative
+		leaf, found, err := t.leafAt(uint64(start))
 		if err != nil || !found {
 			return leaves, err
 		}
 		return append(leaves, leaf), nil
 	}
 	it, err := t.rows.NewIter(&pebble.IterOptions{
-		LowerBound: leafKey(t.tree.TreeId, uint64(start)),       //nolint:gosec // checked not negative
-		UpperBound: leafKey(t.tree.TreeId, uint64(start+count)), //nolint:gosec // checked not negative
+		LowerBound: leafKey(t.tree.TreeId, uint64(start)),
+		UpperBound: leafKey(t.tree.TreeId, uint64(start+count)),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read leaves: %w", err)
@@ -71,7 +71,7 @@ func (t *readTX) scanLeaves(start, count int64) (leaves []*trillian.LogLeaf, err
 			return nil, err
 		}
 		want := start + int64(len(leaves))
-		if index != uint64(want) { //nolint:gosec // not negative
+		if index != uint64(want) {
 			break
 		}
 		row, err := it.ValueAndErr()
@@ -92,7 +92,7 @@ func (t *readTX) leafAt(index uint64) (*trillian.LogLeaf, bool, error) {
 	if err != nil || !found {
 		return nil, false, err
 	}
-	leaf, err := decodeLeaf(row, int64(index)) //nolint:gosec // an index is an int64 in Trillian
+	leaf, err := decodeLeaf(row, int64(index))
 	if err != nil {
 		return nil, false, fmt.Errorf("read leaf %d: %w", index, err)
 	}
@@ -161,7 +161,7 @@ func (t *readTX) IndexByIdentity(_ context.Context, identity []byte) (index int6
 	if p.queued {
 		return -1, true, nil
 	}
-	return int64(p.at), true, nil //nolint:gosec // an index is an int64 in Trillian
+	return int64(p.at), true, nil
 }
 
 // setLeaf writes the rows of a leaf that has its index.
@@ -170,7 +170,7 @@ func (t *writeTX) setLeaf(leaf *trillian.LogLeaf) error {
 	if err != nil {
 		return fmt.Errorf("store leaf %d: %w", leaf.LeafIndex, err)
 	}
-	id, index := t.tree.TreeId, uint64(leaf.LeafIndex) //nolint:gosec // callers check that it is not negative
+	id, index := t.tree.TreeId, uint64(leaf.LeafIndex)
 	if err := t.batch.Set(leafKey(id, index), row, nil); err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func (t *writeTX) leafOf(identity []byte) (*trillian.LogLeaf, error) {
 		}
 		return leaf, err
 	}
-	at := int64(p.at ^ 1<<63) //nolint:gosec // inverse of orderedTime
+	at := int64(p.at ^ 1<<63)
 	row, found, err := get(t.rows, queueKey(t.tree.TreeId, at, identity))
 	if err != nil {
 		return nil, err
