@@ -87,7 +87,7 @@ func (d *demo) play(ctx context.Context) (err error) {
 
 // step runs one scene, announces it, and keeps its time and result.
 func (d *demo) step(name string, f func() (string, error)) error {
-	fmt.Printf("%-48s ", name)
+	fmt.Printf("%-52s ", name)
 	start := time.Now()
 	result, err := f()
 	took := time.Since(start)
@@ -96,19 +96,19 @@ func (d *demo) step(name string, f func() (string, error)) error {
 		d.rows = append(d.rows, row{name, "FAILED", took})
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	fmt.Printf("%8s  %s\n", seconds(took), result)
+	fmt.Printf("%8s\n", seconds(took))
 	d.rows = append(d.rows, row{name, result, took})
 	return nil
 }
 
 func (d *demo) summary() {
-	fmt.Printf("\n%-48s %8s  %s\n%s\n", "step", "time", "result", strings.Repeat("-", 100))
+	fmt.Printf("\n%-52s %8s  %s\n%s\n", "step", "time", "result", strings.Repeat("-", 100))
 	var total time.Duration
 	for _, r := range d.rows {
-		fmt.Printf("%-48s %8s  %s\n", r.step, seconds(r.took), r.result)
+		fmt.Printf("%-52s %8s  %s\n", r.step, seconds(r.took), r.result)
 		total += r.took
 	}
-	fmt.Printf("%-48s %8s\n", "total", seconds(total))
+	fmt.Printf("%-52s %8s\n", "total", seconds(total))
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }

@@ -12,7 +12,7 @@ import (
 // TestCheck holds the demo to its purpose: a verifier that accepts, or refuses
 // for another reason, fails it.
 func TestCheck(t *testing.T) {
-	c := tampering{want: all([]string{"a", "b"}, "refused", "refused: signature:", "refused: log entry:")}
+	c := tampering{want: all([]string{"a", "b"}, "refused", "^refused: (log entry|signature): ")}
 	right := []problem{{"a", "refused", "refused: signature: x"}, {"b", "refused", "refused: log entry: x"}}
 	tests := []struct {
 		name string
