@@ -45,9 +45,9 @@ type acknowledged struct {
 // disk is there and provable, that every checkpoint it saw is extended by
 // today's tree, and that keys and trust root are the same.
 func TestKilledAtRandomMomentsLosesNothing(t *testing.T) {
-	seed := uint64(time.Now().UnixNano()) //nolint:gosec // only a seed, printed to repeat the run
+	seed := uint64(time.Now().UnixNano()) // printed, to repeat the run
 	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // when to kill, no secret
+	random := rand.New(rand.NewPCG(seed, 0))
 
 	dir, notes := t.TempDir(), t.TempDir()
 	s := startUp(t, dir)

@@ -47,7 +47,7 @@ func setUp(m *testing.M) (code int, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	sigstackBin = filepath.Join(dir, "sigstack")
-	build := exec.Command("go", "build", "-o", sigstackBin, "sigstack/cmd/sigstack") //nolint:noctx // before any test has a context
+	build := exec.Command("go", "build", "-o", sigstackBin, "sigstack/cmd/sigstack")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("build sigstack: %w\n%s", err, out)
@@ -88,7 +88,7 @@ func tryUp(t *testing.T, dir string, args ...string) (*testStack, error) {
 	if _, err := os.Stat(filepath.Join(dir, "config.yaml")); err != nil {
 		args = append(args, "--listen", "127.0.0.1:0")
 	}
-	cmd := exec.Command(sigstackBin, append([]string{"up", "--dir", dir}, args...)...) //nolint:noctx,gosec // stopped by stop
+	cmd := exec.Command(sigstackBin, append([]string{"up", "--dir", dir}, args...)...) // ended by stop
 	s := &testStack{t: t, dir: dir, cmd: cmd, logs: new(bytes.Buffer), done: make(chan struct{})}
 	cmd.Stderr = s.logs
 	stdout, err := cmd.StdoutPipe()
@@ -175,7 +175,7 @@ func run(t *testing.T, env []string, name string, args ...string) result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), waitClient)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // the program under test
+	cmd := exec.CommandContext(ctx, name, args...)
 	home := t.TempDir()
 	cmd.Env = append([]string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "COSIGN_PASSWORD="}, env...)
 	var stdout, stderr bytes.Buffer

@@ -68,7 +68,7 @@ func waitReady(ts *testscript.TestScript, neg bool, args []string) {
 			continue
 		}
 		base := "http://" + strings.TrimSpace(string(address))
-		resp, err := http.Get(base + "/readyz") //nolint:noctx // a test's own loopback
+		resp, err := http.Get(base + "/readyz")
 		if err != nil {
 			continue
 		}

@@ -107,8 +107,12 @@ func (s *Stack) serviceNames() []string {
 		name   string
 		wanted bool
 	}{
-		{"ca", s.conf.CA != nil}, {"ctlog", s.conf.CTLog != nil}, {"tlog", s.conf.TLog != nil},
-		{"tsa", s.conf.TSA != nil}, {"oidc", s.conf.OIDC != nil}, {"tuf", s.conf.TUF != nil},
+		{"ca", s.conf.CA != nil},
+		{"ctlog", s.conf.CTLog != nil},
+		{"tlog", s.conf.TLog != nil},
+		{"tsa", s.conf.TSA != nil},
+		{"oidc", s.conf.OIDC != nil},
+		{"tuf", s.conf.TUF != nil},
 	} {
 		if service.wanted {
 			names = append(names, service.name)
