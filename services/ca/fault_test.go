@@ -112,6 +112,25 @@ func TestClientLeaves(t *testing.T) {
 	}
 }
 
+// TestDifferentCertificate: a certificate that is not what was logged never
+// leaves, even if the fault is our own.
+func TestDifferentCertificate(t *testing.T) {
+	var approval *Approval
+	f := newFixture(t, func(f *fixture) {
+		f.cfg.Submit = func(ctx context.Context, chain [][]byte) ([]byte, error) {
+			approval.leaf.notAfter = approval.leaf.notAfter.Add(time.Second)
+			return f.log.submit(ctx, chain)
+		}
+	})
+	var err error
+	if approval, err = f.service.Prepare(t.Context(), f.request(t)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.service.Issue(t.Context(), approval); err == nil || fault.KindOf(err) != fault.Internal {
+		t.Errorf("error = %v, want an internal one", err)
+	}
+}
+
 // brokenSigner is a key whose store is out of order.
 type brokenSigner struct {
 	crypto.Signer
@@ -146,19 +165,23 @@ func TestSignerFaults(t *testing.T) {
 	}
 }
 
-// TestChainTooOld: nothing is issued that would outlast a CA.
-func TestChainTooOld(t *testing.T) {
+// TestLifeOfChain: nothing is issued that would outlast a CA or begin before it.
+func TestLifeOfChain(t *testing.T) {
 	f := newFixture(t, nil)
-	expiry := f.cfg.Chain[0].NotAfter
+	from, to := f.cfg.Chain[0].NotBefore, f.cfg.Chain[0].NotAfter
 	for _, tt := range []struct {
-		before time.Duration
+		now    time.Time
 		status int
-	}{{10 * time.Minute, http.StatusOK}, {10*time.Minute - time.Second, http.StatusInternalServerError}} {
-		f.now = expiry.Add(-tt.before)
-		f.log.now = f.now
+	}{
+		{from, http.StatusOK},
+		{from.Add(-time.Second), http.StatusInternalServerError},
+		{to.Add(-10 * time.Minute), http.StatusOK},
+		{to.Add(-10*time.Minute + time.Second), http.StatusInternalServerError},
+	} {
+		f.now, f.log.now = tt.now, tt.now
 		w := f.post(t, v2Path, f.issuer.Token(t, alice()), challengeBody(t, newECDSA(t, elliptic.P256()), "alice@example.com"))
 		if w.Code != tt.status {
-			t.Errorf("%v before the CA's end: status %d %s, want %d", tt.before, w.Code, w.Body, tt.status)
+			t.Errorf("at %v: status %d %s, want %d", tt.now, w.Code, w.Body, tt.status)
 		}
 	}
 }
@@ -228,6 +251,11 @@ func TestNew(t *testing.T) {
 		{"expired chain", func(c *Config, f *fixture) { c.Now = func() time.Time { return f.now.AddDate(20, 0, 0) } }, ""},
 		{"Ed25519 authority", ed25519Authority(t), "neither ECDSA nor RSA"},
 		{"weak authority", weakAuthority(t), "1024 bits is not allowed"},
+		{"no key identifier", func(c *Config, _ *fixture) {
+			anonymous := *c.Chain[0]
+			anonymous.SubjectKeyId = nil
+			c.Chain = []*x509.Certificate{&anonymous, c.Chain[1]}
+		}, "no subject key identifier"},
 		{"relative URL", func(c *Config, _ *fixture) { c.URL = "ca" }, "not an absolute URL"},
 		{"no URL", func(c *Config, _ *fixture) { c.URL = "" }, "not an absolute URL"},
 		{"final slash", func(c *Config, _ *fixture) { c.URL += "/" }, "final slash"},

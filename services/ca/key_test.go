@@ -12,13 +12,13 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/json"
-	"encoding/pem"
 	"math/big"
-	"slices"
 	"strings"
 	"testing"
 
-	"sigstack/internal/fault"
+	"golang.org/x/crypto/cryptobyte"
+	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
+
 	"sigstack/internal/pki"
 )
 
@@ -220,139 +220,74 @@ func badSubject(t *testing.T, key crypto.Signer) object {
 	return csrPEMBody("CERTIFICATE REQUEST", der)
 }
 
-// FuzzParsePublicKey: an accepted key encodes and parses to itself, and its
-// policy holds of the copy.
-func FuzzParsePublicKey(f *testing.F) {
-	for _, key := range []crypto.Signer{newECDSA(f, elliptic.P256()), newECDSA(f, elliptic.P224()), newRSA(f, 2048), newEd25519(f)} {
-		spki, err := pki.MarshalPublicKey(key.Public())
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(spki)
-		f.Add(pki.PublicKeyPEM(spki))
-		if k, ok := key.(*rsa.PrivateKey); ok {
-			f.Add(x509.MarshalPKCS1PublicKey(&k.PublicKey))
-			f.Add(pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&k.PublicKey)}))
-		}
+// TestParseCSRDER: each request is good but for one thing too many.
+func TestParseCSRDER(t *testing.T) {
+	spki := spkiOf(t, newECDSA(t, elliptic.P256()))
+	null := []byte{0x05, 0x00}
+	tests := []struct {
+		name              string
+		version           int64
+		inInfo, inRequest []byte
+		ok                bool
+	}{
+		{name: "good", ok: true},
+		{name: "version 2", version: 1},
+		{name: "more information", inInfo: null},
+		{name: "more in the request", inRequest: null},
 	}
-	f.Add([]byte("-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		pub, err := parsePublicKey(data)
-		if err != nil || checkKey(pub) != nil {
-			return
-		}
-		spki, err := pki.MarshalPublicKey(pub)
-		if err != nil {
-			t.Fatalf("accepted a key that cannot be encoded: %v", err)
-		}
-		again, err := parsePublicKey(spki)
-		if err != nil {
-			t.Fatalf("accepted a key that does not parse again: %v", err)
-		}
-		if second := spkiAgain(t, again); !bytes.Equal(spki, second) || checkKey(again) != nil {
-			t.Errorf("key became %x, was %x", second, spki)
-		}
-	})
-}
-
-func spkiAgain(t *testing.T, pub crypto.PublicKey) []byte {
-	t.Helper()
-	spki, err := pki.MarshalPublicKey(pub)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return spki
-}
-
-// FuzzParseCSR: what both of us parse, x509 parses the same, and we accept no
-// signature that x509 refuses. We are laxer about subjects only. RSA keys are
-// left to the policy's own test: its arithmetic would use up the fuzzer's time.
-func FuzzParseCSR(f *testing.F) {
-	for _, key := range []crypto.Signer{newECDSA(f, elliptic.P256()), newRSA(f, 2048), newEd25519(f)} {
-		der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{"a.example"}}, key)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(der)
-	}
-	f.Add([]byte{0x30, 0x00})
-	f.Fuzz(func(t *testing.T, der []byte) {
-		ours, err := parseCSRDER(der)
-		theirs, theirErr := x509.ParseCertificateRequest(der)
-		if err != nil || theirErr != nil {
-			return
-		}
-		if !bytes.Equal(ours.spki, theirs.RawSubjectPublicKeyInfo) || !bytes.Equal(ours.signed, theirs.RawTBSCertificateRequest) ||
-			!bytes.Equal(ours.signature, theirs.Signature) {
-			t.Errorf("parsed %+v, x509 has other bytes", ours)
-		}
-		if theirs.PublicKeyAlgorithm == x509.RSA {
-			return
-		}
-		pub, err := keyOfCSR(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
-		if err != nil {
-			if fault.KindOf(err) != fault.Invalid {
-				t.Errorf("error %v is not the caller's fault", err)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var b cryptobyte.Builder
+			b.AddASN1(cbasn1.SEQUENCE, func(request *cryptobyte.Builder) {
+				request.AddASN1(cbasn1.SEQUENCE, func(info *cryptobyte.Builder) {
+					info.AddASN1Int64(tt.version)
+					info.AddASN1(cbasn1.SEQUENCE, func(*cryptobyte.Builder) {})
+					info.AddBytes(spki)
+					info.AddBytes(tt.inInfo)
+				})
+				request.AddASN1(cbasn1.SEQUENCE, func(algorithm *cryptobyte.Builder) {
+					algorithm.AddASN1ObjectIdentifier(asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2})
+				})
+				request.AddASN1BitString([]byte("signature"))
+				request.AddBytes(tt.inRequest)
+			})
+			got, err := parseCSRDER(b.BytesOrPanic())
+			if (err == nil) != tt.ok {
+				t.Fatalf("error = %v, want success %v", err, tt.ok)
 			}
-			return
-		}
-		if err := theirs.CheckSignature(); err != nil {
-			t.Errorf("accepted a signature that x509 refuses: %v", err)
-		}
-		if !bytes.Equal(spkiAgain(t, pub), spkiAgain(t, theirs.PublicKey)) {
-			t.Error("found another key than x509 does")
-		}
-	})
-}
-
-// FuzzDecode: what is accepted means the same when written down in the canonical
-// form, and bodies with both arms are never accepted.
-func FuzzDecode(f *testing.F) {
-	f.Add([]byte(`{"credentials":{"oidcIdentityToken":"a.b.c"},"publicKeyRequest":{"publicKey":{"algorithm":"ECDSA","content":"x"},"proofOfPossession":"eA=="}}`))
-	f.Add([]byte(`{"public_key_request":{"public_key":{"content":"x"},"proof_of_possession":"_-8"}}`))
-	f.Add([]byte(`{"certificateSigningRequest":"eA"}`))
-	f.Add([]byte(`{"publicKey":{"content":"eA==","algorithm":"ecdsa"},"signedEmailAddress":"eA==","certificateSigningRequest":null}`))
-	f.Add([]byte(``))
-	f.Add([]byte(strings.Repeat(`{"credentials":`, 1000)))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		if _, err := decodeV1(body); err != nil && fault.KindOf(err) != fault.Invalid {
-			t.Errorf("error %v is not the caller's fault", err)
-		}
-		req, err := decodeV2(body)
-		if err != nil {
-			if fault.KindOf(err) != fault.Invalid {
-				t.Errorf("error %v is not the caller's fault", err)
+			if tt.ok && (!bytes.Equal(got.spki, spki) || string(got.signature) != "signature") {
+				t.Errorf("parsed %+v", got)
 			}
-			return
-		}
-		if len(req.CSR) > 0 && len(req.PublicKey) > 0 {
-			t.Errorf("accepted both arms: %q", body)
-		}
-		again, err := decodeV2(canonical(t, req))
-		if err != nil {
-			t.Fatalf("canonical form is refused: %v", err)
-		}
-		same := req.Token == again.Token && slices.Equal(req.PublicKey, again.PublicKey) &&
-			bytes.Equal(req.Proof, again.Proof) && bytes.Equal(req.CSR, again.CSR)
-		if !same {
-			t.Errorf("%+v became %+v", req, again)
-		}
-	})
+		})
+	}
 }
 
-func canonical(t *testing.T, req Request) []byte {
-	t.Helper()
-	m := object{"credentials": object{"oidcIdentityToken": req.Token}}
-	if len(req.CSR) > 0 {
-		m["certificateSigningRequest"] = req.CSR
-	} else {
-		m["publicKeyRequest"] = object{"publicKey": object{"content": string(req.PublicKey)}, "proofOfPossession": req.Proof}
+// TestBase64 holds the decoder to protobuf's rules.
+func TestBase64(t *testing.T) {
+	tests := []struct {
+		text, want string
+		ok         bool
+	}{
+		{"+/8=", "\xfb\xff", true},
+		{"-_8=", "\xfb\xff", true},
+		{"+/8", "\xfb\xff", true},
+		{"-_8", "\xfb\xff", true},
+		{"", "", true},
+		{"+_8=", "", false},
+		{"!", "", false},
+		{"eA=", "", false},
 	}
-	body, err := json.Marshal(m)
-	if err != nil {
-		t.Fatal(err)
+	for _, tt := range tests {
+		text, err := json.Marshal(tt.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d fields
+		got := d.bytes(message{"x": text}, "x")
+		if (d.err == nil) != tt.ok || tt.ok && string(got) != tt.want {
+			t.Errorf("bytes(%q) = %x, %v, want %x and success %v", tt.text, got, d.err, tt.want, tt.ok)
+		}
 	}
-	return body
 }
 
 // TestLoggedTBS: only a last extension of the right kind is taken away.

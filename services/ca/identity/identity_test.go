@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sigstack/internal/fault"
+	"sigstack/internal/pki"
 	"sigstack/services/ca/identity"
 )
 
@@ -209,6 +210,23 @@ func TestExtensions(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("extensions are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestEmptyAttribute: what a token does not say is not in the certificate.
+func TestEmptyAttribute(t *testing.T) {
+	who, err := identity.Issuer{Type: identity.GitHubWorkflow}.Principal(parse(t, with(githubRun(), map[string]any{"environment": nil})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	exts, err := who.Extensions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range exts {
+		if e.Id.Equal(pki.OIDDeploymentEnvironment) {
+			t.Errorf("extension %s is there with %x", e.Id, e.Value)
+		}
 	}
 }
 

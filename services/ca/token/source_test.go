@@ -163,8 +163,13 @@ func TestRefusedDiscovery(t *testing.T) {
 		{"redirect to another host", func(i *identitytest.Issuer) { i.Handle(http.RedirectHandler(elsewhere.URL, http.StatusFound)) }},
 		{"redirect in circles", func(i *identitytest.Issuer) { i.Handle(http.RedirectHandler(i.URL+"/again", http.StatusFound)) }},
 		{"endless document", func(i *identitytest.Issuer) {
-			i.Handle(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q,"x":%q}`, i.URL, i.URL+"/keys", strings.Repeat("x", 1<<20))
+			keys := setup{issuer: i}.keySet(t)
+			i.Handle(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/keys" {
+					fmt.Fprint(w, keys)
+					return
+				}
+				fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q,"id_token_signing_alg_values_supported":["ES256"]}%s`, i.URL, i.URL+"/keys", strings.Repeat(" ", 1<<20))
 			}))
 		}},
 		{"no JSON", func(i *identitytest.Issuer) {
