@@ -1,0 +1,164 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sigstack/internal/config"
+	"sigstack/internal/stack"
+)
+
+// inProcess is a stack in this process, so that its log and handler are at hand.
+type inProcess struct {
+	stack *stack.Stack
+	dir   string
+	url   string
+	http  *http.Client
+	log   *watchedLog
+}
+
+func startInProcess(t *testing.T) *inProcess {
+	t.Helper()
+	s := &inProcess{dir: filepath.Join(t.TempDir(), "data"), log: &watchedLog{}, http: &http.Client{
+		Transport:     &http.Transport{},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	t.Cleanup(s.http.CloseIdleConnections)
+	log := slog.New(s.log)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.url = fmt.Sprintf("http://localhost:%d", listener.Addr().(*net.TCPAddr).Port)
+	if err := stack.Init(t.Context(), stack.InitConfig{
+		Dir: s.dir, Profile: config.ProfileUp, URL: s.url, Listen: listener.Addr().String(), Now: time.Now, Log: log,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s.stack, err = stack.Open(t.Context(), stack.Options{
+		Dir: s.dir, Profile: config.ProfileUp, Listener: listener, Now: time.Now, Log: log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.run(t)
+	return s
+}
+
+// run runs the stack until the test ends, and returns when it is ready.
+func (s *inProcess) run(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ready, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- s.stack.Run(ctx, func() { close(ready) }) }()
+	select {
+	case <-ready:
+	case err := <-done:
+		t.Fatalf("stack ended: %v", err)
+	case <-time.After(waitReady):
+		t.Fatalf("stack is not ready after %v", waitReady)
+	}
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("stack ended: %v", err)
+		}
+		s.log.wantNoFault(t)
+	})
+}
+
+// send sends a request whose target reaches the server byte for byte.
+func (s *inProcess) send(t *testing.T, method, target string, header http.Header, body io.Reader) answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, s.url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, query, _ := strings.Cut(target, "?")
+	req.URL = &url.URL{Scheme: "http", Host: req.URL.Host, Opaque: path, RawQuery: query}
+	req.Header.Set("Content-Type", "application/json")
+	for name, values := range header {
+		req.Header[name] = values
+	}
+	resp, err := s.http.Do(req)
+	if err != nil {
+		t.Fatalf("%s %.100s: no answer: %v", method, target, err)
+	}
+	answered, err := io.ReadAll(resp.Body)
+	if err := errors.Join(err, resp.Body.Close()); err != nil {
+		t.Fatalf("%s %.100s: %v", method, target, err)
+	}
+	return answer{resp.StatusCode, resp.Header, answered}
+}
+
+// wantHealthy asks whether the process still answers.
+func (s *inProcess) wantHealthy(t *testing.T) {
+	t.Helper()
+	if a := s.send(t, http.MethodGet, "/readyz", nil, nil); a.status != http.StatusOK {
+		t.Fatalf("not ready any more: %d %s", a.status, a.body)
+	}
+}
+
+// stillWorks signs and verifies with all services.
+func (s *inProcess) stillWorks(t *testing.T) {
+	t.Helper()
+	blob := writeFile(t, t.TempDir(), "blob", "hello\n")
+	kit := filepath.Join(s.dir, "client")
+	token := strings.TrimSpace(mustRun(t, nil, sigstackBin, "token", "--dir", s.dir))
+	mustRun(t, []string{"SIGSTORE_ID_TOKEN=" + token}, sigstackBin, "sign", "--client", kit, blob)
+	mustRun(t, nil, sigstackBin, "verify", "--client", kit,
+		"--certificate-identity", demoUser, "--certificate-oidc-issuer", s.url+"/dex", blob)
+}
+
+// watchedLog is a slog.Handler that keeps what is logged of faults of our own:
+// panics, and answers of 5xx.
+type watchedLog struct {
+	mu     sync.Mutex
+	faults []string
+}
+
+// Enabled admits errors, which the mux's own records of faults are.
+func (l *watchedLog) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelError
+}
+
+// Handle passes over Dex's errors, most of which are its callers'.
+func (l *watchedLog) Handle(_ context.Context, r slog.Record) error {
+	if r.Message != "handler panicked" && r.Message != "request" {
+		return nil
+	}
+	var text strings.Builder
+	text.WriteString(r.Message)
+	r.Attrs(func(a slog.Attr) bool {
+		fmt.Fprintf(&text, " %s=%v", a.Key, a.Value)
+		return true
+	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.faults = append(l.faults, text.String())
+	return nil
+}
+
+func (l *watchedLog) WithAttrs([]slog.Attr) slog.Handler { return l }
+func (l *watchedLog) WithGroup(string) slog.Handler      { return l }
+
+// wantNoFault fails the test for every panic and every fault that was logged.
+func (l *watchedLog) wantNoFault(t *testing.T) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.faults {
+		t.Errorf("logged as our fault: %s", f)
+	}
+}
