@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // WriteFile replaces path by data. A crash leaves either the old content or the
@@ -43,6 +44,36 @@ func CreateFile(path string, data []byte, perm fs.FileMode) error {
 	return SyncDir(filepath.Dir(path))
 }
 
+// MkdirAll makes dir, and what is missing on the way to it, as os.MkdirAll does,
+// and makes the new names durable: syncing a file does not sync the names of the
+// directories it lies in.
+func MkdirAll(dir string, perm fs.FileMode) error {
+	var parents []string // of the directories that are made, the deepest first
+	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
+		if _, err := os.Stat(d); !errors.Is(err, fs.ErrNotExist) {
+			break // there, or not to be reached: then os.MkdirAll says why
+		}
+		parents = append(parents, filepath.Dir(d))
+	}
+	if err := os.MkdirAll(dir, perm); err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	for _, parent := range parents {
+		if err := SyncDir(parent); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// IsTemp reports whether name, a file's last path element, is that of a
+// temporary file which a crash left behind in place of one named final.
+func IsTemp(name, final string) bool {
+	return strings.HasPrefix(name, tempPrefix(final))
+}
+
+func tempPrefix(final string) string { return "." + final + ".tmp-" }
+
 // SyncDir makes the directory's entries durable.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)
@@ -57,7 +88,7 @@ func SyncDir(dir string) error {
 
 // writeTemp writes and syncs a temporary file beside path and returns its name.
 func writeTemp(path string, data []byte, perm fs.FileMode) (name string, err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp-*")
+	f, err := os.CreateTemp(filepath.Dir(path), tempPrefix(filepath.Base(path))+"*")
 	if err != nil {
 		return "", fmt.Errorf("write %s: %w", path, err)
 	}
