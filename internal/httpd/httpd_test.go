@@ -62,6 +62,12 @@ func TestRouting(t *testing.T) {
 		{"doubled slash", "POST", "//things", "abc", 200, ":abc"},
 		{"head", "HEAD", "/things/7", "", 200, ""},
 		{"tree path as sent", "GET", "/tree/a/", "", 200, "/tree/a/"},
+		{"tree path with an escaped element", "GET", "/tree/%2e%2e/things", "", 200, "/tree/../things"},
+		{"tree path upwards", "GET", "/tree/../things/7", "", 404, `{"code":404,"message":"no such path"}` + "\n"},
+		{"tree path with an empty element", "GET", "/tree//a", "", 404, `{"code":404,"message":"no such path"}` + "\n"},
+		{"path upwards", "GET", "/things/../things/7", "", 404, `{"code":404,"message":"no such path"}` + "\n"},
+		{"escaped slash stays in its element", "GET", "/things/..%2f..%2fkeys", "", 200, "../../keys:"},
+		{"tree, wrong method", "POST", "/tree/a", "", 405, `{"code":405,"message":"method POST is not allowed here"}` + "\n"},
 		{"unknown", "GET", "/nowhere", "", 404, `{"code":404,"message":"no such path"}` + "\n"},
 		{"too large", "POST", "/things", "abcde", 413, `{"code":413,"message":"request body is over the limit of 4 bytes"}` + "\n"},
 		{"too large, grpc", "POST", "/rpc", "abcde", 400, `{"code":3,"message":"request body is over the limit of 4 bytes","details":[]}` + "\n"},
@@ -83,6 +89,19 @@ func TestRouting(t *testing.T) {
 				t.Errorf("body %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestPanicIsCountedWhereItHappened: an alert must name the route.
+func TestPanicIsCountedWhereItHappened(t *testing.T) {
+	var log bytes.Buffer
+	m := newMux(t, &log)
+	m.Group("s", httpd.RESTErrors).Handle(http.MethodGet, "/panic", 0, func(http.ResponseWriter, *http.Request) error { panic("oops") })
+	m.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), "GET", "/panic", nil))
+	for _, want := range []string{"panic=oops", "service=s", "route=/panic", "status=500"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("log lacks %q: %s", want, log.String())
+		}
 	}
 }
 
@@ -208,6 +227,29 @@ func TestReadiness(t *testing.T) {
 	}
 	if code, body := get("/healthz"); code != 200 || body != `{"status":"SERVING"}`+"\n" {
 		t.Errorf("/healthz: %d %q", code, body)
+	}
+}
+
+// closed tells whether a body was closed.
+type closed struct {
+	io.Reader
+	done bool
+}
+
+func (c *closed) Close() error { c.done = true; return nil }
+
+func TestInProcessClosesTheBody(t *testing.T) {
+	body := &closed{Reader: strings.NewReader("abc")}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://any.example/", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := httpd.InProcess{Handler: http.NotFoundHandler()}.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := resp.Body.Close(); err != nil || !body.done {
+		t.Errorf("request body closed: %v, %v; want it closed, as http.RoundTripper demands", body.done, err)
 	}
 }
 

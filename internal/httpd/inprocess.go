@@ -15,6 +15,9 @@ type InProcess struct{ Handler http.Handler }
 // RoundTrip answers r from the handler. It buffers the whole answer, which is
 // fit for small documents only.
 func (t InProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		defer r.Body.Close() //nolint:errcheck // only read from; a RoundTripper must close it
+	}
 	server := r.Clone(r.Context())
 	server.RequestURI = r.URL.RequestURI()
 	server.Host = r.URL.Host

@@ -86,7 +86,10 @@ func (g *Group) HandleForeign(method, path string, maxBody int64, h http.Handler
 }
 
 // HandleTree adds every path below prefix (which ends in a slash) for the given
-// methods. Its paths reach h as they were sent, neither cleaned nor stripped.
+// methods. Its paths reach h as they were sent, neither cleaned nor stripped;
+// those with a "..", "." or empty element are answered 404 and never do. An
+// escaped one, %2e%2e, is not an element until h decodes it: h that reads files
+// must guard against it.
 func (g *Group) HandleTree(methods []string, prefix string, maxBody int64, h http.Handler) {
 	for _, method := range methods {
 		g.add(method, prefix, true, endpoint{maxBody, true, foreign(h)})
@@ -132,8 +135,9 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			seen.fail(RESTErrors, w, fault.New(fault.NotFound, "no such path"))
 			return
 		}
-		m.mux.ServeHTTP(w, withObserved(r, seen))
+		// Before the call, so that a panic is counted where it happened.
 		seen.service, seen.route = res.group.service, res.path
+		m.mux.ServeHTTP(w, withObserved(r, seen))
 	})
 }
 
