@@ -79,18 +79,24 @@ func TestNegatives(t *testing.T) {
 				}
 			}
 			for by, judge := range wrong {
-				reasons, refuses := c.refused[by]
-				v := judge(t)
-				if v.accepted == refuses {
-					t.Errorf("%s: accepted %v, want %v: %s", by, v.accepted, !refuses, v.words)
-				}
-				for _, reason := range reasons {
-					if !strings.Contains(v.words, reason) {
-						t.Errorf("%s does not give the reason %q but: %s", by, reason, v.words)
-					}
-				}
+				c.judge(t, by, judge(t))
 			}
 		})
+	}
+}
+
+// judge holds a verdict on the wrong case against the table.
+func (c negative) judge(t *testing.T, by who, v verdict) {
+	t.Helper()
+	reasons, refuses := c.refused[by]
+	if v.accepted == refuses {
+		t.Errorf("%s: accepted %v, want %v: %.500s", by, v.accepted, !refuses, v.words)
+		return
+	}
+	for _, reason := range reasons {
+		if !strings.Contains(v.words, reason) {
+			t.Errorf("%s does not give the reason %q but: %s", by, reason, v.words)
+		}
 	}
 }
 
