@@ -6,11 +6,14 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,7 +104,7 @@ func TestRefusals(t *testing.T) {
 	_, err = plain.Load("locked")
 	wantIs(t, "load without a passphrase", err, keys.ErrPassphrase)
 	_, err = keys.Open(dir, []byte("right")).Load("plain")
-	wantIs(t, "load a clear key with a passphrase", err, keys.ErrNoEncrypted)
+	wantIs(t, "load a clear key with a passphrase", err, keys.ErrNotEncrypted)
 	for _, name := range []string{"", "../x", "UP", "a/b"} {
 		if _, err := plain.Create(name, keys.ECDSAP256, created); err == nil {
 			t.Errorf("name %q accepted", name)
@@ -122,6 +125,46 @@ func wantIs(t *testing.T, what string, got, want error) {
 	}
 }
 
+// pemKey is a key file in the clear with a key on curve.
+func pemKey(tb testing.TB, curve elliptic.Curve) []byte {
+	tb.Helper()
+	key, err := ecdsa.GenerateKey(curve, rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Headers: map[string]string{"Created": "2026-03-01T12:00:00Z"}, Bytes: der})
+}
+
+func TestLoadTakesWhatCreateMakesOnly(t *testing.T) {
+	dir := t.TempDir()
+	good := pemKey(t, elliptic.P256())
+	for _, tt := range []struct {
+		name string
+		data []byte
+		want string // "" accepts
+	}{
+		{"good", good, ""},
+		{"small-curve", pemKey(t, elliptic.P224()), "P-224 is not supported"},
+		{"two-blocks", append(good, good...), "not one PEM block"},
+		{"undated", bytes.Replace(good, []byte("Created"), []byte("Creator"), 1), "header Created"},
+		{"other-type", bytes.ReplaceAll(good, []byte("PRIVATE KEY"), []byte("PUBLIC KEY")), "is not a private key"},
+		{"empty", nil, "not one PEM block"},
+		{"large", bytes.Repeat([]byte("x"), 65<<10), "too many"},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, tt.name+".key"), tt.data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := keys.Open(dir, nil).Load(tt.name)
+		if (tt.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}
+
 func FuzzLoad(f *testing.F) {
 	dir := f.TempDir()
 	if _, err := keys.Open(dir, nil).Create("seed", keys.Ed25519, created); err != nil {
@@ -132,14 +175,18 @@ func FuzzLoad(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(seed)
+	f.Add(pemKey(f, elliptic.P224()))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "k.key"), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		k, err := keys.Open(dir, nil).Load("k")
-		if err == nil && (len(k.SPKI()) == 0 || k.Created.IsZero() && !bytes.Contains(data, []byte("0001-01-01"))) {
-			t.Fatalf("accepted a key without public half or time: %+v", k)
+		if err != nil {
+			return
+		}
+		if err := k.Test(); err != nil || len(k.SPKI()) == 0 {
+			t.Fatalf("accepted a key that cannot be used: %v, public half %x", err, k.SPKI())
 		}
 	})
 }

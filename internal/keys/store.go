@@ -2,6 +2,9 @@ package keys
 
 import (
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -28,8 +31,8 @@ const (
 
 // Errors that callers tell apart.
 var (
-	ErrPassphrase  = errors.New("wrong passphrase")
-	ErrNoEncrypted = errors.New("key file is not encrypted although a passphrase is set")
+	ErrPassphrase   = errors.New("wrong passphrase")
+	ErrNotEncrypted = errors.New("key file is not encrypted although a passphrase is set")
 )
 
 // Store is a directory of key files, NAME.key. It is safe for concurrent use.
@@ -72,10 +75,10 @@ func (s *Store) Create(name string, alg Algorithm, created time.Time) (Key, erro
 	return k, nil
 }
 
-// Load reads a key, once: later calls answer from memory. The error matches fs.ErrNotExist if there is none,
-// ErrPassphrase if the passphrase does not open it, ErrNoEncrypted if the file
-// is in the clear but the store has a passphrase. A file that others may read is
-// refused.
+// Load reads a key, once: later calls answer from memory. The error matches
+// fs.ErrNotExist if there is none, ErrPassphrase if the passphrase does not open
+// it or is missing, ErrNotEncrypted if the file is in the clear but the store has
+// a passphrase. A file that others may read is refused.
 func (s *Store) Load(name string) (Key, error) {
 	if err := checkName(name); err != nil {
 		return Key{}, err
@@ -163,11 +166,26 @@ func (s *Store) decode(data []byte) (crypto.Signer, time.Time, error) {
 	if err != nil {
 		return fail(fmt.Errorf("parse PKCS#8: %w", err))
 	}
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return fail(fmt.Errorf("key of type %T cannot sign", key))
+	signer, err := known(key)
+	if err != nil {
+		return fail(err)
 	}
 	return signer, created, nil
+}
+
+// known returns key as a signer if Create could have made one like it.
+func known(key any) (crypto.Signer, error) {
+	switch k := key.(type) {
+	case ed25519.PrivateKey:
+		return k, nil
+	case *ecdsa.PrivateKey:
+		if k.Curve != elliptic.P256() && k.Curve != elliptic.P384() {
+			return nil, fmt.Errorf("curve %s is not supported: want P-256 or P-384", k.Curve.Params().Name)
+		}
+		return k, nil
+	default:
+		return nil, fmt.Errorf("key of type %T is not supported: want ECDSA or Ed25519", key)
+	}
 }
 
 // open returns the PKCS#8 bytes of block.
@@ -176,7 +194,9 @@ func (s *Store) open(block *pem.Block) ([]byte, error) {
 	case block.Type == plainType && len(s.passphrase) == 0:
 		return block.Bytes, nil
 	case block.Type == plainType:
-		return nil, ErrNoEncrypted
+		return nil, ErrNotEncrypted
+	case block.Type == encryptedType && len(s.passphrase) == 0:
+		return nil, fmt.Errorf("%w: key file is encrypted and none was given", ErrPassphrase)
 	case block.Type == encryptedType:
 		der, err := encrypted.Decrypt(block.Bytes, s.passphrase)
 		if err != nil {

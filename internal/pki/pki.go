@@ -4,6 +4,7 @@
 package pki
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
@@ -40,25 +41,20 @@ func CertificatesPEM(chain []*x509.Certificate) []byte {
 }
 
 // ParseCertificatesPEM reads concatenated PEM certificates. Anything else in
-// data but white space is an error, and so is an empty list.
+// data but white space is an error, so that a damaged block is never skipped,
+// and so is an empty list.
 func ParseCertificatesPEM(data []byte) ([]*x509.Certificate, error) {
 	var chain []*x509.Certificate
-	for rest := data; ; {
-		block, next := pem.Decode(rest)
-		if block == nil {
-			if !blank(rest) {
-				return nil, errors.New("trailing data that is not PEM")
-			}
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("PEM block is a %q, not a certificate", block.Type)
+	for rest := bytes.TrimSpace(data); len(rest) > 0; {
+		block, next, err := cutCertificate(rest)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d: %w", len(chain)+1, err)
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
 			return nil, fmt.Errorf("certificate %d: %w", len(chain)+1, err)
 		}
-		chain, rest = append(chain, cert), next
+		chain, rest = append(chain, cert), bytes.TrimSpace(next)
 	}
 	if len(chain) == 0 {
 		return nil, errors.New("no certificate found")
@@ -66,11 +62,17 @@ func ParseCertificatesPEM(data []byte) ([]*x509.Certificate, error) {
 	return chain, nil
 }
 
-func blank(b []byte) bool {
-	for _, c := range b {
-		if c != ' ' && c != '\n' && c != '\r' && c != '\t' {
-			return false
-		}
+// cutCertificate decodes the block that data starts with. pem.Decode alone would
+// pass over everything that it does not understand.
+func cutCertificate(data []byte) (block *pem.Block, rest []byte, err error) {
+	const begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+	if !bytes.HasPrefix(data, []byte(begin)) {
+		return nil, nil, fmt.Errorf("%.30q is not the start of a PEM certificate", data)
 	}
-	return true
+	_, rest, _ = bytes.Cut(data, []byte(end))
+	block, extra := pem.Decode(data[:len(data)-len(rest)])
+	if block == nil || len(extra) > 0 {
+		return nil, nil, errors.New("PEM block is damaged")
+	}
+	return block, rest, nil
 }

@@ -152,7 +152,15 @@ func TestCertificatesPEMRoundTrip(t *testing.T) {
 	if err != nil || len(chain) != 2 || !chain[0].Equal(h.inter) || !chain[1].Equal(h.root) {
 		t.Fatalf("parsed %d certificates, %v", len(chain), err)
 	}
-	for _, bad := range []string{"", "junk", string(in) + "junk", string(pki.PublicKeyPEM([]byte{1}))} {
+	if chain, err := pki.ParseCertificatesPEM(bytes.ReplaceAll(in, []byte("\n"), []byte("\r\n"))); err != nil || len(chain) != 2 {
+		t.Errorf("with CRLF: parsed %d certificates, %v", len(chain), err)
+	}
+	one := string(pki.CertificatesPEM([]*x509.Certificate{h.root}))
+	damaged := strings.Replace(one, "MII", "M!I", 1)
+	for _, bad := range []string{
+		"", "junk", string(in) + "junk", string(pki.PublicKeyPEM([]byte{1})),
+		"junk\n" + one, one + "junk\n" + one, damaged + one, one + damaged, strings.TrimSuffix(one, "-----\n"),
+	} {
 		if _, err := pki.ParseCertificatesPEM([]byte(bad)); err == nil {
 			t.Errorf("accepted %q", bad)
 		}
