@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"bytes"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -72,6 +73,7 @@ func TestRefusals(t *testing.T) {
 		{"url path", "example:8080\n", "example:8080/x\n", "url:"},
 		{"url final slash", "example:8080\n", "example:8080/\n", "url:"},
 		{"url scheme", "http://sig", "ftp://sig", "url:"},
+		{"listen port", "listen: 127.0.0.1:8080", "listen: 127.0.0.1:80800", "listen:"},
 		{"listen", "listen: 127.0.0.1:8080", "listen: nowhere", "listen:"},
 		{"up off loopback", "profile: serve\nurl: http://sigstack.corp.example:8080\nlisten: 127.0.0.1", "profile: up\nurl: http://sigstack.corp.example:8080\nlisten: 0.0.0.0", "loopback"},
 		{"metrics off loopback", "version: 1", "version: 1\nmetrics_listen: 0.0.0.0:1", "metrics_listen"},
@@ -96,6 +98,36 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("got %v, want an error with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+func TestCheckURL(t *testing.T) {
+	for _, good := range []string{
+		"http://localhost:8080", "https://sigstack.corp.example", "http://127.0.0.2:1", "http://[::1]:65535",
+	} {
+		if err := config.CheckURL(good); err != nil {
+			t.Errorf("refused: %v", err)
+		}
+	}
+	for _, bad := range []string{
+		"", "localhost:8080", "ftp://host", "HTTP://host", "http://", "http://:80", "http://a b",
+		"http://host/", "http://host/x", "http://host?", "http://host?q", "http://host#", "http://host#f",
+		"http://me@host", "http://host:", "http://host:0", "http://host:99999", "http://host:http",
+	} {
+		if err := config.CheckURL(bad); err == nil || !strings.Contains(err.Error(), strconv.Quote(bad)) {
+			t.Errorf("%q: got %v, want a refusal that quotes it", bad, err)
+		}
+	}
+}
+
+func TestIssuerValidate(t *testing.T) {
+	good := config.Issuer{URL: "https://ci.example", ClientID: "sigstore", Type: "email"}
+	if err := good.Validate(); err != nil {
+		t.Errorf("refused: %v", err)
+	}
+	err := config.Issuer{URL: "ci.example", Type: "uri"}.Validate()
+	if err == nil || !strings.Contains(err.Error(), `url: "ci.example"`) || !strings.Contains(err.Error(), "subject_domain: missing") {
+		t.Errorf("got %v, want both problems", err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -35,8 +36,8 @@ func (c *Config) Validate() error {
 	p.check(c.Version == Version, "version: %d is not known, want %d", c.Version, Version)
 	p.check(c.Profile == ProfileUp || c.Profile == ProfileServe, "profile: %q, want %q or %q", c.Profile, ProfileUp, ProfileServe)
 	p.err("url", CheckURL(c.URL))
-	p.err("listen", checkAddress(c.Listen))
-	p.err("metrics_listen", checkAddress(c.MetricsListen))
+	p.err("listen", CheckAddress(c.Listen))
+	p.err("metrics_listen", CheckAddress(c.MetricsListen))
 	if !IsLoopback(c.MetricsListen) {
 		p.add("metrics_listen: %q is not a loopback address", c.MetricsListen)
 	}
@@ -87,19 +88,27 @@ func (ca *CA) validate(p *problems) {
 		field := fmt.Sprintf("ca.issuers[%d]", i)
 		p.check(!seen[iss.URL], "%s.url: %s is listed twice", field, iss.URL)
 		seen[iss.URL] = true
-		iss.validate(p, field)
+		iss.validate(p, field+".")
 	}
 }
 
 // IssuerTypes are the issuer types that this version knows.
 var IssuerTypes = []string{"email", "uri", "github-workflow"}
 
-func (iss Issuer) validate(p *problems, field string) {
+// Validate reports everything wrong with one issuer.
+func (iss Issuer) Validate() error {
+	var p problems
+	iss.validate(&p, "")
+	return p.join()
+}
+
+// validate names each field with prefix.
+func (iss Issuer) validate(p *problems, prefix string) {
 	u, err := url.Parse(iss.URL)
-	p.check(err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http"), "%s.url: %q is not an http or https URL", field, iss.URL)
-	p.check(slices.Contains(IssuerTypes, iss.Type), "%s.type: %q, want one of %s", field, iss.Type, strings.Join(IssuerTypes, ", "))
-	p.check(iss.Type != "uri" || iss.SubjectDomain != "", "%s.subject_domain: missing, type uri needs it", field)
-	p.check(iss.Type == "uri" || iss.SubjectDomain == "", "%s.subject_domain: only type uri has one", field)
+	p.check(err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http"), "%surl: %q is not an http or https URL", prefix, iss.URL)
+	p.check(slices.Contains(IssuerTypes, iss.Type), "%stype: %q, want one of %s", prefix, iss.Type, strings.Join(IssuerTypes, ", "))
+	p.check(iss.Type != "uri" || iss.SubjectDomain != "", "%ssubject_domain: missing, type uri needs it", prefix)
+	p.check(iss.Type == "uri" || iss.SubjectDomain == "", "%ssubject_domain: only type uri has one", prefix)
 }
 
 func (o *OIDC) validate(p *problems, profile string) {
@@ -124,18 +133,28 @@ func CheckURL(s string) error {
 		return fmt.Errorf("%q: want http:// or https://", s)
 	case u.Hostname() == "" || strings.ContainsAny(u.Hostname(), " +"):
 		return fmt.Errorf("%q has no usable host name", s)
-	case u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.HasSuffix(s, "?"):
+	case s != u.Scheme+"://"+u.Host:
 		return fmt.Errorf("%q: want only scheme, host and port, without a final slash", s)
+	case strings.HasSuffix(u.Host, ":") || u.Port() != "" && !validPort(u.Port(), 1):
+		return fmt.Errorf("%q: want a port from 1 to 65535", s)
 	}
 	return nil
 }
 
-func checkAddress(s string) error {
+// CheckAddress refuses what is not host:port with a port from 0, which lets the
+// system choose, to 65535. An empty host means every address.
+func CheckAddress(s string) error {
 	_, port, err := net.SplitHostPort(s)
-	if err != nil || port == "" {
+	if err != nil || !validPort(port, 0) {
 		return fmt.Errorf("%q is not host:port", s)
 	}
 	return nil
+}
+
+// validPort demands decimal digits: names like "http" depend on the machine.
+func validPort(s string, least uint64) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n >= least
 }
 
 // IsLoopback reports whether address (host:port) can only be reached from this
