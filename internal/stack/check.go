@@ -108,7 +108,7 @@ func proveNewest(ctx context.Context, tree *merkle.Tree) error {
 // writeThroughCheck signs and verifies as a stranger would, over the listener:
 // token by the demo user's password, certificate, entry, timestamp.
 func (s *Stack) writeThroughCheck(ctx context.Context) error {
-	client := &http.Client{Transport: &http.Transport{DialContext: s.dialSelf}}
+	client := &http.Client{Transport: toSelf{&http.Transport{DialContext: s.dialSelf}}}
 	defer client.CloseIdleConnections()
 	kit, err := signing.LoadKit(s.layout.Client())
 	if err != nil {
@@ -132,6 +132,16 @@ func (s *Stack) writeThroughCheck(ctx context.Context) error {
 		return fmt.Errorf("self-test: %w", err)
 	}
 	return nil
+}
+
+// toSelf speaks plain HTTP, as the listener does, whatever scheme the URL has:
+// TLS is the business of a proxy in front, which need not be there yet.
+type toSelf struct{ *http.Transport }
+
+func (t toSelf) RoundTrip(r *http.Request) (*http.Response, error) {
+	plain := r.Clone(r.Context())
+	plain.URL.Scheme = "http"
+	return t.Transport.RoundTrip(plain)
 }
 
 // dialSelf connects to the stack's own listener whatever the URL says, which

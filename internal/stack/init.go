@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -76,8 +75,8 @@ func Init(ctx context.Context, cfg InitConfig) error {
 		return err
 	}
 	l := Layout{cfg.Dir}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return fmt.Errorf("make data directory: %w", err)
+	if err := durable.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return err
 	}
 	lock, err := durable.LockDir(cfg.Dir)
 	if err != nil {
@@ -117,15 +116,19 @@ func initLocked(ctx context.Context, l Layout, cfg InitConfig) error {
 	if err := durable.CreateFile(l.Config(), data, 0o600); err != nil {
 		return err
 	}
-	if err := os.Remove(l.unfinished()); err != nil {
-		return fmt.Errorf("finish init: %w", err)
-	}
-	return durable.SyncDir(l.Dir)
+	return l.finish()
 }
 
+// check refuses, before anything is made, what config.yaml could not hold.
 func (cfg InitConfig) check() error {
 	if err := config.CheckURL(cfg.URL); err != nil {
 		return fmt.Errorf("url: %w", err)
+	}
+	if err := config.CheckAddress(cfg.Listen); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	if _, err := cfg.issuers(); err != nil {
+		return err
 	}
 	if cfg.Profile == config.ProfileServe && len(cfg.Passphrase) == 0 {
 		return errors.New("profile serve needs a passphrase for its keys")
@@ -145,10 +148,14 @@ func (cfg *InitConfig) ensureOfflinePassphrase(l Layout) error {
 // make creates keys, chains, trees and users, and returns the configuration
 // that ties them together.
 func (cfg InitConfig) make(ctx context.Context, l Layout) (*config.Config, error) {
+	issuers, err := cfg.issuers()
+	if err != nil {
+		return nil, err
+	}
 	conf := &config.Config{
 		Version: config.Version, Profile: cfg.Profile,
 		URL: cfg.URL, Listen: cfg.Listen, MetricsListen: "127.0.0.1:0",
-		CA:    &config.CA{Key: keyCA, Chain: "keys/ca.chain.pem", Issuers: cfg.issuers()},
+		CA:    &config.CA{Key: keyCA, Chain: "keys/ca.chain.pem", Issuers: issuers},
 		CTLog: &config.CTLog{Key: keyCTLog, Prefix: "ctlog"},
 		TLog:  &config.TLog{Key: keyTLog},
 		TSA:   &config.TSA{Key: keyTSA, Chain: "keys/tsa.chain.pem"},
@@ -170,9 +177,10 @@ func (cfg InitConfig) make(ctx context.Context, l Layout) (*config.Config, error
 	return conf, conf.Validate()
 }
 
-func (cfg InitConfig) issuers() []config.Issuer {
+// issuers are the built-in one and those asked for.
+func (cfg InitConfig) issuers() ([]config.Issuer, error) {
 	own := config.Issuer{URL: cfg.URL + "/dex", ClientID: "sigstore", Type: "email"}
-	return append([]config.Issuer{own}, cfg.Issuers...)
+	return withIssuers([]config.Issuer{own}, cfg.Issuers)
 }
 
 // makeDemoUser gives profile up a user with a random password, in a file that

@@ -48,38 +48,40 @@ func (l Layout) subdirectories() []string {
 
 // Initialized reports whether the directory holds a finished stack.
 func (l Layout) Initialized() (bool, error) {
-	_, err := os.Stat(l.Config())
-	switch {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, fs.ErrNotExist):
-		return false, nil
-	default:
+	found, err := exists(l.Config())
+	if err != nil {
 		return false, fmt.Errorf("look for a stack: %w", err)
 	}
+	return found, nil
+}
+
+func exists(path string) (bool, error) {
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // prepare makes an empty layout in Dir, or clears away what an interrupted init
 // left there. It refuses a directory with anything else in it.
 func (l Layout) prepare() error {
-	_, err := os.Stat(l.unfinished())
-	switch {
-	case err == nil:
-		for _, dir := range l.subdirectories() {
-			if err := os.RemoveAll(dir); err != nil {
-				return fmt.Errorf("clear an interrupted init: %w", err)
-			}
-		}
-		if err := os.RemoveAll(l.DemoUser()); err != nil {
-			return fmt.Errorf("clear an interrupted init: %w", err)
-		}
-	case !errors.Is(err, fs.ErrNotExist):
+	interrupted, err := exists(l.unfinished())
+	if err != nil {
 		return fmt.Errorf("prepare %s: %w", l.Dir, err)
-	default:
-		if err := l.refuseOccupied(); err != nil {
-			return err
-		}
 	}
+	if interrupted {
+		err = l.clear()
+	} else {
+		err = l.refuseOccupied()
+	}
+	if err != nil {
+		return err
+	}
+	if err := l.sweep(); err != nil {
+		return err
+	}
+	// From here on a crash leaves the marker: what is made is not yet a stack.
 	if err := durable.WriteFile(l.unfinished(), nil, 0o600); err != nil {
 		return err
 	}
@@ -91,15 +93,66 @@ func (l Layout) prepare() error {
 	return durable.SyncDir(l.Dir)
 }
 
-// refuseOccupied lets only the lock file of this very process be there, and
-// what file systems put into a fresh volume.
+// clear removes what an interrupted init made, but for the marker.
+func (l Layout) clear() error {
+	for _, path := range append(l.subdirectories(), l.DemoUser()) {
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("clear an interrupted init: %w", err)
+		}
+	}
+	return nil
+}
+
+// sweep removes the temporary files that an init leaves in Dir itself when it is
+// killed while writing.
+func (l Layout) sweep() error {
+	entries, err := os.ReadDir(l.Dir)
+	if err != nil {
+		return fmt.Errorf("clear an interrupted init: %w", err)
+	}
+	for _, e := range entries {
+		if !l.strayTemp(e.Name()) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(l.Dir, e.Name())); err != nil {
+			return fmt.Errorf("clear an interrupted init: %w", err)
+		}
+	}
+	return nil
+}
+
+func (l Layout) strayTemp(name string) bool {
+	for _, final := range []string{l.unfinished(), l.Config(), l.DemoUser()} {
+		if durable.IsTemp(name, filepath.Base(final)) {
+			return true
+		}
+	}
+	return false
+}
+
+// finish removes what init no longer needs, at its end or, after a crash right
+// before that, at the next start. Were the marker to stay, an init after the loss
+// of config.yaml would take a stack in use for an unfinished one.
+func (l Layout) finish() error {
+	if err := os.Remove(l.unfinished()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("finish init: %w", err)
+	}
+	if err := l.sweep(); err != nil {
+		return err
+	}
+	return durable.SyncDir(l.Dir)
+}
+
+// refuseOccupied lets only the lock file of this very process be there, what
+// file systems put into a fresh volume, and what an init leaves that is killed
+// while it writes its marker.
 func (l Layout) refuseOccupied() error {
 	entries, err := os.ReadDir(l.Dir)
 	if err != nil {
 		return fmt.Errorf("prepare %s: %w", l.Dir, err)
 	}
 	for _, e := range entries {
-		if name := e.Name(); name != "lock" && name != "lost+found" {
+		if name := e.Name(); name != "lock" && name != "lost+found" && !l.strayTemp(name) {
 			return fmt.Errorf("directory %s is not empty (it holds %s) and not a stack's: name an empty one", l.Dir, name)
 		}
 	}

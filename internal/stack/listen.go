@@ -38,20 +38,33 @@ func (s *Stack) addListeners(ctx context.Context, g *run.Group) error {
 	handler.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
 	g.Add("metrics listener", s.server(metrics, handler))
 	g.Add("listener", s.server(s.listener, s.mux))
+	if err := s.tellAddresses(metrics.Addr()); err != nil {
+		return errors.Join(err, metrics.Close())
+	}
+	return nil
+}
+
+// tellAddresses writes to run/ where this process is found, until Close: an
+// address that outlives its listener may lead to somebody else's. What a crash
+// leaves is overwritten at the next start.
+func (s *Stack) tellAddresses(metrics net.Addr) error {
 	for name, content := range map[string]string{
 		"pid":     strconv.Itoa(os.Getpid()),
 		"address": s.listener.Addr().String(),
-		"metrics": metrics.Addr().String(),
+		"metrics": metrics.String(),
 	} {
-		if err := durable.WriteFile(filepath.Join(s.layout.Run(), name), []byte(content+"\n"), 0o644); err != nil {
-			return errors.Join(err, metrics.Close())
+		path := filepath.Join(s.layout.Run(), name)
+		if err := durable.WriteFile(path, []byte(content+"\n"), 0o644); err != nil {
+			return err
 		}
+		s.onClose(func() error { return os.Remove(path) })
 	}
 	return nil
 }
 
 // server returns a component that serves on l until it is stopped, then refuses
-// new connections and waits for requests under way.
+// new connections and waits for requests under way, those of slow clients for
+// drainTimeout at most.
 func (s *Stack) server(l net.Listener, h http.Handler) func(context.Context) error {
 	srv := &http.Server{
 		Handler:           h,
@@ -70,12 +83,23 @@ func (s *Stack) server(l net.Listener, h http.Handler) func(context.Context) err
 			return err
 		case <-ctx.Done():
 		}
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-		defer cancel()
-		err := srv.Shutdown(drain)
+		err := s.drain(context.WithoutCancel(ctx), srv)
 		if serveErr := <-served; !errors.Is(serveErr, http.ErrServerClosed) {
 			err = errors.Join(err, serveErr)
 		}
 		return err
 	}
+}
+
+// drain ends srv. Cutting off who is too slow is part of stopping, not a failure
+// of it.
+func (s *Stack) drain(ctx context.Context, srv *http.Server) error {
+	limit, cancel := context.WithTimeout(ctx, s.drainTimeout)
+	defer cancel()
+	err := srv.Shutdown(limit)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	s.opts.Log.WarnContext(ctx, "cut connections that were still busy", slog.Duration("after", s.drainTimeout))
+	return srv.Close()
 }

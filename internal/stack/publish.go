@@ -41,7 +41,12 @@ func publishFirst(ctx context.Context, l Layout, cfg InitConfig, conf *config.Co
 	if err != nil {
 		return err
 	}
-	return tuf.WriteKit(l.Client(), trust.Kit{Material: material, RootJSON: repo.RootJSON(), URL: conf.URL})
+	return s.writeKit(repo)
+}
+
+// writeKit writes those files of the client kit that are not as they should be.
+func (s *Stack) writeKit(repo *tufroot.Repository) error {
+	return tuf.WriteKit(s.layout.Client(), trust.Kit{Material: s.material(), RootJSON: repo.RootJSON(), URL: s.conf.URL})
 }
 
 // tufKeys loads the keys of all TUF roles.
@@ -59,8 +64,9 @@ func (cfg InitConfig) tufKeys() (k tufroot.Keys, err error) {
 // buildTUF opens the repository, holds it against the live services and mounts
 // it.
 func (s *Stack) buildTUF() error {
-	var err error
-	if s.rootSHA256, err = s.layout.RootSHA256(); err != nil || s.conf.TUF == nil {
+	if s.conf.TUF == nil {
+		var err error
+		s.rootSHA256, err = s.layout.RootSHA256()
 		return err
 	}
 	repo, err := tufroot.Open(tufroot.Config{Dir: s.layout.TUF(), Now: s.opts.Now})
@@ -70,11 +76,17 @@ func (s *Stack) buildTUF() error {
 	if err := s.checkPublished(repo); err != nil {
 		return err
 	}
-	snapshot, err := s.keys.Load(s.conf.TUF.SnapshotKey)
+	// The kit is made anew: the directory may have been moved, which env.sh names,
+	// and nobody shall be handed a kit that was changed on disk.
+	if err := s.writeKit(repo); err != nil {
+		return err
+	}
+	s.rootSHA256 = trust.RootSHA256(repo.RootJSON())
+	snapshot, err := s.key(s.conf.TUF.SnapshotKey)
 	if err != nil {
 		return err
 	}
-	timestamp, err := s.keys.Load(s.conf.TUF.TimestampKey)
+	timestamp, err := s.key(s.conf.TUF.TimestampKey)
 	if err != nil {
 		return err
 	}

@@ -5,18 +5,15 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"time"
 
-	"sigstack/internal/httpd"
 	"sigstack/internal/keys"
 	"sigstack/internal/merkle"
 	"sigstack/internal/merkle/pebblelog"
 	"sigstack/internal/pki"
 	"sigstack/internal/trust"
 	"sigstack/services/ca"
-	"sigstack/services/ca/identity"
 	"sigstack/services/ctlog"
 	"sigstack/services/oidc"
 	"sigstack/services/tlog"
@@ -95,11 +92,11 @@ func (s *Stack) buildServices(ctx context.Context) error {
 	return nil
 }
 
-// key loads a service key.
-func (b *builder) key(name string) (keys.Key, error) {
-	key, err := b.keys.Load(name)
+// key loads a service key, which the start check will test.
+func (s *Stack) key(name string) (keys.Key, error) {
+	key, err := s.keys.Load(name)
 	if err == nil {
-		b.services.keys = append(b.services.keys, key)
+		s.services.keys = append(s.services.keys, key)
 	}
 	return key, err
 }
@@ -201,11 +198,15 @@ func (b *builder) buildOIDC(ctx context.Context) error {
 		Issuer: b.issuerURL(), Dir: b.layout.OIDCDB(), PasswordGrant: b.conf.OIDC.PasswordGrant,
 		Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	}
-	key, err := b.key(b.conf.TUF.TimestampKey)
-	if err != nil {
-		return err
+	if b.conf.TUF != nil {
+		// The issuer's own keys come and go in its database. It is as old as the
+		// trust root, whose signing configuration tells clients since when.
+		key, err := b.keys.Load(b.conf.TUF.TimestampKey)
+		if err != nil {
+			return err
+		}
+		cfg.Since = key.Created
 	}
-	cfg.Since = key.Created
 	for _, u := range b.conf.OIDC.Users {
 		cfg.Users = append(cfg.Users, oidc.User{Email: u.Email, Username: u.Name, UserID: u.ID, PasswordHash: []byte(u.PasswordHash)})
 	}
@@ -216,8 +217,8 @@ func (b *builder) buildOIDC(ctx context.Context) error {
 		}
 		cfg.Connectors = append(cfg.Connectors, oidc.Connector{ID: c.ID, Type: c.Type, Name: c.Name, Config: raw})
 	}
-	b.services.oidc, err = oidc.New(ctx, cfg)
-	if err != nil {
+	var err error
+	if b.services.oidc, err = oidc.New(ctx, cfg); err != nil {
 		return err
 	}
 	b.onClose(b.services.oidc.Close)
@@ -246,24 +247,6 @@ func (b *builder) buildCA(context.Context) error {
 	b.run("ca", b.services.ca.Run)
 	return nil
 }
-
-// issuers returns the issuers that the CA trusts. Its own one is asked
-// in-process: behind a proxy the public URL may not lead back here.
-func (b *builder) issuers() []identity.Issuer {
-	var out []identity.Issuer
-	for _, iss := range append(b.conf.CA.Issuers, b.opts.ExtraIssuers...) {
-		i := identity.Issuer{
-			URL: iss.URL, ClientID: iss.ClientID, Type: identity.Type(iss.Type), SubjectDomain: iss.SubjectDomain,
-		}
-		if b.conf.OIDC != nil && iss.URL == b.issuerURL() {
-			i.HTTPClient = &http.Client{Transport: httpd.InProcess{Handler: b.mux}}
-		}
-		out = append(out, i)
-	}
-	return out
-}
-
-func (b *builder) issuerURL() string { return b.conf.URL + "/dex" }
 
 func (b *builder) chain(path string) ([]*x509.Certificate, error) {
 	data, err := os.ReadFile(b.layout.path(path))

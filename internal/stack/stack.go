@@ -36,7 +36,8 @@ type Options struct {
 	Listen   string
 	// BehindProxy allows a plaintext listener outside loopback.
 	BehindProxy bool
-	// ExtraIssuers are trusted for this run only, besides the configured ones.
+	// ExtraIssuers are trusted for this run only, besides the configured ones. One
+	// that is configured already must have the same settings.
 	ExtraIssuers []config.Issuer
 	// Passphrase of the service keys; empty in profile up.
 	Passphrase []byte
@@ -58,13 +59,14 @@ type Stack struct {
 	listener net.Listener
 	closers  []func() error // run in reverse
 
-	rootSHA256 string // of root.json, hex
+	rootSHA256   string        // of root.json, hex
+	drainTimeout time.Duration // how long requests under way may take when the stack stops
 }
 
 // Open locks the directory, loads configuration and keys, recovers the logs and
 // builds the services. Any doubt about what the directory holds is an error.
 func Open(ctx context.Context, opts Options) (_ *Stack, err error) {
-	s := &Stack{opts: opts, layout: Layout{opts.Dir}}
+	s := &Stack{opts: opts, layout: Layout{opts.Dir}, drainTimeout: drainTimeout}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -88,7 +90,10 @@ func Open(ctx context.Context, opts Options) (_ *Stack, err error) {
 	if err := s.buildTUF(); err != nil {
 		return nil, fmt.Errorf("start tuf: %w", err)
 	}
-	return s, s.mountPages()
+	if err := s.mountPages(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // prepare makes what every service registers with.
@@ -142,12 +147,15 @@ func (s *Stack) load() error {
 		return fmt.Errorf("URL is fixed at init: the directory has %s, asked for is %s; clients' trust material names the former",
 			s.conf.URL, s.opts.URL)
 	}
+	if err := s.trustExtraIssuers(); err != nil {
+		return err
+	}
 	lock, err := durable.LockDir(s.opts.Dir)
 	if err != nil {
 		return err
 	}
 	s.onClose(lock.Unlock)
-	return nil
+	return s.layout.finish()
 }
 
 // command is the command that makes a directory of a profile.

@@ -77,7 +77,6 @@ func TestServeGetsReady(t *testing.T) {
 	dir := initDir(t, stack.InitConfig{Profile: config.ProfileServe, Passphrase: pass})
 	opts := options(dir, config.ProfileServe)
 	opts.Passphrase = pass
-	runUntilReady(t, opts)
 	// The offline directory is not needed to serve.
 	if err := os.RemoveAll(filepath.Join(dir, "offline")); err != nil {
 		t.Fatal(err)
@@ -100,22 +99,6 @@ func TestInitNeverOverwrites(t *testing.T) {
 	if err := stack.Init(t.Context(), again); err == nil || !strings.Contains(err.Error(), "thesis.tex") {
 		t.Errorf("init in an occupied directory: got %v, want a refusal naming what is there", err)
 	}
-}
-
-func TestInterruptedInitStartsOver(t *testing.T) {
-	dir := initDir(t, stack.InitConfig{Profile: config.ProfileUp})
-	// What a crash before the last step leaves: everything but config.yaml.
-	if err := os.Remove(filepath.Join(dir, "config.yaml")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "init-unfinished"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cfg := stack.InitConfig{Dir: dir, Profile: config.ProfileUp, URL: "http://stack.test:8080", Listen: "127.0.0.1:0", Now: time.Now, Log: slog.New(slog.DiscardHandler)}
-	if err := stack.Init(t.Context(), cfg); err != nil {
-		t.Fatal(err)
-	}
-	runUntilReady(t, options(dir, config.ProfileUp))
 }
 
 func TestOpenRefuses(t *testing.T) {

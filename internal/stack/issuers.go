@@ -1,0 +1,70 @@
+package stack
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"sigstack/internal/config"
+	"sigstack/internal/httpd"
+	"sigstack/services/ca/identity"
+)
+
+// trustExtraIssuers adds those of the options to the configuration.
+func (s *Stack) trustExtraIssuers() (err error) {
+	switch {
+	case len(s.opts.ExtraIssuers) == 0:
+		return nil
+	case s.conf.CA == nil:
+		return errors.New("there is no CA in this stack that could trust an issuer")
+	}
+	s.conf.CA.Issuers, err = withIssuers(s.conf.CA.Issuers, s.opts.ExtraIssuers)
+	return err
+}
+
+// withIssuers returns issuers and, behind them, those of extra that are not among
+// them. One that is, but with other settings, is an error: which ones hold must
+// not depend on how often a command is repeated.
+func withIssuers(issuers, extra []config.Issuer) ([]config.Issuer, error) {
+	out := slices.Clone(issuers)
+	for _, iss := range extra {
+		if err := iss.Validate(); err != nil {
+			return nil, fmt.Errorf("issuer %s: %w", iss.URL, err)
+		}
+		i := slices.IndexFunc(out, func(known config.Issuer) bool { return known.URL == iss.URL })
+		switch {
+		case i < 0:
+			out = append(out, iss)
+		case out[i] != iss:
+			return nil, fmt.Errorf("issuer %s is trusted already, as type %s with client id %s%s: change that, or ask for the same",
+				iss.URL, out[i].Type, out[i].ClientID, inDomain(out[i].SubjectDomain))
+		}
+	}
+	return out, nil
+}
+
+func inDomain(domain string) string {
+	if domain == "" {
+		return ""
+	}
+	return " and subject domain " + domain
+}
+
+// issuers returns the issuers that the CA trusts. Its own one is asked
+// in-process: behind a proxy the public URL may not lead back here.
+func (b *builder) issuers() []identity.Issuer {
+	var out []identity.Issuer
+	for _, iss := range b.conf.CA.Issuers {
+		i := identity.Issuer{
+			URL: iss.URL, ClientID: iss.ClientID, Type: identity.Type(iss.Type), SubjectDomain: iss.SubjectDomain,
+		}
+		if b.conf.OIDC != nil && iss.URL == b.issuerURL() {
+			i.HTTPClient = &http.Client{Transport: httpd.InProcess{Handler: b.mux}}
+		}
+		out = append(out, i)
+	}
+	return out
+}
+
+func (b *builder) issuerURL() string { return b.conf.URL + "/dex" }
