@@ -73,7 +73,7 @@ func TestWriteFileSurvivesKill(t *testing.T) {
 // version n and returns the last version that it acknowledged.
 func writeUntilKilled(t *testing.T, path string, n int) (acknowledged int) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // this very binary
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), fileVariable+"="+path)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

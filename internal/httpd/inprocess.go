@@ -16,7 +16,7 @@ type InProcess struct{ Handler http.Handler }
 // fit for small documents only.
 func (t InProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
-		defer r.Body.Close() //nolint:errcheck // only read from; a RoundTripper must close it
+		defer r.Body.Close() // as http.RoundTripper demands
 	}
 	server := r.Clone(r.Context())
 	server.RequestURI = r.URL.RequestURI()

@@ -215,6 +215,9 @@ func (s *Stack) Close() error {
 // URL returns the URL that clients use.
 func (s *Stack) URL() string { return s.conf.URL }
 
+// Address returns the host:port that the public listener is bound to.
+func (s *Stack) Address() string { return s.listener.Addr().String() }
+
 // RootSHA256 is the fingerprint of root.json, by which people compare it.
 func (s *Stack) RootSHA256() string { return s.rootSHA256 }
 
