@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"sigstack/internal/config"
 	"sigstack/internal/stack"
 	"sigstack/internal/trust"
 )
@@ -30,7 +29,7 @@ how.`,
 
 func (a *app) clientEnv(dir string) error {
 	l := stack.Layout{Dir: dir}
-	conf, err := config.Load(l.Config())
+	conf, err := loadConfig(l)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,26 @@ import (
 	"sigstack/internal/stack"
 )
 
+// loadConfig loads the configuration of the stack in l.
+func loadConfig(l stack.Layout) (*config.Config, error) {
+	if err := wantStack(l); err != nil {
+		return nil, err
+	}
+	return config.Load(l.Config())
+}
+
+// wantStack makes naming a directory without a stack a usage error.
+func wantStack(l stack.Layout) error {
+	done, err := l.Initialized()
+	if err != nil {
+		return err
+	}
+	if !done {
+		return usagef("directory %s holds no stack: name another with --dir", l.Dir)
+	}
+	return nil
+}
+
 func (a *app) configCommand() *cobra.Command {
 	var dir string
 	check := &cobra.Command{

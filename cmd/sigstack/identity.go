@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -31,12 +34,14 @@ func (c clientFlags) kit() (*signing.Kit, error) {
 // signerFlags say who signs.
 type signerFlags struct {
 	clientFlags
-	token string
+	token  string
+	device bool
 }
 
 func (s *signerFlags) add(f *pflag.FlagSet) {
 	s.clientFlags.add(f)
 	f.StringVar(&s.token, "identity-token", "", "`file` with an identity token, - for stdin (default: the variable "+signing.TokenVariable+", else a login in the browser)")
+	f.BoolVar(&s.device, "device", false, "log in on another device, by a code: for machines without a browser")
 }
 
 // session returns a signing session for the flags' identity.
@@ -53,31 +58,62 @@ func (s signerFlags) session(a *app) (*signing.Session, error) {
 }
 
 func (s signerFlags) source(a *app, kit *signing.Kit) (signing.TokenSource, error) {
-	if s.token != "" {
-		token, err := signing.ReadToken(s.token, a.in)
-		if err != nil {
-			return nil, err
-		}
-		return signing.StaticToken(token), nil
+	token, err := s.given(a)
+	if err != nil {
+		return nil, err
 	}
-	if token := os.Getenv(signing.TokenVariable); token != "" {
+	if token != "" {
 		return signing.StaticToken(token), nil
 	}
 	services, err := kit.Services(a.now())
 	if err != nil {
 		return nil, err
 	}
-	return a.login(services.OIDC), nil
+	return a.login(services.OIDC, s.device), nil
 }
 
-// login asks the user to log in, at the first signature.
-func (a *app) login(issuer string) signing.TokenSource {
+// given returns the token that the user handed over, "" if there is none: that
+// of the flag goes before the variable's, and a wish for a login before both.
+func (s signerFlags) given(a *app) (string, error) {
+	switch {
+	case s.device && s.token != "":
+		return "", usagef("--device and --identity-token exclude each other")
+	case s.device:
+		return "", nil
+	case s.token == "":
+		return strings.TrimSpace(os.Getenv(signing.TokenVariable)), nil
+	case strings.HasPrefix(s.token, "eyJ") && strings.Count(s.token, ".") == 2:
+		// The error must not quote it.
+		return "", usagef("--identity-token names a file, and this is a token, which other users of this machine can see on a command line: put it into a file or %s", signing.TokenVariable)
+	}
+	token, err := signing.ReadToken(s.token, a.in)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", usagef("%w", err)
+	}
+	return token, err
+}
+
+// login asks the user to log in, at the first signature. The requests are shown
+// in JSON format too: without an answer nothing goes on.
+func (a *app) login(issuer string, device bool) signing.TokenSource {
+	o := signing.OIDC{Issuer: issuer}
+	if device {
+		return func(ctx context.Context) (string, error) { return o.Device(ctx, a.showDevice) }
+	}
 	return func(ctx context.Context) (string, error) {
-		return signing.OIDC{Issuer: issuer}.Browser(ctx, func(url string) error {
-			a.printTo(a.err, "Log in at\n  %s\n", url)
+		return o.Browser(ctx, func(url string) error {
+			a.printTo(a.err, "Log in with a browser on this machine (elsewhere: --device) at\n  %s\n", url)
 			return nil
 		})
 	}
+}
+
+func (a *app) showDevice(p signing.DevicePrompt) error {
+	a.printTo(a.err, "Log in on any device at\n  %s\nand enter the code\n  %s\n", p.URL, p.Code)
+	if p.CompleteURL != "" {
+		a.printTo(a.err, "or open\n  %s\n", p.CompleteURL)
+	}
+	return nil
 }
 
 // identityFlags say who must have signed.

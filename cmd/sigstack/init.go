@@ -31,11 +31,11 @@ that directory to media that stay offline.`,
 	f := cmd.Flags()
 	f.StringVar(&i.dir, "dir", defaultDir, "data `directory`: empty, or made")
 	f.StringVar(&i.url, "url", "", "`URL` for clients, for ever (default http://localhost:PORT)")
-	f.StringVar(&i.listen, "listen", "127.0.0.1:8080", "`host:port` that serve will listen on")
+	f.StringVar(&i.listen, "listen", defaultListen, "`host:port` that serve will listen on")
 	f.StringArrayVar(&i.issuers, "trust-issuer", nil, issuerUsage)
 	f.StringVar(&i.offlineFile, "offline-passphrase-file", "", "`file` with the passphrase of the root keys (default: a random one, written to DIR/offline/passphrase)")
 	i.passphrase.add(f)
-	i.log.add(f)
+	i.log.add(f, "warn")
 	return cmd
 }
 
@@ -52,6 +52,7 @@ func (a *app) init(ctx context.Context, f initFlags) error {
 	if err != nil {
 		return err
 	}
+	privateFiles()
 	if err := stack.Init(ctx, cfg); err != nil {
 		return err
 	}
@@ -63,12 +64,8 @@ func (f initFlags) config(a *app) (cfg stack.InitConfig, err error) {
 	if cfg.Log, err = f.log.logger(a.err); err != nil {
 		return cfg, err
 	}
-	if cfg.URL == "" {
-		_, port, err := net.SplitHostPort(f.listen)
-		if err != nil {
-			return cfg, usagef("--listen %q: want host:port", f.listen)
-		}
-		cfg.URL = "http://localhost:" + port
+	if cfg.URL, err = chooseURL(f.url, f.listen); err != nil {
+		return cfg, err
 	}
 	if cfg.Issuers, err = parseIssuers(f.issuers); err != nil {
 		return cfg, err
@@ -83,6 +80,27 @@ func (f initFlags) config(a *app) (cfg stack.InitConfig, err error) {
 		cfg.OfflinePassphrase, err = readPassphrase(f.offlineFile)
 	}
 	return cfg, err
+}
+
+// chooseURL returns url, or localhost with the port of address if there is none.
+func chooseURL(url, address string) (string, error) {
+	if err := config.CheckAddress(address); err != nil {
+		return "", usagef("--listen: %w", err)
+	}
+	if url == "" {
+		_, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return "", usagef("--listen: %w", err)
+		}
+		if port == "0" {
+			return "", usagef("--listen %s: its port is not known yet, so say --url", address)
+		}
+		return "http://localhost:" + port, nil
+	}
+	if err := config.CheckURL(url); err != nil {
+		return "", usagef("--url: %w", err)
+	}
+	return url, nil
 }
 
 func (a *app) initialized(cfg stack.InitConfig, l stack.Layout) error {

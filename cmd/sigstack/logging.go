@@ -10,8 +10,9 @@ import (
 // logFlags choose the server log of up, init and serve.
 type logFlags struct{ level, format string }
 
-func (l *logFlags) add(f *pflag.FlagSet) {
-	f.StringVar(&l.level, "log-level", "warn", "least `level` to log on stderr: debug, info, warn or error")
+// add defines the flags; level is the default one.
+func (l *logFlags) add(f *pflag.FlagSet, level string) {
+	f.StringVar(&l.level, "log-level", level, "least `level` to log on stderr: debug, info, warn or error")
 	f.StringVar(&l.format, "log-format", "text", "log `format`: text or json")
 }
 

@@ -21,6 +21,7 @@ var version = "dev"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, now: time.Now}
 	code := a.run(ctx, os.Args[1:])
 	stop()
@@ -73,10 +74,39 @@ unreachable.`,
 		a.tokenCommand(), a.signCommand(), a.verifyCommand(), a.releaseCommand(),
 		a.clientCommand(), a.statusCommand(), a.configCommand(), a.versionCommand(),
 	)
+	addCobrasOwn(root)
 	for _, cmd := range root.Commands() {
 		usageErrors(cmd)
 	}
 	return root
+}
+
+// addCobrasOwn adds help and completion now rather than at execution, so that
+// their mistakes are usage errors too.
+func addCobrasOwn(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "completion":
+			holdsOthers(cmd)
+			cmd.Example = "  sigstack completion bash > /etc/bash_completion.d/sigstack"
+		case "help":
+			cmd.Example = "  sigstack help release sign"
+			cmd.Run, cmd.RunE = nil, helpFor
+		}
+	}
+}
+
+// helpFor prints the help of the command that args name.
+func helpFor(cmd *cobra.Command, args []string) error {
+	root := cmd.Root()
+	found, rest, err := root.Find(args)
+	if err != nil || found == nil || len(rest) > 0 {
+		return usagef("there is no command %q; see %s --help", strings.Join(args, " "), root.CommandPath())
+	}
+	found.InitDefaultHelpFlag()
+	return found.Help()
 }
 
 // usageErrors makes wrong argument counts usage errors, in cmd and below it.

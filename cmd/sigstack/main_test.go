@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -30,6 +32,8 @@ func TestScripts(t *testing.T) {
 			"waitready": waitReady,
 			"mode":      mode,
 			"tamper":    tamper,
+
+			"privatefiles": privateTree,
 		},
 	})
 }
@@ -95,6 +99,23 @@ func mode(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s has mode %o, want %o", file, got, want)
 		}
 	}
+}
+
+// privatefiles DIR demands that no file below DIR is open to other users.
+func privateTree(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: privatefiles dir")
+	}
+	ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Mode().Perm()&0o077 != 0 {
+			err = fmt.Errorf("%s has mode %o, want nothing for others", path, info.Mode().Perm())
+		}
+		return err
+	}))
 }
 
 // tamper FILE flips the lowest bit of the last byte.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,6 +49,10 @@ func (a *app) printError(err error, code int) {
 			Error string `json:"error"`
 			Code  int    `json:"exit_code"`
 		}{err.Error(), code})
+		return
+	}
+	if errors.Is(err, context.Canceled) {
+		a.printTo(a.err, "sigstack: interrupted (%v)\n", err)
 		return
 	}
 	a.printTo(a.err, "sigstack: %v\n", err)

@@ -35,7 +35,7 @@ func (p passphraseFlags) read() ([]byte, error) {
 func readPassphrase(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("read passphrase: %w", err)
+		return nil, usagef("read passphrase: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // only read from
 	data, err := io.ReadAll(io.LimitReader(f, maxSecret))

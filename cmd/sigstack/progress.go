@@ -21,6 +21,8 @@ type bar struct {
 	start time.Time
 	last  time.Time // of the latest drawing
 	drawn bool
+	done  int // files, at the latest call of set
+	total int
 }
 
 // Least time between two drawings.
@@ -39,6 +41,7 @@ func (a *app) newBar(what string) *bar {
 func (b *bar) set(done, total int, bytes int64, path string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.done, b.total = done, total
 	every := lineEvery
 	if b.terminal {
 		every = redrawEvery
@@ -50,7 +53,7 @@ func (b *bar) set(done, total int, bytes int64, path string) {
 	b.last = now
 	rate := float64(done) / max(now.Sub(b.start).Seconds(), 1e-3)
 	left := time.Duration(float64(total-done) / max(rate, 1e-9) * float64(time.Second))
-	line := fmt.Sprintf("%s %d/%d files, %s, %.0f/s, %s left", b.what, done, total, size(bytes), rate, left.Round(time.Second))
+	line := fmt.Sprintf("%s %d/%d files, %s, %.1f/s, %s left", b.what, done, total, size(bytes), rate, left.Round(time.Second))
 	if !b.terminal {
 		b.a.notef("%s\n", line)
 		return

@@ -91,6 +91,9 @@ func (a *app) releaseSign(ctx context.Context, c release.SignConfig) error {
 	rep, err := release.Sign(ctx, c)
 	bar.end()
 	if err != nil {
+		if bar.done > 0 {
+			a.notef("%d of %d files are done; the same command goes on from there\n", bar.done, bar.total)
+		}
 		return err
 	}
 	a.result(rep, func() {

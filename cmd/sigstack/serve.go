@@ -31,8 +31,7 @@ entry have been checked. A plaintext listener outside loopback is refused unless
 	f.StringVar(&s.listen, "listen", "", "`host:port` to listen on (default: the stored one)")
 	f.BoolVar(&s.behindProxy, "behind-proxy", false, "a proxy terminates TLS: allow a plaintext listener outside loopback")
 	s.passphrase.add(f)
-	s.log.add(f)
-	f.Lookup("log-level").DefValue, s.log.level = "info", "info"
+	s.log.add(f, "info")
 	return cmd
 }
 
@@ -52,6 +51,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	if err != nil {
 		return err
 	}
+	privateFiles()
 	s, err := stack.Open(ctx, stack.Options{
 		Dir: f.dir, Profile: config.ProfileServe, URL: f.url, Listen: f.listen,
 		BehindProxy: f.behindProxy, Passphrase: passphrase, Now: a.now, Log: log,
@@ -60,9 +60,9 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 		return err
 	}
 	return s.Run(ctx, func() {
-		a.result(map[string]string{"ready": s.URL(), "root_sha256": s.RootSHA256()}, func() {
-			a.printf("ready %s\n", s.URL())
-			a.printf("trust root sha256:%s\n", s.RootSHA256())
+		a.result(map[string]string{"ready": s.URL(), "listen": s.Address(), "root_sha256": s.RootSHA256()}, func() {
+			// One write, for readers of the first line only.
+			a.printf("ready %s\nlistening on %s\ntrust root sha256:%s\n", s.URL(), s.Address(), s.RootSHA256())
 		})
 	})
 }

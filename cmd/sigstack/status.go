@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sigstack/internal/config"
 	"sigstack/internal/httpd"
 	"sigstack/internal/signing"
 	"sigstack/internal/stack"
@@ -31,13 +32,11 @@ warn), 1 if one is down, 3 if the stack cannot be reached.`,
 		Example: "  sigstack status\n  sigstack status --url http://localhost:8080 --output json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if url == "" {
-				var err error
-				if url, err = servedAddress(dir); err != nil {
-					return err
-				}
+			where, err := statusURL(dir, strings.TrimSuffix(url, "/"))
+			if err != nil {
+				return err
 			}
-			return a.status(cmd.Context(), strings.TrimSuffix(url, "/"))
+			return a.status(cmd.Context(), where)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", defaultDir, "data `directory` of a stack on this machine")
@@ -45,20 +44,27 @@ warn), 1 if one is down, 3 if the stack cannot be reached.`,
 	return cmd
 }
 
+// statusURL returns url or, without one, where the stack in dir listens.
+func statusURL(dir, url string) (string, error) {
+	if url == "" {
+		return servedAddress(dir)
+	}
+	if err := config.CheckURL(url); err != nil {
+		return "", usagef("--url: %w", err)
+	}
+	return url, nil
+}
+
 // servedAddress returns where the stack in dir listens, as it wrote at its
 // start.
 func servedAddress(dir string) (string, error) {
 	l := stack.Layout{Dir: dir}
-	done, err := l.Initialized()
-	if err != nil {
+	if err := wantStack(l); err != nil {
 		return "", err
-	}
-	if !done {
-		return "", usagef("directory %s holds no stack: name another --dir, or --url", dir)
 	}
 	data, err := os.ReadFile(filepath.Join(l.Run(), "address"))
 	if err != nil {
-		return "", &signing.UnreachableError{Service: "stack", URL: dir, Err: fmt.Errorf("it was never started: %w", err)}
+		return "", &signing.UnreachableError{Service: "stack", URL: dir, Err: fmt.Errorf("it is not running: %w", err)}
 	}
 	return "http://" + strings.TrimSpace(string(data)), nil
 }
@@ -87,7 +93,7 @@ func readiness(ctx context.Context, url string) (rep httpd.Report, err error) {
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/readyz", nil)
 	if err != nil {
-		return rep, usagef("--url: %w", err)
+		return rep, fmt.Errorf("ask stack: %w", err)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

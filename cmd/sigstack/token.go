@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"sigstack/internal/config"
 	"sigstack/internal/signing"
 	"sigstack/internal/stack"
 )
@@ -81,7 +80,7 @@ func (a *app) token(ctx context.Context, t tokenFlags) error {
 
 // demoUser reads how the demo user of a test stack logs in.
 func demoUser(l stack.Layout) (issuer, email, password string, err error) {
-	conf, err := config.Load(l.Config())
+	conf, err := loadConfig(l)
 	if err != nil {
 		return "", "", "", err
 	}

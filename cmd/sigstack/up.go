@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"path/filepath"
 	"strings"
@@ -15,7 +14,11 @@ import (
 	"sigstack/internal/stack"
 )
 
-const defaultDir = "sigstack-data"
+// Where a stack is, unless the user says.
+const (
+	defaultDir    = "sigstack-data"
+	defaultListen = "127.0.0.1:8080"
+)
 
 func (a *app) upCommand() *cobra.Command {
 	var u upFlags
@@ -36,10 +39,10 @@ entry and a timestamp were obtained and verified.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&u.dir, "dir", defaultDir, "data `directory`, made if absent")
-	f.StringVar(&u.listen, "listen", "", "`host:port` to listen on, loopback only (default 127.0.0.1:8080, or the stored one)")
+	f.StringVar(&u.listen, "listen", "", "`host:port` to listen on, loopback only (default "+defaultListen+", or the stored one)")
 	f.StringVar(&u.url, "url", "", "`URL` for clients, fixed at the first start (default http://localhost:PORT)")
 	f.StringArrayVar(&u.issuers, "trust-issuer", nil, issuerUsage)
-	u.log.add(f)
+	u.log.add(f, "warn")
 	return cmd
 }
 
@@ -50,27 +53,18 @@ type upFlags struct {
 }
 
 func (a *app) up(ctx context.Context, u upFlags) error {
-	log, err := u.log.logger(a.err)
+	opts, err := u.options(a)
 	if err != nil {
 		return err
 	}
+	privateFiles()
 	l := stack.Layout{Dir: u.dir}
 	done, err := l.Initialized()
 	if err != nil {
 		return err
 	}
-	opts := stack.Options{Dir: u.dir, Profile: config.ProfileUp, URL: u.url, Listen: u.listen, Now: a.now, Log: log}
 	if !done {
-		// The port is part of the URL, so it is taken before anything is made.
-		if opts.Listener, err = listenFirst(ctx, u.listen); err != nil {
-			return err
-		}
-		if err := a.makeTestStack(ctx, u, opts.Listener.Addr().String(), log); err != nil {
-			return errors.Join(err, opts.Listener.Close())
-		}
-	}
-	if len(u.issuers) > 0 && done {
-		if opts.ExtraIssuers, err = parseIssuers(u.issuers); err != nil {
+		if err := a.makeTestStack(ctx, &opts); err != nil {
 			return err
 		}
 	}
@@ -81,40 +75,59 @@ func (a *app) up(ctx context.Context, u upFlags) error {
 	return s.Run(ctx, func() { a.announce(s, l) })
 }
 
-func listenFirst(ctx context.Context, address string) (net.Listener, error) {
-	if address == "" {
-		address = "127.0.0.1:8080"
+// options checks all flags before anything is made.
+func (u upFlags) options(a *app) (opts stack.Options, err error) {
+	opts = stack.Options{Dir: u.dir, Profile: config.ProfileUp, URL: u.url, Listen: u.listen, Now: a.now}
+	if opts.Log, err = u.log.logger(a.err); err != nil {
+		return opts, err
 	}
-	if !config.IsLoopback(address) {
-		return nil, usagef("--listen %s: a test stack listens on loopback only", address)
+	if opts.ExtraIssuers, err = parseIssuers(u.issuers); err != nil {
+		return opts, err
+	}
+	if err := config.CheckURL(u.url); u.url != "" && err != nil {
+		return opts, usagef("--url: %w", err)
+	}
+	if u.listen == "" {
+		return opts, nil
+	}
+	if err := config.CheckAddress(u.listen); err != nil {
+		return opts, usagef("--listen: %w", err)
+	}
+	if !config.IsLoopback(u.listen) {
+		return opts, usagef("--listen %s: a test stack listens on loopback only", u.listen)
+	}
+	return opts, nil
+}
+
+// makeTestStack makes a stack for opts and adds to them the listener that it will
+// be served on: its port is part of the URL, so it is taken before anything is
+// made.
+func (a *app) makeTestStack(ctx context.Context, opts *stack.Options) error {
+	address := opts.Listen
+	if address == "" {
+		address = defaultListen
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+		return fmt.Errorf("listen: %w; choose another address with --listen", err)
 	}
-	return listener, nil
-}
-
-func (a *app) makeTestStack(ctx context.Context, u upFlags, address string, log *slog.Logger) error {
-	issuers, err := parseIssuers(u.issuers)
+	address = listener.Addr().String()
+	url, err := chooseURL(opts.URL, address)
+	if err == nil {
+		err = stack.Init(ctx, stack.InitConfig{
+			Dir: opts.Dir, Profile: config.ProfileUp, URL: url, Listen: address,
+			Issuers: opts.ExtraIssuers, Now: a.now, Log: opts.Log,
+		})
+	}
 	if err != nil {
-		return err
+		return errors.Join(err, listener.Close())
 	}
-	url := u.url
-	if url == "" {
-		_, port, err := net.SplitHostPort(address)
-		if err != nil {
-			return fmt.Errorf("listen: %w", err)
-		}
-		url = "http://localhost:" + port
-	}
-	return stack.Init(ctx, stack.InitConfig{
-		Dir: u.dir, Profile: config.ProfileUp, URL: url, Listen: address,
-		Issuers: issuers, Now: a.now, Log: log,
-	})
+	opts.Listener = listener
+	return nil
 }
 
-// announce says that the stack is ready, and what to try.
+// announce says that the stack is ready, and what to try. It is one write: who
+// reads the first line only may close the pipe, and another write would end us.
 func (a *app) announce(s *stack.Stack, l stack.Layout) {
 	kit := l.Client()
 	if abs, err := filepath.Abs(kit); err == nil {
@@ -122,12 +135,14 @@ func (a *app) announce(s *stack.Stack, l stack.Layout) {
 	}
 	a.result(struct {
 		Ready      string `json:"ready"`
+		Listen     string `json:"listen"`
 		Kit        string `json:"kit"`
 		RootSHA256 string `json:"root_sha256"`
-	}{s.URL(), kit, s.RootSHA256()}, func() {
-		a.printf("ready %s\n", s.URL())
-		a.printf(`
+	}{s.URL(), s.Address(), kit, s.RootSHA256()}, func() {
+		a.printf(`ready %s
+
 TEST ONLY: keys are unprotected and the demo user's password is in %s.
+Listening on %s
 Trust root: %s/root.json
     sha256:%s
 
@@ -136,7 +151,7 @@ Try, in another shell:
   sigstack sign --client %s --identity-token token FILE
   sigstack verify --client %s --certificate-identity %s \
       --certificate-oidc-issuer %s/dex FILE
-`, l.DemoUser(), kit, s.RootSHA256(), l.Dir, kit, kit, stack.DemoUser, s.URL())
+`, s.URL(), l.DemoUser(), s.Address(), kit, s.RootSHA256(), l.Dir, kit, kit, stack.DemoUser, s.URL())
 	})
 }
 
@@ -150,6 +165,9 @@ func parseIssuers(values []string) ([]config.Issuer, error) {
 		iss := config.Issuer{URL: parts[0], ClientID: "sigstore", Type: "email"}
 		for _, part := range parts[1:] {
 			key, value, _ := strings.Cut(part, "=")
+			if value == "" && key == "client-id" {
+				return nil, usagef("--trust-issuer %s: %s has no value", v, key)
+			}
 			switch key {
 			case "type":
 				iss.Type = value
@@ -160,6 +178,9 @@ func parseIssuers(values []string) ([]config.Issuer, error) {
 			default:
 				return nil, usagef("--trust-issuer %s: unknown setting %q", v, key)
 			}
+		}
+		if err := iss.Validate(); err != nil {
+			return nil, usagef("--trust-issuer %s: %w", v, err)
 		}
 		out = append(out, iss)
 	}

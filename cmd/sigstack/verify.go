@@ -48,6 +48,9 @@ func (a *app) verify(ctx context.Context, v verifyFlags, file string) error {
 	if err != nil {
 		return err
 	}
+	if err := wantFile(file); err != nil {
+		return err
+	}
 	if v.bundle == "" {
 		v.bundle = file + signing.BundleSuffix
 	}
