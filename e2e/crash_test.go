@@ -43,7 +43,8 @@ type acknowledged struct {
 // TestKilledAtRandomMomentsLosesNothing kills the stack under load, again and
 // again, and demands after each start that every 201 that a writer has on its
 // disk is there and provable, that every checkpoint it saw is extended by
-// today's tree, and that keys and trust root are the same.
+// today's tree, that every certificate handed out is in the CT log as its SCT
+// promised, and that keys and trust root are the same.
 func TestKilledAtRandomMomentsLosesNothing(t *testing.T) {
 	seed := uint64(time.Now().UnixNano()) // printed, to repeat the run
 	t.Logf("seed %d", seed)
@@ -52,9 +53,11 @@ func TestKilledAtRandomMomentsLosesNothing(t *testing.T) {
 	dir, notes := t.TempDir(), t.TempDir()
 	s := startUp(t, dir)
 	log := s.log()
+	ctLog := s.newCTChecker()
 	root := readFile(t, s.kit("root.json"))
+	certificates := 0
 	for round := range crashes {
-		load := startLoad(t, s.url, notes)
+		load := startLoad(t, s.url, notes, s.token())
 		time.Sleep(time.Duration(20+random.IntN(500)) * time.Millisecond) // the random moment
 		if err := s.kill(); err != nil {
 			t.Fatal(err)
@@ -71,11 +74,15 @@ func TestKilledAtRandomMomentsLosesNothing(t *testing.T) {
 		if err := checkAll(t, s.url, log, acks); err != nil {
 			t.Fatalf("round %d, %d acknowledged: %v", round, len(acks), err)
 		}
+		var err error
+		if certificates, err = ctLog.check(t, notes); err != nil {
+			t.Fatalf("round %d, CT log: %v", round, err)
+		}
 	}
 	total := len(readNotes(t, notes))
-	t.Logf("%d entries acknowledged over %d crashes, all there", total, crashes)
-	if total < crashes {
-		t.Errorf("only %d entries were acknowledged: the load did not load", total)
+	t.Logf("%d entries and %d certificates acknowledged over %d crashes, all there", total, certificates, crashes)
+	if total < crashes || certificates < crashes {
+		t.Errorf("only %d entries and %d certificates were acknowledged: the load did not load", total, certificates)
 	}
 }
 
@@ -132,10 +139,15 @@ func (l *load) wait() {
 	l.stop()
 }
 
-func startLoad(t *testing.T, url, notes string) *load {
+func startLoad(t *testing.T, url, notes, token string) *load {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	l := &load{t: t, stop: cancel}
+	l.wg.Go(func() {
+		if err := certify(ctx, url, notes, strings.TrimPrefix(token, "SIGSTORE_ID_TOKEN=")); err != nil {
+			t.Errorf("certificate writer: %v", err)
+		}
+	})
 	for i := range writers {
 		signer := tlogtest.NewSigner(t)
 		l.wg.Go(func() {
