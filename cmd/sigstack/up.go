@@ -109,7 +109,7 @@ func (a *app) makeTestStack(ctx context.Context, opts *stack.Options) error {
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("listen: %w; choose another address with --listen", err)
+		return fmt.Errorf("listen: %w; free the address, or choose another with --listen", err)
 	}
 	address = listener.Addr().String()
 	url, err := chooseURL(opts.URL, address)

@@ -105,6 +105,23 @@ func TestPanicIsCountedWhereItHappened(t *testing.T) {
 	}
 }
 
+// TestAbortIsPassedOn: net/http cuts the connection, and the request is logged
+// like any other.
+func TestAbortIsPassedOn(t *testing.T) {
+	var log bytes.Buffer
+	m := newMux(t, &log)
+	m.Group("s", httpd.RESTErrors).HandleForeign(http.MethodGet, "/cut", 0, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	defer func() {
+		if p := recover(); p != http.ErrAbortHandler { //nolint:errorlint // a panic value
+			t.Errorf("recovered %v, want http.ErrAbortHandler", p)
+		}
+		if got := log.String(); !strings.Contains(got, "route=/cut") || strings.Contains(got, "handler panicked") {
+			t.Errorf("log %q, want one line for the request", got)
+		}
+	}()
+	m.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), "GET", "/cut", nil))
+}
+
 // TestCallersFaultsAreNoErrors: who watches the log for errors is not to be woken
 // by what strangers send.
 func TestCallersFaultsAreNoErrors(t *testing.T) {

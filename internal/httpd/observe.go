@@ -64,10 +64,16 @@ func (m *Mux) observe(w http.ResponseWriter, r *http.Request, serve func(http.Re
 	seen := &observed{service: "none", route: "none"}
 	r = r.WithContext(context.WithValue(r.Context(), requestIDKey, id))
 	defer func() {
-		if p := recover(); p != nil {
+		p := recover()
+		// http.ErrAbortHandler is the library's way to cut a connection.
+		aborted := p == http.ErrAbortHandler //nolint:errorlint // a panic value, compared as net/http does
+		if p != nil && !aborted {
 			m.recovered(rec, r, seen, p)
 		}
 		m.finish(rec, r, seen, m.cfg.Now().Sub(start))
+		if aborted {
+			panic(p)
+		}
 	}()
 	if cors(rec, r) {
 		return
@@ -94,11 +100,8 @@ func cors(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // recovered answers a request whose handler panicked. The stack goes to our log
-// only. http.ErrAbortHandler is the library's way to cut a connection.
+// only.
 func (m *Mux) recovered(w *recorder, r *http.Request, seen *observed, p any) {
-	if p == http.ErrAbortHandler { //nolint:errorlint // a panic value, compared as net/http does
-		panic(p)
-	}
 	m.cfg.Log.ErrorContext(r.Context(), "handler panicked",
 		slog.String("request_id", RequestID(r.Context())),
 		slog.Any("panic", p), slog.String("stack", string(debug.Stack())))

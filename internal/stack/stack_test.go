@@ -150,6 +150,19 @@ func TestOpenRefusesASecondHolder(t *testing.T) {
 	}
 }
 
+func TestOpenRefusesATakenAddress(t *testing.T) {
+	opts := options(initDir(t, stack.InitConfig{Profile: config.ProfileUp}), config.ProfileUp)
+	l := newListener(t)
+	opts.Listen = l.Addr().String()
+	if _, err := stack.Open(t.Context(), opts); err == nil || !strings.Contains(err.Error(), "--listen") {
+		t.Errorf("got %v, want a refusal that says what to do", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	runUntilReady(t, opts) // the lock was given back
+}
+
 func TestOpenRefusesSwappedKeys(t *testing.T) {
 	dir, other := initDir(t, stack.InitConfig{Profile: config.ProfileUp}), initDir(t, stack.InitConfig{Profile: config.ProfileUp})
 	foreign, err := os.ReadFile(filepath.Join(other, "keys", "rekor.key"))
