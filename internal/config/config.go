@@ -105,6 +105,9 @@ type TSA struct {
 
 // OIDC configures the built-in issuer, at URL/dex.
 type OIDC struct {
+	// Secret is the name of the secret in keys/ that the issuer's database is
+	// encrypted with: the keys that sign ID tokens are in it.
+	Secret string `yaml:"secret"`
 	// PasswordGrant lets scripts exchange a user's password for a token. Only
 	// profile up may have it.
 	PasswordGrant bool `yaml:"password_grant,omitempty"`

@@ -28,6 +28,7 @@ ctlog: {key: ctlog, tree_id: 77}
 tlog: {key: rekor, tree_id: 88}
 tsa: {key: tsa, chain: keys/tsa.chain.pem}
 oidc:
+  secret: oidc
   users:
     - {email: ann@corp.example, name: Ann, id: u1, password_hash: $2a$10$abcdefghijklmnopqrstuv}
 tuf: {snapshot_key: tuf-snapshot, timestamp_key: tuf-timestamp}
@@ -84,6 +85,7 @@ func TestRefusals(t *testing.T) {
 		{"tree id", "tree_id: 88", "tree_id: 0", "tlog.tree_id"},
 		{"ca without ctlog", "ctlog: {key: ctlog, tree_id: 77}\n", "", "needs the ctlog section"},
 		{"password grant", "oidc:\n", "oidc:\n  password_grant: true\n", "password_grant"},
+		{"oidc without secret", "  secret: oidc\n", "", "oidc.secret"},
 		{"plain password", "$2a$10$abcdefghijklmnopqrstuv", "hunter2", "not a bcrypt hash"},
 		{"two documents", "version: 1", "version: 1\n---\nversion: 1", "more than one"},
 	}

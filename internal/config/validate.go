@@ -112,6 +112,7 @@ func (iss Issuer) validate(p *problems, prefix string) {
 }
 
 func (o *OIDC) validate(p *problems, profile string) {
+	p.key("oidc.secret", o.Secret)
 	p.check(!o.PasswordGrant || profile == ProfileUp, "oidc.password_grant: only profile up may have it")
 	for i, u := range o.Users {
 		p.check(strings.Contains(u.Email, "@"), "oidc.users[%d].email: %q is not an e-mail address", i, u.Email)

@@ -151,7 +151,7 @@ func TestLoadTakesWhatCreateMakesOnly(t *testing.T) {
 		{"small-curve", pemKey(t, elliptic.P224()), "P-224 is not supported"},
 		{"two-blocks", append(good, good...), "not one PEM block"},
 		{"undated", bytes.Replace(good, []byte("Created"), []byte("Creator"), 1), "header Created"},
-		{"other-type", bytes.ReplaceAll(good, []byte("PRIVATE KEY"), []byte("PUBLIC KEY")), "is not a private key"},
+		{"other-type", bytes.ReplaceAll(good, []byte("PRIVATE KEY"), []byte("PUBLIC KEY")), `PEM type is "PUBLIC KEY"`},
 		{"empty", nil, "not one PEM block"},
 		{"large", bytes.Repeat([]byte("x"), 65<<10), "too many"},
 	} {

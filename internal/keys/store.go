@@ -136,41 +136,47 @@ func (s *Store) encode(signer crypto.Signer, created time.Time) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	block := &pem.Block{Type: plainType, Bytes: der}
+	return s.seal(plainType, encryptedType, der, created)
+}
+
+// seal renders a file with data in it, encrypted if the store has a passphrase.
+func (s *Store) seal(plain, sealed string, data []byte, created time.Time) ([]byte, error) {
+	block := &pem.Block{Type: plain, Bytes: data}
 	if len(s.passphrase) > 0 {
-		sealed, err := encrypted.EncryptWithCustomKDFParameters(der, s.passphrase, encrypted.OWASP)
+		box, err := encrypted.EncryptWithCustomKDFParameters(data, s.passphrase, encrypted.OWASP)
 		if err != nil {
 			return nil, fmt.Errorf("encrypt: %w", err)
 		}
-		block = &pem.Block{Type: encryptedType, Bytes: sealed}
+		block = &pem.Block{Type: sealed, Bytes: box}
 	}
 	block.Headers = map[string]string{createdHeader: created.Format(time.RFC3339)}
 	return pem.EncodeToMemory(block), nil
 }
 
-func (s *Store) decode(data []byte) (crypto.Signer, time.Time, error) {
-	fail := func(err error) (crypto.Signer, time.Time, error) { return nil, time.Time{}, err }
-	block, rest := pem.Decode(data)
-	if block == nil || len(rest) != 0 {
-		return fail(errors.New("file is not one PEM block"))
-	}
-	created, err := time.Parse(time.RFC3339, block.Headers[createdHeader])
+func (s *Store) decode(file []byte) (crypto.Signer, time.Time, error) {
+	der, created, err := s.unseal(plainType, encryptedType, file)
 	if err != nil {
-		return fail(fmt.Errorf("header %s: %w", createdHeader, err))
-	}
-	der, err := s.open(block)
-	if err != nil {
-		return fail(err)
+		return nil, time.Time{}, err
 	}
 	key, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
-		return fail(fmt.Errorf("parse PKCS#8: %w", err))
+		return nil, time.Time{}, fmt.Errorf("parse PKCS#8: %w", err)
 	}
 	signer, err := known(key)
-	if err != nil {
-		return fail(err)
+	return signer, created, err
+}
+
+// unseal is the inverse of seal.
+func (s *Store) unseal(plain, sealed string, file []byte) (data []byte, created time.Time, err error) {
+	block, rest := pem.Decode(file)
+	if block == nil || len(rest) != 0 {
+		return nil, time.Time{}, errors.New("file is not one PEM block")
 	}
-	return signer, created, nil
+	if created, err = time.Parse(time.RFC3339, block.Headers[createdHeader]); err != nil {
+		return nil, time.Time{}, fmt.Errorf("header %s: %w", createdHeader, err)
+	}
+	data, err = s.open(plain, sealed, block)
+	return data, created, err
 }
 
 // known returns key as a signer if Create could have made one like it.
@@ -188,22 +194,22 @@ func known(key any) (crypto.Signer, error) {
 	}
 }
 
-// open returns the PKCS#8 bytes of block.
-func (s *Store) open(block *pem.Block) ([]byte, error) {
+// open returns what block holds.
+func (s *Store) open(plain, sealed string, block *pem.Block) ([]byte, error) {
 	switch {
-	case block.Type == plainType && len(s.passphrase) == 0:
+	case block.Type == plain && len(s.passphrase) == 0:
 		return block.Bytes, nil
-	case block.Type == plainType:
+	case block.Type == plain:
 		return nil, ErrNotEncrypted
-	case block.Type == encryptedType && len(s.passphrase) == 0:
+	case block.Type == sealed && len(s.passphrase) == 0:
 		return nil, fmt.Errorf("%w: key file is encrypted and none was given", ErrPassphrase)
-	case block.Type == encryptedType:
-		der, err := encrypted.Decrypt(block.Bytes, s.passphrase)
+	case block.Type == sealed:
+		data, err := encrypted.Decrypt(block.Bytes, s.passphrase)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrPassphrase, err)
 		}
-		return der, nil
+		return data, nil
 	default:
-		return nil, fmt.Errorf("PEM type %q is not a private key", block.Type)
+		return nil, fmt.Errorf("PEM type is %q, want %q", block.Type, plain)
 	}
 }

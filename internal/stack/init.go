@@ -56,6 +56,8 @@ const (
 	keyTUFSnapshot  = "tuf-snapshot"
 	keyTUFTimestamp = "tuf-timestamp"
 
+	secretOIDC = "oidc" // encrypts the issuer's database
+
 	keyCARoot     = "ca-root"
 	keyTSARoot    = "tsa-root"
 	keyTSAInter   = "tsa-intermediate"
@@ -159,7 +161,7 @@ func (cfg InitConfig) make(ctx context.Context, l Layout) (*config.Config, error
 		CTLog: &config.CTLog{Key: keyCTLog, Prefix: "ctlog"},
 		TLog:  &config.TLog{Key: keyTLog},
 		TSA:   &config.TSA{Key: keyTSA, Chain: "keys/tsa.chain.pem"},
-		OIDC:  &config.OIDC{PasswordGrant: cfg.Profile == config.ProfileUp},
+		OIDC:  &config.OIDC{Secret: secretOIDC, PasswordGrant: cfg.Profile == config.ProfileUp},
 		TUF:   &config.TUF{SnapshotKey: keyTUFSnapshot, TimestampKey: keyTUFTimestamp},
 	}
 	if err := cfg.makeDemoUser(l, conf.OIDC); err != nil {
@@ -215,7 +217,7 @@ func (cfg InitConfig) makeKeys() error {
 			}
 		}
 	}
-	return nil
+	return cfg.service.CreateSecret(secretOIDC, created)
 }
 
 // makeChains issues the CA's and the timestamp authority's certificates.

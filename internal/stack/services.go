@@ -194,8 +194,12 @@ func (b *builder) buildTSA(context.Context) error {
 }
 
 func (b *builder) buildOIDC(ctx context.Context) error {
+	secret, err := b.keys.Secret(b.conf.OIDC.Secret)
+	if err != nil {
+		return err
+	}
 	cfg := oidc.Config{
-		Issuer: b.issuerURL(), Dir: b.layout.OIDCDB(), PasswordGrant: b.conf.OIDC.PasswordGrant,
+		Issuer: b.issuerURL(), Dir: b.layout.OIDCDB(), Secret: secret, PasswordGrant: b.conf.OIDC.PasswordGrant,
 		Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	}
 	if b.conf.TUF != nil {
@@ -217,7 +221,6 @@ func (b *builder) buildOIDC(ctx context.Context) error {
 		}
 		cfg.Connectors = append(cfg.Connectors, oidc.Connector{ID: c.ID, Type: c.Type, Name: c.Name, Config: raw})
 	}
-	var err error
 	if b.services.oidc, err = oidc.New(ctx, cfg); err != nil {
 		return err
 	}

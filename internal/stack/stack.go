@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -92,6 +93,9 @@ func Open(ctx context.Context, opts Options) (_ *Stack, err error) {
 	}
 	if err := s.mountPages(); err != nil {
 		return nil, err
+	}
+	if len(opts.Passphrase) > 0 {
+		debug.FreeOSMemory() // decrypting the keys took 128 MiB, not to be needed again
 	}
 	return s, nil
 }

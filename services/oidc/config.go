@@ -17,7 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Config configures New. Issuer, Dir, Now and Log are required. Without users
+// Config configures New. Issuer, Dir, Secret, Now and Log are required. Without users
 // and connectors the issuer runs, but nobody can log in.
 type Config struct {
 	// Issuer is the "iss" of every token and the base of every endpoint, such as
@@ -29,6 +29,10 @@ type Config struct {
 	// Dir is the directory of the database, which holds the signing keys: it is
 	// created if missing, and one process at a time can use it.
 	Dir string
+
+	// Secret of 32 bytes, which the database is encrypted with: the keys that
+	// sign tokens are in it.
+	Secret []byte
 
 	// Users can log in with a password. They are not stored: who is missing here
 	// at the next start cannot log in or refresh any more.
@@ -75,6 +79,9 @@ func (c Config) validate() error {
 	errs := []error{validateIssuer(c.Issuer)}
 	if c.Dir == "" {
 		errs = append(errs, errors.New("no storage directory"))
+	}
+	if len(c.Secret) != 32 {
+		errs = append(errs, fmt.Errorf("secret of %d bytes, want 32", len(c.Secret)))
 	}
 	if c.Now == nil || c.Log == nil {
 		errs = append(errs, errors.New("no clock or no log"))

@@ -37,6 +37,7 @@ func TestConfigRefused(t *testing.T) {
 		{"issuer with user", func(c *oidc.Config) { c.Issuer = "http://u@localhost/dex" }, "more than scheme, host and path"},
 		{"issuer with escapes", func(c *oidc.Config) { c.Issuer = "http://localhost/d%2Fex" }, "more than scheme, host and path"},
 		{"no directory", func(c *oidc.Config) { c.Dir = "" }, "no storage directory"},
+		{"no secret", func(c *oidc.Config) { c.Secret = nil }, "secret of 0 bytes"},
 		{"no clock", func(c *oidc.Config) { c.Now = nil }, "no clock"},
 		{"no log", func(c *oidc.Config) { c.Log = nil }, "no log"},
 		{"password grant without users", func(c *oidc.Config) {

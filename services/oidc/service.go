@@ -42,7 +42,7 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse issuer: %w", err)
 	}
-	store, err := dexpebble.Open(cfg.Dir, dexpebble.Options{Log: cfg.Log})
+	store, err := dexpebble.Open(cfg.Dir, dexpebble.Options{Log: cfg.Log, Secret: cfg.Secret})
 	if err != nil {
 		return nil, err
 	}

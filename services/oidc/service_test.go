@@ -1,6 +1,7 @@
 package oidc_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -114,7 +115,7 @@ func config(t testing.TB, dir string) oidc.Config {
 		t.Fatal(err)
 	}
 	return oidc.Config{
-		Issuer: "http://localhost:8080/dex", Dir: dir, PasswordGrant: true, Now: time.Now, Log: discard(),
+		Issuer: "http://localhost:8080/dex", Dir: dir, Secret: bytes.Repeat([]byte{7}, 32), PasswordGrant: true, Now: time.Now, Log: discard(),
 		Users: []oidc.User{{Email: userEmail, Username: "demo", UserID: "demo-1", PasswordHash: hash}},
 	}
 }

@@ -33,17 +33,19 @@ const (
 	memTableSize = 1 << 20
 )
 
-// Options configures Open. The zero value is fit for production.
+// Options configures Open. All but Secret may be left out.
 type Options struct {
-	FS   vfs.FS        // nil: the disk
-	Log  *slog.Logger  // nil: discard
-	Turn time.Duration // how long an update waits for its turn on a row; 0: 20 s
+	FS     vfs.FS        // nil: the disk
+	Log    *slog.Logger  // nil: discard
+	Turn   time.Duration // how long an update waits for its turn on a row; 0: 20 s
+	Secret []byte        // 32 bytes, which rows are encrypted with; required
 }
 
 // Store implements storage.Storage. It is safe for concurrent use; one process
 // at a time can hold a directory.
 type Store struct {
 	db    *pebble.DB
+	seal  seal
 	turns *turns
 	log   *slog.Logger
 	turn  time.Duration
@@ -69,6 +71,10 @@ func Open(dir string, opts Options) (*Store, error) {
 	if opts.Turn == 0 {
 		opts.Turn = defaultTurn
 	}
+	seal, err := newSeal(opts.Secret)
+	if err != nil {
+		return nil, fmt.Errorf("open oidc storage: %w", err)
+	}
 	db, err := pebble.Open(dir, &pebble.Options{
 		FS:                 opts.FS,
 		FormatMajorVersion: pebble.FormatNewest, // its WAL chunks tell a torn middle from a torn tail
@@ -79,7 +85,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open oidc storage: %w", err)
 	}
-	s := &Store{db: db, turns: newTurns(), log: opts.Log, turn: opts.Turn}
+	s := &Store{db: db, seal: seal, turns: newTurns(), log: opts.Log, turn: opts.Turn}
 	s.tables = newTables(s)
 	return s, nil
 }
@@ -127,11 +133,16 @@ func (s *Store) get(key []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read row: %w", err)
 	}
-	row := append([]byte(nil), value...)
+	box := append([]byte(nil), value...)
 	if err := closer.Close(); err != nil {
 		return nil, fmt.Errorf("read row: %w", err)
 	}
-	return row, nil
+	return s.seal.open(key, box)
+}
+
+// put adds a row to b.
+func (s *Store) put(b *pebble.Batch, key, row []byte) error {
+	return b.Set(key, s.seal.close(key, row), nil)
 }
 
 // write runs change alone and makes what it put in the batch durable, or drops
@@ -168,7 +179,11 @@ func (s *Store) scan(table string, visit func(key, row []byte) error) (err error
 	}
 	defer func() { err = errors.Join(err, iter.Close()) }()
 	for ok := iter.First(); ok; ok = iter.Next() {
-		row, err := iter.ValueAndErr()
+		box, err := iter.ValueAndErr()
+		if err != nil {
+			return fmt.Errorf("scan %s: %w", table, err)
+		}
+		row, err := s.seal.open(iter.Key(), box)
 		if err != nil {
 			return fmt.Errorf("scan %s: %w", table, err)
 		}

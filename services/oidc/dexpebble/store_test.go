@@ -1,6 +1,7 @@
 package dexpebble
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -13,8 +14,13 @@ import (
 	"github.com/dexidp/dex/storage/conformance"
 )
 
+var testSecret = bytes.Repeat([]byte{7}, 32)
+
 func open(t *testing.T, dir string, opts Options) *Store {
 	t.Helper()
+	if opts.Secret == nil {
+		opts.Secret = testSecret
+	}
 	s, err := Open(dir, opts)
 	if err != nil {
 		t.Fatalf("Open: %v", err)
@@ -205,7 +211,7 @@ func TestReopen(t *testing.T) {
 	if err := s.CreateRefresh(ctx, refresh("r")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(dir, Options{}); err == nil {
+	if _, err := Open(dir, Options{Secret: testSecret}); err == nil {
 		t.Error("a second Open of the same directory succeeded")
 	}
 	if err := s.Close(); err != nil {

@@ -33,7 +33,7 @@ func (t table[T]) create(v T, id ...string) error {
 		case !errors.Is(err, storage.ErrNotFound):
 			return err
 		}
-		return b.Set(key, row, nil)
+		return t.store.put(b, key, row)
 	})
 }
 
@@ -97,7 +97,7 @@ func (t table[T]) change(ctx context.Context, updater func(T) (T, error), create
 		if err := t.unchanged(key, before); err != nil {
 			return err
 		}
-		return b.Set(key, after, nil)
+		return t.store.put(b, key, after)
 	})
 }
 
