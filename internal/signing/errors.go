@@ -1,6 +1,9 @@
 package signing
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Check names the one fact that a refused verification found wanting. Checks are
 // made in the order of the constants, so the named one is the first that failed.
@@ -30,12 +33,14 @@ type RefusedError struct {
 	Err       error
 }
 
-// Error names the check, the reason and the trust root.
+// Error names the check, the reason and the trust root, in one line: reports have
+// one line a problem, while a verifier's own words may have several.
 func (e *RefusedError) Error() string {
+	reason := strings.Join(strings.Fields(e.Err.Error()), " ")
 	if e.TrustRoot == "" {
-		return fmt.Sprintf("refused: %s: %v", e.Check, e.Err)
+		return fmt.Sprintf("refused: %s: %s", e.Check, reason)
 	}
-	return fmt.Sprintf("refused: %s: %v (trust root %s)", e.Check, e.Err, e.TrustRoot)
+	return fmt.Sprintf("refused: %s: %s (trust root %s)", e.Check, reason, e.TrustRoot)
 }
 
 // Unwrap returns the reason.

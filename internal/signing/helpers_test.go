@@ -105,6 +105,9 @@ func wantRefused(t *testing.T, err error, check signing.Check) {
 	if refused.TrustRoot != "" && !strings.Contains(err.Error(), "kit/trusted_root.json sha256:") {
 		t.Errorf("got %q, want the trust root named", err)
 	}
+	if strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %q, want one line", err)
+	}
 }
 
 func flip(b []byte) {

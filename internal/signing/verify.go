@@ -18,6 +18,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 	"github.com/sigstore/sigstore/pkg/signature"
+	"github.com/transparency-dev/merkle/proof"
 )
 
 // Result is a passed verification.
@@ -243,7 +244,12 @@ func verifyInclusion(e *tlog.Entry, log *root.TransparencyLog) error {
 	if err != nil {
 		return fmt.Errorf("load log key: %w", err)
 	}
-	return tlog.VerifyInclusion(e, key)
+	err = tlog.VerifyInclusion(e, key)
+	var mismatch proof.RootMismatchError
+	if errors.As(err, &mismatch) { // it words the hashes as lists of numbers
+		return fmt.Errorf("the proof leads to root hash %x, not to %x", mismatch.CalculatedRoot, mismatch.ExpectedRoot)
+	}
+	return err
 }
 
 func newHash(algorithm string) hash.Hash {
