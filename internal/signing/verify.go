@@ -247,7 +247,7 @@ func verifyInclusion(e *tlog.Entry, log *root.TransparencyLog) error {
 	err = tlog.VerifyInclusion(e, key)
 	var mismatch proof.RootMismatchError
 	if errors.As(err, &mismatch) { // it words the hashes as lists of numbers
-		return fmt.Errorf("the proof leads to root hash %x, not to %x", mismatch.CalculatedRoot, mismatch.ExpectedRoot)
+		return fmt.Errorf("calculated root %x does not match expected root %x", mismatch.CalculatedRoot, mismatch.ExpectedRoot)
 	}
 	return err
 }
