@@ -67,22 +67,31 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Now == nil {
 		return nil, errors.New("open log storage: no clock given")
 	}
-	db, err := pebble.Open(dir, pebbleOptions(o))
-	if err != nil {
-		return nil, fmt.Errorf("open log storage in %s (is it open already?): %w", dir, err)
+	if o.FS == nil {
+		o.FS = vfs.Default
 	}
-	s := &Store{db: db, write: pebble.Sync, now: o.Now, writers: map[int64]*sync.Mutex{}, rooted: map[int64]bool{}}
+	if err := checkSpace(o.FS, dir); err != nil {
+		return nil, fmt.Errorf("open log storage in %s: %w", dir, err)
+	}
+	s := &Store{write: pebble.Sync, now: o.Now, writers: map[int64]*sync.Mutex{}, rooted: map[int64]bool{}}
 	if o.NoSync {
 		s.write = pebble.NoSync
 	}
+	var err error
+	if s.db, err = pebble.Open(dir, s.pebbleOptions(o)); err != nil {
+		return nil, fmt.Errorf("open log storage in %s (is it open already?): %w", dir, err)
+	}
 	if err := s.checkLayout(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open log storage in %s: %w", dir, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("open log storage in %s: %w", dir, err), s.db.Close())
 	}
 	return s, nil
 }
 
-func pebbleOptions(o Options) *pebble.Options {
+func (s *Store) pebbleOptions(o Options) *pebble.Options {
 	log := newLogger(o.Log)
+	watch := &flushWatch{log: log, giveUp: func(cause error) {
+		_ = s.fail(cause) // remembered; the next commit returns it
+	}}
 	po := &pebble.Options{
 		FS: o.FS,
 		// The newest format frames WAL chunks so that a torn middle is told
@@ -94,12 +103,11 @@ func pebbleOptions(o Options) *pebble.Options {
 		Logger:             log,
 		// By default a damaged table ends the process. Here the read that met
 		// it fails, and whatever does not need it goes on.
-		EventListener: &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) {
-			log.Errorf("%s", info)
-		}},
-	}
-	if po.FS == nil {
-		po.FS = vfs.Default
+		EventListener: &pebble.EventListener{
+			DataCorruption:  func(info pebble.DataCorruptionInfo) { log.Errorf("%s", info) },
+			BackgroundError: watch.failure,
+			FlushEnd:        watch.flushed,
+		},
 	}
 	// Every add asks for an identity that is not there. An index in one piece
 	// spares a second block read where the filter says it may be.

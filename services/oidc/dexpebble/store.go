@@ -26,6 +26,9 @@ var (
 // ask an upstream identity provider, so this is longer than any disk needs.
 const defaultTurn = 20 * time.Second
 
+// flushPause is how long a failed flush waits for the next try.
+const flushPause = time.Second
+
 // cacheSize and memTableSize are bytes. Rows are few and small: a stack in use
 // holds some keys, sessions and the logins of the last minutes.
 const (
@@ -81,6 +84,12 @@ func Open(dir string, opts Options) (*Store, error) {
 		CacheSize:          cacheSize,
 		MemTableSize:       memTableSize,
 		Logger:             pebbleLog{opts.Log},
+		// Pebble tries a failed flush again at once, and for ever: on a full disk
+		// it would spin.
+		EventListener: &pebble.EventListener{BackgroundError: func(err error) {
+			opts.Log.Error("oidc storage", slog.Any("error", err))
+			time.Sleep(flushPause)
+		}},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open oidc storage: %w", err)
