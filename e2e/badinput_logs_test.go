@@ -103,14 +103,14 @@ func badSearches(none string) []badCase {
 	list := func(n int, item string) string {
 		return "[" + strings.TrimSuffix(strings.Repeat(item+",", n), ",") + "]"
 	}
-	const unread = "search query could not be parsed"
+	const unread, badType = "search query could not be parsed", "holds a value of another type"
 	cases := append(notJSON(400, unread),
-		badCase{name: "IDs a string", body: `{"entryUUIDs":"x"}`, status: 400, want: unread},
-		badCase{name: "ID of another kind", body: `{"entryUUIDs":[1]}`, status: 400, want: unread},
+		badCase{name: "IDs a string", body: `{"entryUUIDs":"x"}`, status: 422, want: badType},
+		badCase{name: "ID of another kind", body: `{"entryUUIDs":[1]}`, status: 422, want: badType},
 		badCase{name: "ID not hex", body: `{"entryUUIDs":["x"]}`, status: 400, want: "entryUUIDs[0] is not"},
-		badCase{name: "index negative", body: `{"logIndexes":[-1]}`, status: 400, want: unread},
-		badCase{name: "index a fraction", body: `{"logIndexes":[0.5]}`, status: 400, want: unread},
-		badCase{name: "index beyond numbers", body: `{"logIndexes":[1e400]}`, status: 400, want: unread},
+		badCase{name: "index negative", body: `{"logIndexes":[-1]}`, status: 422, want: badType},
+		badCase{name: "index a fraction", body: `{"logIndexes":[0.5]}`, status: 422, want: badType},
+		badCase{name: "index beyond numbers", body: `{"logIndexes":[1e400]}`, status: 422, want: badType},
 		badCase{name: "index null", body: `{"logIndexes":[null]}`, status: 400, want: "logIndexes[0] is null"},
 		badCase{name: "entry of nothing", body: `{"entries":[{}]}`, status: 400, want: "entries[0]: kind is missing"},
 		badCase{name: "entry a number", body: `{"entries":[1]}`, status: 400, want: "entries[0]"},

@@ -126,7 +126,8 @@ func TestSignStops(t *testing.T) {
 	}
 	l := labOf(t, s)
 	tree := newSample(t, 20)
-	_, err := l.sign(t, tree)
+	// One worker, so that none is stopped between its log entry and its bundle.
+	_, err := release.Sign(t.Context(), release.SignConfig{Dir: tree, Session: l.session(t, signingtest.Email), Workers: 1})
 	var refused *signing.ServiceError
 	if !errors.As(err, &refused) {
 		t.Fatalf("got %v, want the log's refusal", err)

@@ -65,7 +65,12 @@ func (a *API) retrieve(w http.ResponseWriter, r *http.Request) error {
 // parseSearch reads a search and checks its lists' lengths.
 func parseSearch(body []byte) (search, error) {
 	var q search
-	if err := json.Unmarshal(body, &q); err != nil {
+	err := json.Unmarshal(body, &q)
+	var badType *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &badType) && badType.Field != "": // a member, not the whole
+		return q, schemaError(codeType, badType.Field+" holds a value of another type")
+	case err != nil:
 		return q, fault.Wrap(fault.Invalid, err, "search query could not be parsed")
 	}
 	lists := []struct {
