@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"sigstack/internal/durable"
@@ -92,5 +93,34 @@ func assertOnly(t *testing.T, dir string, want ...string) {
 	}
 	if strings.Join(got, " ") != strings.Join(want, " ") {
 		t.Errorf("directory holds %q, want %q", got, want)
+	}
+}
+
+// A copy of the descriptor, such as a forked child has before it runs its
+// program, must not keep a lock that was released.
+func TestUnlockReleasesCopiesToo(t *testing.T) {
+	dir := t.TempDir()
+	l, err := durable.LockDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	duplicate, err := syscall.Dup(durable.LockDescriptor(l))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := syscall.Close(duplicate); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := l.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := durable.LockDir(dir)
+	if err != nil {
+		t.Fatalf("lock after unlock: %v", err)
+	}
+	if err := again.Unlock(); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -43,7 +43,14 @@ func LockDir(dir string) (*Lock, error) {
 
 // Unlock releases the lock. The file stays: removing it would let two processes
 // lock two different inodes of the same name.
-func (l *Lock) Unlock() error { return l.f.Close() }
+func (l *Lock) Unlock() error {
+	// Closing alone would leave the lock, for an instant, to a child process that
+	// was just forked and has not closed its copy of the descriptor yet.
+	if err := syscall.Flock(int(l.f.Fd()), syscall.LOCK_UN); err != nil {
+		return errors.Join(fmt.Errorf("unlock %s: %w", l.f.Name(), err), l.f.Close())
+	}
+	return l.f.Close()
+}
 
 // holder describes the process that wrote the lock file, if it says.
 func holder(f *os.File) string {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 
 	"sigstack/internal/fault"
 )
@@ -56,6 +57,7 @@ func WriteJSON(w http.ResponseWriter, status int, v any) error {
 // error: the access log shows the bytes that were written.
 func WriteBytes(w http.ResponseWriter, status int, contentType string, body []byte) {
 	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = io.Copy(w, bytes.NewReader(body))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
 
+	"sigstack/internal/fault"
 	"sigstack/internal/httpd"
 	"sigstack/internal/merkle"
 	"sigstack/internal/signing"
@@ -64,7 +65,7 @@ func (s *Stack) startCheck(ctx context.Context) error {
 			continue
 		}
 		if err != nil {
-			s.ready.Set(name, httpd.Down, err.Error())
+			s.ready.Set(name, httpd.Down, fault.Public(err)) // the log has the rest
 			continue
 		}
 		s.ready.Set(name, httpd.OK, checkedDetail)
@@ -76,12 +77,12 @@ func (s *Stack) startCheck(ctx context.Context) error {
 func (s *Stack) readOnlyCheck(ctx context.Context) error {
 	for _, key := range s.services.keys {
 		if err := key.Test(); err != nil {
-			return err
+			return fault.Wrap(fault.Unavailable, err, "start check failed: key "+key.Name)
 		}
 	}
 	for name, tree := range s.services.trees {
 		if err := proveNewest(ctx, tree); err != nil {
-			return fmt.Errorf("newest entry of %s: %w", name, err)
+			return fault.Wrap(fault.Unavailable, err, "start check failed: newest entry of the "+name+" tree")
 		}
 	}
 	return nil
@@ -112,7 +113,7 @@ func (s *Stack) writeThroughCheck(ctx context.Context) error {
 	defer client.CloseIdleConnections()
 	kit, err := signing.LoadKit(s.layout.Client())
 	if err != nil {
-		return fmt.Errorf("self-test: %w", err)
+		return selfTestFailed(err)
 	}
 	session, err := signing.NewSession(signing.SessionConfig{
 		Kit: kit, HTTP: client, Now: s.opts.Now, Log: s.opts.Log,
@@ -125,11 +126,11 @@ func (s *Stack) writeThroughCheck(ctx context.Context) error {
 		},
 	})
 	if err != nil {
-		return fmt.Errorf("self-test: %w", err)
+		return selfTestFailed(err)
 	}
 	// The artifact is random, so that every start adds an entry of its own.
 	if _, err := session.SignDigest(ctx, sha256.Sum256([]byte(rand.Text()))); err != nil {
-		return fmt.Errorf("self-test: %w", err)
+		return selfTestFailed(err)
 	}
 	return nil
 }
@@ -142,6 +143,12 @@ func (t toSelf) RoundTrip(r *http.Request) (*http.Response, error) {
 	plain := r.Clone(r.Context())
 	plain.URL.Scheme = "http"
 	return t.Transport.RoundTrip(plain)
+}
+
+// selfTestFailed shows the whole error to everybody: a test stack has nothing to
+// hide, and who runs one wants to know.
+func selfTestFailed(err error) error {
+	return fault.Wrap(fault.Unavailable, err, "self-test: "+err.Error())
 }
 
 // dialSelf connects to the stack's own listener whatever the URL says, which
