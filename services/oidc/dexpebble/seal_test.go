@@ -56,8 +56,11 @@ func TestRowsAreBoundToKeyAndSecret(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer closer.Close()
-		return bytes.Clone(value)
+		row := bytes.Clone(value)
+		if err := closer.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return row
 	}
 	a := raw("a")
 	changed := bytes.Clone(a)
