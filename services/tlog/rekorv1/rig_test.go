@@ -45,7 +45,12 @@ func start(tb testing.TB, change ...func(*rekorv1.Config)) *rig {
 
 func startOn(tb testing.TB, fs vfs.FS, dir string, change ...func(*rekorv1.Config)) *rig {
 	tb.Helper()
-	svc := newService(tb, startTree(tb, fs, dir))
+	return serve(tb, startTree(tb, fs, dir), change...)
+}
+
+func serve(tb testing.TB, tree *merkle.Tree, change ...func(*rekorv1.Config)) *rig {
+	tb.Helper()
+	svc := newService(tb, tree)
 	c := rekorv1.Config{Log: svc}
 	for _, f := range change {
 		f(&c)
@@ -94,7 +99,13 @@ func newService(tb testing.TB, tree tlog.Tree) *tlog.Service {
 
 func startTree(tb testing.TB, fs vfs.FS, dir string) *merkle.Tree {
 	tb.Helper()
-	store, err := pebblelog.Open(dir, pebblelog.Options{FS: fs, Now: time.Now})
+	return openTree(tb, dir, pebblelog.Options{FS: fs, Now: time.Now}, 0)
+}
+
+// openTree opens the tree with that id, or makes one if it is 0.
+func openTree(tb testing.TB, dir string, o pebblelog.Options, id int64) *merkle.Tree {
+	tb.Helper()
+	store, err := pebblelog.Open(dir, o)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -103,9 +114,10 @@ func startTree(tb testing.TB, fs vfs.FS, dir string) *merkle.Tree {
 			tb.Errorf("close storage: %v", err)
 		}
 	})
-	id, err := merkle.CreateTree(tb.Context(), store, "rekor")
-	if err != nil {
-		tb.Fatal(err)
+	if id == 0 {
+		if id, err = merkle.CreateTree(tb.Context(), store, "rekor"); err != nil {
+			tb.Fatal(err)
+		}
 	}
 	tree, err := merkle.Open(tb.Context(), merkle.Config{Storage: store, TreeID: id, Now: time.Now})
 	if err != nil {
