@@ -38,10 +38,11 @@ func (t *Tree) commit(ctx context.Context, first *pending) error {
 	if err != nil {
 		return t.fail(ctx, ps, err)
 	}
+	// Counted before the answer, so that who has it can rely on the count.
+	t.metrics.duplicates.Add(float64(len(work.known) + len(work.followers)))
 	for _, known := range work.known {
 		known.p.done <- answer{entry: Entry{Index: known.index}, duplicate: true}
 	}
-	t.metrics.duplicates.Add(float64(len(work.known) + len(work.followers)))
 	if len(work.fresh) == 0 {
 		return nil
 	}
