@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
@@ -15,6 +14,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"sigstack/e2e/e2etest"
 )
 
 // badInputRows returns the row of every route, by method and path.
@@ -129,7 +130,7 @@ func badTokens() []badCase {
 // badCertRequests are v2 requests of which the token is good.
 func badCertRequests(t *testing.T, s *inProcess) []badCase {
 	t.Helper()
-	header := http.Header{"Authorization": {"Bearer " + strings.TrimSpace(mustRun(t, nil, sigstackBin, "token", "--dir", s.dir))}}
+	header := http.Header{"Authorization": {"Bearer " + strings.TrimSpace(e2etest.MustRun(t, nil, e2etest.Sigstack(t), "token", "--dir", s.dir))}}
 	key := func(publicKey, proof any) string {
 		return text(object{"publicKeyRequest": object{"publicKey": object{"algorithm": "ECDSA", "content": publicKey}, "proofOfPossession": proof}})
 	}
@@ -164,7 +165,7 @@ func badCertRequests(t *testing.T, s *inProcess) []badCase {
 
 func badV1Requests(t *testing.T, s *inProcess) []badCase {
 	t.Helper()
-	header := http.Header{"Authorization": {"Bearer " + strings.TrimSpace(mustRun(t, nil, sigstackBin, "token", "--dir", s.dir))}}
+	header := http.Header{"Authorization": {"Bearer " + strings.TrimSpace(e2etest.MustRun(t, nil, e2etest.Sigstack(t), "token", "--dir", s.dir))}}
 	good := newKeyProof(t, elliptic.P256())
 	cases := append(notJSON(400, "not a JSON object"),
 		badCase{name: "key a string", body: `{"publicKey":"x"}`, want: "publicKey is not an object"},
@@ -205,12 +206,12 @@ func newKeyProof(t *testing.T, curve elliptic.Curve) keyProof {
 	if err != nil {
 		t.Fatal(err)
 	}
-	digest := sha256.Sum256([]byte(demoUser))
+	digest := sha256.Sum256([]byte(e2etest.DemoUser))
 	proof, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return keyProof{publicPEM(t, key.Public()), proof}
+	return keyProof{e2etest.PublicPEM(t, key.Public()), proof}
 }
 
 func weakRSA(t *testing.T) string {
@@ -219,16 +220,7 @@ func weakRSA(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return publicPEM(t, key.Public())
-}
-
-func publicPEM(t *testing.T, pub crypto.PublicKey) string {
-	t.Helper()
-	der, err := x509.MarshalPKIXPublicKey(pub)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	return e2etest.PublicPEM(t, key.Public())
 }
 
 func emptyPEM(label string) []byte {

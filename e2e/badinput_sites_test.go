@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+
+	"sigstack/e2e/e2etest"
 )
 
 func oidcRows() map[string]row {
@@ -38,8 +40,8 @@ func oidcRows() map[string]row {
 		token("unknown grant", "grant_type=magic&client_id=sigstore", 400),
 		token("grant twice", "grant_type=password&grant_type=password&client_id=sigstore", 400),
 		token("no password", "grant_type=password&client_id=sigstore&scope=openid", 401),
-		token("wrong password", "grant_type=password&client_id=sigstore&scope=openid&username="+demoUser+"&password=x", 401),
-		token("password of a megabyte's hundredth", "grant_type=password&client_id=sigstore&scope=openid&username="+demoUser+"&password="+strings.Repeat("x", 10_000), 401),
+		token("wrong password", "grant_type=password&client_id=sigstore&scope=openid&username="+e2etest.DemoUser+"&password=x", 401),
+		token("password of a megabyte's hundredth", "grant_type=password&client_id=sigstore&scope=openid&username="+e2etest.DemoUser+"&password="+strings.Repeat("x", 10_000), 401),
 		token("unknown scope", "grant_type=password&client_id=sigstore&scope=all", 400),
 		token("unknown code", "grant_type=authorization_code&client_id=sigstore&code=nosuch", 400),
 		token("unknown refresh token", "grant_type=refresh_token&client_id=sigstore&refresh_token=nosuch", 400),

@@ -26,6 +26,8 @@ import (
 	"github.com/google/certificate-transparency-go/x509util"
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
+
+	"sigstack/e2e/e2etest"
 )
 
 // certificateNotes is where the certificate writer notes what it was given.
@@ -45,7 +47,7 @@ func certify(ctx context.Context, url, notes, token string) error {
 		if err != nil {
 			return errors.Join(err, f.Close())
 		}
-		status, answer, err := post(ctx, client, url+"/api/v2/signingCert", body)
+		status, answer, err := e2etest.Post(ctx, client, url+"/api/v2/signingCert", body)
 		if err != nil {
 			return f.Close() // killed: nothing was acknowledged
 		}
@@ -71,7 +73,7 @@ func certificateRequest(token string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	digest := sha256.Sum256([]byte(demoUser))
+	digest := sha256.Sum256([]byte(e2etest.DemoUser))
 	proof, err := ecdsa.SignASN1(rand.Reader, key, digest[:])
 	if err != nil {
 		return nil, err
@@ -92,17 +94,17 @@ type ctChecker struct {
 	last   *ct.SignedTreeHead // of the round before
 }
 
-func (s *testStack) newCTChecker() *ctChecker {
-	s.t.Helper()
-	key := readFile(s.t, s.kit("ctfe.pub"))
-	client, err := ctclient.New(s.url+"/ctlog", http.DefaultClient, jsonclient.Options{PublicKey: key})
+func newCTChecker(t *testing.T, s *e2etest.Stack) *ctChecker {
+	t.Helper()
+	key := e2etest.ReadFile(t, s.Kit("ctfe.pub"))
+	client, err := ctclient.New(s.URL+"/ctlog", http.DefaultClient, jsonclient.Options{PublicKey: key})
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	block, _ := pem.Decode([]byte(key))
 	pub, err := x509.ParsePKIXPublicKey(block.Bytes)
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return &ctChecker{client: client, key: pub}
 }
@@ -128,7 +130,7 @@ func (c *ctChecker) check(t *testing.T, notes string) (int, error) {
 	}
 	c.last = head
 	n := 0
-	scan := bufio.NewScanner(strings.NewReader(readFile(t, filepath.Join(notes, certificateNotes))))
+	scan := bufio.NewScanner(strings.NewReader(e2etest.ReadFile(t, filepath.Join(notes, certificateNotes))))
 	scan.Buffer(nil, 1<<20)
 	for ; scan.Scan(); n++ {
 		if err := c.checkIncluded(t.Context(), scan.Bytes(), head); err != nil {

@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"sigstack/e2e/e2etest"
 	"sigstack/services/tlog/tlogtest"
 )
 
@@ -51,27 +52,25 @@ func TestKilledAtRandomMomentsLosesNothing(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 
 	dir, notes := t.TempDir(), t.TempDir()
-	s := startUp(t, dir)
-	log := s.log()
-	ctLog := s.newCTChecker()
-	root := readFile(t, s.kit("root.json"))
+	s := e2etest.Start(t, dir)
+	log := logOf(t, s)
+	ctLog := newCTChecker(t, s)
+	root := e2etest.ReadFile(t, s.Kit("root.json"))
 	certificates := 0
 	for round := range crashes {
-		load := startLoad(t, s.url, notes, s.token())
+		load := startLoad(t, s.URL, notes, s.TokenEnv(t))
 		time.Sleep(time.Duration(20+random.IntN(500)) * time.Millisecond) // the random moment
-		if err := s.kill(); err != nil {
-			t.Fatal(err)
-		}
+		s.Kill()
 		load.wait()
-		s = startUp(t, dir)
-		if got := s.log(); !bytes.Equal(got.Key, log.Key) || got.TreeID != log.TreeID {
+		s = e2etest.Start(t, dir)
+		if got := logOf(t, s); !bytes.Equal(got.Key, log.Key) || got.TreeID != log.TreeID {
 			t.Fatalf("round %d: log key or tree changed", round)
 		}
-		if _, served := get(t, s.url+"/client/root.json"); string(served) != root {
+		if _, served := e2etest.Get(t, s.URL+"/client/root.json"); string(served) != root {
 			t.Fatalf("round %d: trust root changed", round)
 		}
 		acks := readNotes(t, notes)
-		if err := checkAll(t, s.url, log, acks); err != nil {
+		if err := checkAll(t, s.URL, log, acks); err != nil {
 			t.Fatalf("round %d, %d acknowledged: %v", round, len(acks), err)
 		}
 		var err error
@@ -87,25 +86,25 @@ func TestKilledAtRandomMomentsLosesNothing(t *testing.T) {
 }
 
 func TestASecondProcessIsRefused(t *testing.T) {
-	s := startUp(t, t.TempDir())
-	_, err := tryUp(t, s.dir)
-	if err == nil || !strings.Contains(err.Error(), "in use by another process (pid "+strconv.Itoa(s.cmd.Process.Pid)+")") {
+	s := e2etest.Start(t, t.TempDir())
+	_, err := e2etest.TryStart(t, s.Dir)
+	if err == nil || !strings.Contains(err.Error(), "in use by another process (pid "+strconv.Itoa(s.PID())+")") {
 		t.Errorf("second process: got %v, want a refusal that names the first", err)
 	}
 }
 
-// log returns what a client knows of the stack's log.
-func (s *testStack) log() tlogtest.Log {
-	s.t.Helper()
-	_, key := get(s.t, s.url+"/api/v1/log/publicKey")
+// logOf returns what a client knows of the stack's log.
+func logOf(t *testing.T, s *e2etest.Stack) tlogtest.Log {
+	t.Helper()
+	_, key := e2etest.Get(t, s.URL+"/api/v1/log/publicKey")
 	block, _ := pem.Decode(key)
 	if block == nil {
-		s.t.Fatalf("public key is not PEM: %q", key)
+		t.Fatalf("public key is not PEM: %q", key)
 	}
-	info := logInfo(s.t, s.url)
+	info := logInfo(t, s.URL)
 	id, err := strconv.ParseInt(info.TreeID, 10, 64)
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return tlogtest.Log{Host: "localhost", TreeID: id, Key: block.Bytes}
 }
@@ -119,7 +118,7 @@ type info struct {
 
 func logInfo(t *testing.T, url string) (i info) {
 	t.Helper()
-	_, body := get(t, url+"/api/v1/log")
+	_, body := e2etest.Get(t, url+"/api/v1/log")
 	if err := json.Unmarshal(body, &i); err != nil {
 		t.Fatalf("log info %q: %v", body, err)
 	}
@@ -172,7 +171,7 @@ func write(ctx context.Context, t *testing.T, url, path string, signer tlogtest.
 	for n := 0; ; n++ {
 		artifact := fmt.Appendf(nil, "%s %d %d", path, time.Now().UnixNano(), n)
 		body := tlogtest.JSON(t, tlogtest.HashedRekord(t, signer, crypto.SHA256, artifact))
-		status, answer, err := post(ctx, client, url+"/api/v1/log/entries", body)
+		status, answer, err := e2etest.Post(ctx, client, url+"/api/v1/log/entries", body)
 		if err != nil {
 			return notes.Close() // killed: nothing was acknowledged
 		}
@@ -183,20 +182,6 @@ func write(ctx context.Context, t *testing.T, url, path string, signer tlogtest.
 			return errors.Join(err, notes.Close())
 		}
 	}
-}
-
-func post(ctx context.Context, client *http.Client, url string, body []byte) (int, []byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
-	if err != nil {
-		return 0, nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := client.Do(req)
-	if err != nil {
-		return 0, nil, err
-	}
-	answer, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, answer, errors.Join(err, resp.Body.Close())
 }
 
 // logEntry is a Rekor v1 answer, as far as the notes go; tlogtest checks it all.
@@ -242,7 +227,7 @@ func readNotes(t *testing.T, dir string) []acknowledged {
 	}
 	var acks []acknowledged
 	for _, name := range files {
-		scan := bufio.NewScanner(strings.NewReader(readFile(t, name)))
+		scan := bufio.NewScanner(strings.NewReader(e2etest.ReadFile(t, name)))
 		scan.Buffer(nil, 1<<20)
 		for scan.Scan() {
 			var a acknowledged

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"sigstack/e2e/e2etest"
 	"sigstack/internal/config"
 	"sigstack/internal/stack"
 )
@@ -66,8 +67,8 @@ func (s *inProcess) run(t *testing.T) {
 	case <-ready:
 	case err := <-done:
 		t.Fatalf("stack ended: %v", err)
-	case <-time.After(waitReady):
-		t.Fatalf("stack is not ready after %v", waitReady)
+	case <-time.After(e2etest.ReadyWithin):
+		t.Fatalf("stack is not ready after %v", e2etest.ReadyWithin)
 	}
 	t.Cleanup(func() {
 		cancel()
@@ -113,12 +114,12 @@ func (s *inProcess) wantHealthy(t *testing.T) {
 // stillWorks signs and verifies with all services.
 func (s *inProcess) stillWorks(t *testing.T) {
 	t.Helper()
-	blob := writeFile(t, t.TempDir(), "blob", "hello\n")
+	blob := e2etest.WriteFile(t, t.TempDir(), "blob", "hello\n")
 	kit := filepath.Join(s.dir, "client")
-	token := strings.TrimSpace(mustRun(t, nil, sigstackBin, "token", "--dir", s.dir))
-	mustRun(t, []string{"SIGSTORE_ID_TOKEN=" + token}, sigstackBin, "sign", "--client", kit, blob)
-	mustRun(t, nil, sigstackBin, "verify", "--client", kit,
-		"--certificate-identity", demoUser, "--certificate-oidc-issuer", s.url+"/dex", blob)
+	token := strings.TrimSpace(e2etest.MustRun(t, nil, e2etest.Sigstack(t), "token", "--dir", s.dir))
+	e2etest.MustRun(t, []string{"SIGSTORE_ID_TOKEN=" + token}, e2etest.Sigstack(t), "sign", "--client", kit, blob)
+	e2etest.MustRun(t, nil, e2etest.Sigstack(t), "verify", "--client", kit,
+		"--certificate-identity", e2etest.DemoUser, "--certificate-oidc-issuer", s.url+"/dex", blob)
 }
 
 // watchedLog is a slog.Handler that keeps what is logged of faults of our own:

@@ -5,13 +5,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sigstack/e2e/e2etest"
 )
 
 // TestReadmeFirstSignature runs the README's five lines as a newcomer would, but
 // for the first, which builds and starts: the stack of the test is used instead.
 func TestReadmeFirstSignature(t *testing.T) {
 	dir := t.TempDir()
-	s := startUp(t, filepath.Join(dir, "data"))
+	s := e2etest.Start(t, filepath.Join(dir, "data"))
 	lines := readmeBlock(t, "## A first signature, by hand")
 	if len(lines) != 5 || !strings.Contains(lines[0], "bin/sigstack up --dir data") {
 		t.Fatalf("README has %d lines, the first %q; want 5, the first of which starts a stack in data", len(lines), lines[0])
@@ -21,26 +23,26 @@ func TestReadmeFirstSignature(t *testing.T) {
 		t.Fatal(err)
 	}
 	for link, target := range map[string]string{
-		filepath.Join(bin, "cosign-v3"):       cosignBin,
-		filepath.Join(dir, "bin", "sigstack"): sigstackBin,
+		filepath.Join(bin, "cosign-v3"):       e2etest.Client(t, "cosign-v3"),
+		filepath.Join(dir, "bin", "sigstack"): e2etest.Sigstack(t),
 	} {
 		if err := os.Symlink(target, link); err != nil {
 			t.Fatal(err)
 		}
 	}
-	writeFile(t, dir, "README.md", "hello\n")
+	e2etest.WriteFile(t, dir, "README.md", "hello\n")
 	script := "set -e\ncd " + dir + "\n" + strings.Join(lines[1:], "\n")
-	script = strings.ReplaceAll(script, "http://localhost:8080", s.url)
-	r := run(t, nil, "sh", "-c", script)
-	if r.code != 0 || !strings.Contains(r.stderr, "Verified OK") || !strings.Contains(r.stdout, "verified README.md") {
-		t.Errorf("exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	script = strings.ReplaceAll(script, "http://localhost:8080", s.URL)
+	r := e2etest.Run(t, nil, "sh", "-c", script)
+	if r.Code != 0 || !strings.Contains(r.Stderr, "Verified OK") || !strings.Contains(r.Stdout, "verified README.md") {
+		t.Errorf("exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
 }
 
 // readmeBlock returns the lines of the first indented block below a heading.
 func readmeBlock(t *testing.T, heading string) []string {
 	t.Helper()
-	_, section, ok := strings.Cut(readFile(t, "../README.md"), heading+"\n")
+	_, section, ok := strings.Cut(e2etest.ReadFile(t, "../README.md"), heading+"\n")
 	if !ok {
 		t.Fatalf("README has no heading %q", heading)
 	}

@@ -36,6 +36,7 @@ var layers = []layer{
 
 	// The client, beside the services: it knows trust material and URLs.
 	{path: "internal/signing", uses: join(pure, "internal/durable")},
+	{path: "internal/oci", uses: join(pure, "internal/signing")},
 	{path: "internal/release", uses: join(pure, "internal/durable", "internal/signing")},
 
 	// Assembly.
@@ -54,7 +55,7 @@ var layers = []layer{
 var (
 	pure       = []string{"internal/fault", "internal/pki", "internal/trust"}
 	foundation = join(pure, "internal/merkle", "internal/keys", "internal/httpd", "internal/run", "internal/durable")
-	edge       = join(pure, "internal/stack", "internal/config", "internal/signing", "internal/release",
+	edge       = join(pure, "internal/stack", "internal/config", "internal/signing", "internal/oci", "internal/release",
 		"internal/keys", "internal/httpd", "internal/run", "internal/durable")
 )
 

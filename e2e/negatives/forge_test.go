@@ -1,4 +1,4 @@
-package e2e
+package negatives
 
 import (
 	"crypto"
@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"sigstack/e2e/e2etest"
 	"sigstack/internal/keys"
 	"sigstack/internal/pki"
 )
@@ -26,7 +27,7 @@ import (
 // in the clear. What it makes unchanged every verifier accepts; a test changes
 // one part and leaves all others right.
 type forge struct {
-	stack *testStack
+	stack *e2etest.Stack
 	ca    authority
 	ctlog keys.Key
 }
@@ -37,9 +38,9 @@ type authority struct {
 	chain []*x509.Certificate
 }
 
-func newForge(t *testing.T, s *testStack) *forge {
+func newForge(t *testing.T, s *e2etest.Stack) *forge {
 	t.Helper()
-	store := keys.Open(filepath.Join(s.dir, "keys"), nil)
+	store := keys.Open(filepath.Join(s.Dir, "keys"), nil)
 	load := func(name string) keys.Key {
 		key, err := store.Load(name)
 		if err != nil {
@@ -47,7 +48,7 @@ func newForge(t *testing.T, s *testStack) *forge {
 		}
 		return key
 	}
-	chain, err := pki.ParseCertificatesPEM([]byte(readFile(t, filepath.Join(s.dir, "keys", "ca.chain.pem"))))
+	chain, err := pki.ParseCertificatesPEM([]byte(e2etest.ReadFile(t, filepath.Join(s.Dir, "keys", "ca.chain.pem"))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +216,7 @@ func (f *forge) log(t *testing.T, e *evidence) loggedEntry {
 
 func (f *forge) post(t *testing.T, path string, v any) []byte {
 	t.Helper()
-	status, answer, err := post(t.Context(), http.DefaultClient, f.stack.url+path, []byte(text(v)))
+	status, answer, err := e2etest.Post(t.Context(), http.DefaultClient, f.stack.URL+path, []byte(text(v)))
 	if err != nil || status != http.StatusCreated {
 		t.Fatalf("%s answered %d %s: %v", path, status, answer, err)
 	}

@@ -1,4 +1,4 @@
-package e2e
+package negatives
 
 import (
 	"crypto"
@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"sigstack/e2e/e2etest"
 	"sigstack/e2e/testissuer"
 	"sigstack/internal/signing"
 )
@@ -63,7 +64,7 @@ const alice = "alice@example.com"
 // it, so that nothing but that fact can be what is refused when it is wrong.
 func TestNegatives(t *testing.T) {
 	issuer := testissuer.Start(t)
-	s := startUp(t, t.TempDir(), "--trust-issuer", issuer.URL)
+	s := e2etest.Start(t, t.TempDir(), "--trust-issuer", issuer.URL)
 	n := &negatives{newForge(t, s), issuer, testissuer.Start(t)}
 	for _, c := range append(refusedRequests(), refusedSignatures()...) {
 		t.Run(c.name, func(t *testing.T) {
@@ -175,14 +176,14 @@ func (n *negatives) request(token string) attempt {
 			return n.certificate(t, token, key.Public(), key)
 		},
 		bySigstack: func(t *testing.T) verdict {
-			blob := writeFile(t, t.TempDir(), "blob", "hello\n")
-			return verdictOf(t, run(t, []string{signing.TokenVariable + "=" + token}, sigstackBin, "sign", "--client", n.stack.kit(""), blob))
+			blob := e2etest.WriteFile(t, t.TempDir(), "blob", "hello\n")
+			return verdictOf(t, e2etest.Run(t, []string{signing.TokenVariable + "=" + token}, e2etest.Sigstack(t), "sign", "--client", n.stack.Kit(""), blob))
 		},
 		byCosign: func(t *testing.T) verdict {
 			dir := t.TempDir()
-			return verdictOf(t, run(t, []string{signing.TokenVariable + "=" + token}, cosignBin, "sign-blob", "--yes",
-				"--signing-config", n.stack.kit("signing_config.v0.2.json"), "--trusted-root", n.stack.kit("trusted_root.json"),
-				"--bundle", filepath.Join(dir, "bundle"), writeFile(t, dir, "blob", "hello\n")))
+			return verdictOf(t, e2etest.Run(t, []string{signing.TokenVariable + "=" + token}, e2etest.Client(t, "cosign-v3"), "sign-blob", "--yes",
+				"--signing-config", n.stack.Kit("signing_config.v0.2.json"), "--trusted-root", n.stack.Kit("trusted_root.json"),
+				"--bundle", filepath.Join(dir, "bundle"), e2etest.WriteFile(t, dir, "blob", "hello\n")))
 		},
 	}
 }
@@ -198,9 +199,9 @@ func (n *negatives) certificate(t *testing.T, token string, pub crypto.PublicKey
 	}
 	body := text(object{
 		"credentials":      object{"oidcIdentityToken": token},
-		"publicKeyRequest": object{"publicKey": object{"algorithm": "ECDSA", "content": publicPEM(t, pub)}, "proofOfPossession": proof},
+		"publicKeyRequest": object{"publicKey": object{"algorithm": "ECDSA", "content": e2etest.PublicPEM(t, pub)}, "proofOfPossession": proof},
 	})
-	status, answer, err := post(t.Context(), http.DefaultClient, n.stack.url+"/api/v2/signingCert", []byte(body))
+	status, answer, err := e2etest.Post(t.Context(), http.DefaultClient, n.stack.URL+"/api/v2/signingCert", []byte(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,12 +213,12 @@ func (n *negatives) certificate(t *testing.T, token string, pub crypto.PublicKey
 
 // verdictOf reads a client's exit. sigstack's refusals are exit 1, not a failure
 // of another kind.
-func verdictOf(t *testing.T, r result) verdict {
+func verdictOf(t *testing.T, r e2etest.Result) verdict {
 	t.Helper()
-	if r.code > 1 || r.code < 0 {
-		t.Errorf("exit %d, want 0 or 1: %s%s", r.code, r.stdout, r.stderr)
+	if r.Code > 1 || r.Code < 0 {
+		t.Errorf("exit %d, want 0 or 1: %s%s", r.Code, r.Stdout, r.Stderr)
 	}
-	return verdict{r.code == 0, r.stdout + r.stderr}
+	return verdict{r.Code == 0, r.Stdout + r.Stderr}
 }
 
 // refusedSignatures are signed files that are right but for one fact.
@@ -339,7 +340,7 @@ func (n *negatives) verify(t *testing.T, artifact []byte, e *evidence) attempt {
 	t.Helper()
 	blob, bundle := e.files(t, artifact)
 	return attempt{
-		bySigstack: func(t *testing.T) verdict { return verdictOf(t, n.stack.verify(blob, bundle, n.wanted()...)) },
+		bySigstack: func(t *testing.T) verdict { return verdictOf(t, n.stack.Verify(t, blob, bundle, n.wanted()...)) },
 		byCosign:   n.cosign(t, artifact, e),
 	}
 }
@@ -348,7 +349,7 @@ func (n *negatives) cosign(t *testing.T, artifact []byte, e *evidence, flags ...
 	t.Helper()
 	blob, bundle := e.files(t, artifact)
 	return func(t *testing.T) verdict {
-		return verdictOf(t, n.stack.cosignVerify(blob, bundle, append(n.wanted(), flags...)...))
+		return verdictOf(t, n.stack.VerifyWithCosign(t, blob, bundle, append(n.wanted(), flags...)...))
 	}
 }
 
@@ -361,7 +362,7 @@ func (n *negatives) wanted() []string {
 func (e *evidence) files(t *testing.T, artifact []byte) (blob, bundle string) {
 	t.Helper()
 	dir := t.TempDir()
-	return writeFile(t, dir, "blob", string(artifact)), writeFile(t, dir, "bundle", e.bundle(t))
+	return e2etest.WriteFile(t, dir, "blob", string(artifact)), e2etest.WriteFile(t, dir, "bundle", e.bundle(t))
 }
 
 // flipLast flips the lowest bit of a signature's last byte: of an ECDSA one it

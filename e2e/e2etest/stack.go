@@ -1,0 +1,171 @@
+// Package e2etest starts the built program and the clients that other projects
+// ship, as the whole-stack tests of e2e need them: processes, ports and files.
+package e2etest
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// DemoUser is the account that `sigstack up` makes.
+const DemoUser = "demo@sigstack.local"
+
+// ReadyWithin bounds the wait for a stack to start or to end. A busy machine is
+// slow; nothing is asserted on speed.
+const ReadyWithin = 60 * time.Second
+
+// Stack is one running `sigstack up`.
+type Stack struct {
+	URL string
+	Dir string // data directory
+
+	t    *testing.T
+	cmd  *exec.Cmd
+	logs *bytes.Buffer // the process's stderr; read after it ended
+	done chan struct{} // closed when the process was waited for
+}
+
+// Start runs `sigstack up` on dir, on a free port if dir is new and args name
+// none, and waits until it is ready. It is stopped with the test.
+func Start(t *testing.T, dir string, args ...string) *Stack {
+	t.Helper()
+	s, err := TryStart(t, dir, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TryStart is Start for a stack that may not come up.
+func TryStart(t *testing.T, dir string, args ...string) (*Stack, error) {
+	t.Helper()
+	_, err := os.Stat(filepath.Join(dir, "config.yaml"))
+	if err != nil && !strings.Contains(strings.Join(args, " "), "--listen") {
+		args = append(args, "--listen", "127.0.0.1:0")
+	}
+	cmd := exec.Command(Sigstack(t), append([]string{"up", "--dir", dir}, args...)...) // ended by Stop
+	s := &Stack{t: t, Dir: dir, cmd: cmd, logs: new(bytes.Buffer), done: make(chan struct{})}
+	cmd.Stderr = s.logs
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	t.Cleanup(s.Stop)
+	first := make(chan string, 1)
+	go func() {
+		defer close(s.done)
+		r := bufio.NewReader(stdout)
+		line, _ := r.ReadString('\n')
+		first <- line
+		_, _ = io.Copy(io.Discard, r)
+		_ = cmd.Wait()
+	}()
+	select {
+	case line := <-first:
+		url, ok := strings.CutPrefix(strings.TrimSpace(line), "ready ")
+		if !ok {
+			<-s.done
+			return nil, fmt.Errorf("sigstack up did not get ready: %q, stderr:\n%s", line, s.logs)
+		}
+		s.URL = url
+		return s, nil
+	case <-time.After(ReadyWithin):
+		s.Kill()
+		return nil, fmt.Errorf("sigstack up is not ready after %v", ReadyWithin)
+	}
+}
+
+// PID is that of the process.
+func (s *Stack) PID() int { return s.cmd.Process.Pid }
+
+// Stop ends the process as an operator would.
+func (s *Stack) Stop() { s.end(syscall.SIGTERM) }
+
+// Kill ends the process as a crash would.
+func (s *Stack) Kill() { s.end(syscall.SIGKILL) }
+
+func (s *Stack) end(sig syscall.Signal) {
+	select {
+	case <-s.done:
+		return
+	default:
+	}
+	if err := s.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		s.t.Errorf("signal: %v", err)
+	}
+	select {
+	case <-s.done:
+	case <-time.After(ReadyWithin):
+		s.t.Errorf("sigstack up did not end within %v of signal %v", ReadyWithin, sig)
+		_ = s.cmd.Process.Kill()
+		<-s.done
+	}
+	if s.t.Failed() {
+		s.t.Logf("stderr of sigstack up:\n%s", s.logs)
+	}
+}
+
+// Kit is the path of a file in the client kit; of the kit itself for "".
+func (s *Stack) Kit(name string) string { return filepath.Join(s.Dir, "client", name) }
+
+// Issuer is the URL of the built-in OIDC issuer.
+func (s *Stack) Issuer() string { return s.URL + "/dex" }
+
+// Token gets an identity token of the demo user.
+func (s *Stack) Token(t *testing.T) string {
+	t.Helper()
+	return strings.TrimSpace(MustRun(t, nil, Sigstack(t), "token", "--dir", s.Dir))
+}
+
+// TokenEnv is Token as the environment variable that cosign and sigstack read.
+func (s *Stack) TokenEnv(t *testing.T) string {
+	t.Helper()
+	return "SIGSTORE_ID_TOKEN=" + s.Token(t)
+}
+
+// IdentityArgs demand the demo user's signature, of cosign and of sigstack.
+func (s *Stack) IdentityArgs() []string {
+	return []string{"--certificate-identity", DemoUser, "--certificate-oidc-issuer", s.Issuer()}
+}
+
+// SignWithCosign signs blob with nothing but the kit's two files.
+func (s *Stack) SignWithCosign(t *testing.T, blob, bundle string) {
+	t.Helper()
+	MustRun(t, []string{s.TokenEnv(t)}, Client(t, "cosign-v3"), "sign-blob", "--yes",
+		"--signing-config", s.Kit("signing_config.v0.2.json"), "--trusted-root", s.Kit("trusted_root.json"),
+		"--bundle", bundle, blob)
+}
+
+// VerifyWithCosign verifies blob with nothing but the kit's trusted root; by
+// default it demands the demo user's signature.
+func (s *Stack) VerifyWithCosign(t *testing.T, blob, bundle string, identity ...string) Result {
+	t.Helper()
+	if len(identity) == 0 {
+		identity = s.IdentityArgs()
+	}
+	args := append([]string{"verify-blob", "--trusted-root", s.Kit("trusted_root.json"), "--bundle", bundle}, identity...)
+	return Run(t, nil, Client(t, "cosign-v3"), append(args, blob)...)
+}
+
+// Verify is sigstack's own verdict; by default on the demo user's signature.
+func (s *Stack) Verify(t *testing.T, blob, bundle string, identity ...string) Result {
+	t.Helper()
+	if len(identity) == 0 {
+		identity = s.IdentityArgs()
+	}
+	args := append([]string{"verify", "--client", s.Kit(""), "--bundle", bundle}, identity...)
+	return Run(t, nil, Sigstack(t), append(args, blob)...)
+}
