@@ -2,16 +2,13 @@ package signing
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
-	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -30,9 +27,6 @@ const (
 // MaxBundle is the most bytes a bundle may have. Message signatures take about
 // 10 KB; attestations carry their payload.
 const MaxBundle = 32 << 20
-
-// bundleMediaType is the media type that we emit; older ones are read.
-const bundleMediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 // Bundle is a parsed Sigstore bundle of version 0.1 to 0.3. Parsing checks its
 // shape only; trust nothing in it before Verify.
@@ -164,54 +158,6 @@ func CheckSidecars(b *Bundle, sig, cert []byte) error {
 		return refuse(CheckSidecar, errors.New("the certificate file holds another certificate than the bundle"))
 	}
 	return nil
-}
-
-// evidence is everything that goes into a bundle over a SHA-256 digest.
-type evidence struct {
-	digest     [sha256.Size]byte
-	signature  []byte
-	cert       *x509.Certificate
-	entries    []*protorekor.TransparencyLogEntry
-	timestamps [][]byte // RFC 3161 TimeStampResp, DER
-}
-
-// build assembles a v0.3 bundle and its compact JSON.
-func (e evidence) build() (*Bundle, []byte, error) {
-	material := &protobundle.VerificationMaterial{
-		Content: &protobundle.VerificationMaterial_Certificate{
-			Certificate: &protocommon.X509Certificate{RawBytes: e.cert.Raw},
-		},
-		TlogEntries: e.entries,
-	}
-	if len(e.timestamps) > 0 {
-		data := &protobundle.TimestampVerificationData{}
-		for _, ts := range e.timestamps {
-			data.Rfc3161Timestamps = append(data.Rfc3161Timestamps, &protocommon.RFC3161SignedTimestamp{SignedTimestamp: ts})
-		}
-		material.TimestampVerificationData = data
-	}
-	pb := &protobundle.Bundle{
-		MediaType:            bundleMediaType,
-		VerificationMaterial: material,
-		Content: &protobundle.Bundle_MessageSignature{MessageSignature: &protocommon.MessageSignature{
-			MessageDigest: &protocommon.HashOutput{Algorithm: protocommon.HashAlgorithm_SHA2_256, Digest: e.digest[:]},
-			Signature:     e.signature,
-		}},
-	}
-	b, err := newBundle(pb)
-	if err != nil {
-		return nil, nil, err
-	}
-	text, err := protojson.Marshal(pb)
-	if err != nil {
-		return nil, nil, fmt.Errorf("encode bundle: %w", err)
-	}
-	// protojson varies its white space on purpose; compact JSON does not.
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, text); err != nil {
-		return nil, nil, fmt.Errorf("encode bundle: %w", err)
-	}
-	return b, compact.Bytes(), nil
 }
 
 func refuse(check Check, err error) error { return &RefusedError{Check: check, Err: err} }
