@@ -14,6 +14,7 @@ var layers = []layer{
 	{path: "internal/fault"},
 	{path: "internal/pki", uses: []string{"internal/fault"}},
 	{path: "internal/trust", uses: []string{"internal/fault", "internal/pki"}},
+	{path: "internal/look"},
 
 	// Foundation: what every service stands on.
 	{path: "internal/durable", uses: pure},
@@ -28,20 +29,20 @@ var layers = []layer{
 	// Services, which never import one another.
 	{path: "services/ca", uses: foundation},
 	{path: "services/ctlog", uses: foundation},
-	{path: "services/oidc", uses: foundation},
+	{path: "services/oidc", uses: join(foundation, "internal/look")},
 	{path: "services/tlog", uses: foundation},
 	{path: "services/tlog/entry", uses: pure},
 	{path: "services/tsa", uses: foundation},
 	{path: "services/tuf", uses: join(foundation, "tuf-root")},
 
 	// The client, beside the services: it knows trust material and URLs.
-	{path: "internal/signing", uses: join(pure, "internal/durable")},
+	{path: "internal/signing", uses: join(pure, "internal/durable", "internal/look")},
 	{path: "internal/oci", uses: join(pure, "internal/signing")},
 	{path: "internal/release", uses: join(pure, "internal/durable", "internal/signing")},
 
 	// Assembly.
 	{path: "internal/config", uses: pure},
-	{path: "internal/stack", uses: join(foundation, "internal/config", "internal/signing", "tuf-root",
+	{path: "internal/stack", uses: join(foundation, "internal/config", "internal/look", "internal/signing", "tuf-root",
 		"services/ca", "services/ctlog", "services/oidc", "services/tlog", "services/tsa", "services/tuf")},
 
 	// The edges.

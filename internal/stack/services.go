@@ -199,7 +199,7 @@ func (b *builder) buildOIDC(ctx context.Context) error {
 		return err
 	}
 	cfg := oidc.Config{
-		Issuer: b.issuerURL(), Dir: b.layout.OIDCDB(), Secret: secret, PasswordGrant: b.conf.OIDC.PasswordGrant,
+		Issuer: b.issuerURL(), Dir: b.layout.OIDCDB(), Secret: secret, PasswordGrant: b.conf.OIDC.PasswordGrant, Test: b.test(),
 		Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	}
 	if b.conf.TUF != nil {

@@ -47,6 +47,9 @@ type Config struct {
 	// client sees the password.
 	PasswordGrant bool
 
+	// Test says on every page that this issuer is for tests.
+	Test bool
+
 	// Since is when this issuer was first trusted: the start of Trust's window.
 	Since time.Time
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/http"
+	"net/url"
 	"time"
 
 	gosundheit "github.com/AppsFlyer/go-sundheit"
@@ -46,7 +46,11 @@ const (
 )
 
 // newDex starts a Dex server on store, which ends its goroutines when ctx ends.
-func newDex(ctx context.Context, cfg Config, store *dexpebble.Store, metrics *prometheus.Registry) (*server.Server, error) {
+func newDex(ctx context.Context, cfg Config, issuer *url.URL, store *dexpebble.Store, metrics *prometheus.Registry) (*server.Server, error) {
+	web, err := webFS()
+	if err != nil {
+		return nil, err
+	}
 	log := slog.New(atLeastInfo{cfg.Log.Handler()})
 	configured := withConfig(store, cfg, log)
 	keys, err := (&signer.LocalConfig{
@@ -69,8 +73,7 @@ func newDex(ctx context.Context, cfg Config, store *dexpebble.Store, metrics *pr
 		DeviceRequestsValidFor:     deviceLifetime,
 		RefreshTokenPolicy:         tokens.NewRefreshStrategy(true, refreshAbsolute, refreshIdle, refreshReuse, cfg.Now),
 		GCFrequency:                gcEvery,
-		Headers:                    headers(),
-		Web:                        server.WebConfig{Issuer: "sigstack"},
+		Web:                        server.WebConfig{WebFS: web, Issuer: "sigstack", Extra: templateValues(issuer, cfg.Test)},
 		HealthChecker:              health{gosundheit.New(), store},
 		PrometheusRegistry:         metrics,
 		ContinueOnConnectorFailure: true,
@@ -89,18 +92,6 @@ func grantTypes(cfg Config) []string {
 		types = append(types, oauth2.GrantTypePassword)
 	}
 	return types
-}
-
-// headers are for the pages: nobody may frame a login form, and no cache may
-// keep an answer unless its handler says so.
-func headers() http.Header {
-	return http.Header{
-		"Cache-Control":           {"no-store"},
-		"Content-Security-Policy": {"frame-ancestors 'none'"},
-		"Referrer-Policy":         {"no-referrer"},
-		"X-Content-Type-Options":  {"nosniff"},
-		"X-Frame-Options":         {"DENY"},
-	}
 }
 
 // withConfig lays what the configuration says over what is stored.

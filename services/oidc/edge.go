@@ -21,13 +21,18 @@ const (
 // edge stands between the mux and Dex: it refuses what Dex would store or answer
 // with an error of its own making, and mends one redirect.
 type edge struct {
-	dex  http.Handler
-	path string // of the issuer URL
-	log  *slog.Logger
+	dex   http.Handler
+	pages *pages
+	path  string // of the issuer URL
+	log   *slog.Logger
 }
 
 // ServeHTTP parses the request's form, which Dex then finds parsed.
 func (e edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e.pages.setHeaders(w.Header(), r.URL.Path)
+	if e.pages.serve(w, r) {
+		return
+	}
 	if status, err := checkForm(r); err != nil {
 		oauth2.WriteErrorResponse(e.log, w, oauth2.InvalidRequest, err.Error(), status)
 		return

@@ -354,24 +354,3 @@ func TestDeviceCodeExpires(t *testing.T) {
 		t.Errorf("answer = %v, want expired_token", answer)
 	}
 }
-
-// Pages may not be framed, and answers with tokens not be cached.
-func TestHeaders(t *testing.T) {
-	i := start(t, nil)
-	for path, want := range map[string]map[string]string{
-		"/auth?" + newLogin(loopback).values.Encode(): {"Cache-Control": "no-store"},
-		"/device": {"X-Frame-Options": "DENY", "Content-Security-Policy": "frame-ancestors 'none'"},
-		"/keys":   {"Cache-Control": "max-age=600, must-revalidate", "X-Content-Type-Options": "nosniff"},
-	} {
-		resp, err := i.client.Get(i.url + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		readAll(t, resp)
-		for key, value := range want {
-			if got := resp.Header.Get(key); got != value {
-				t.Errorf("%s: %s = %q, want %q", path, key, got, value)
-			}
-		}
-	}
-}

@@ -24,7 +24,7 @@ const metricsPrefix = "sigstack_oidc_"
 // Service is a running issuer. It must be closed.
 type Service struct {
 	cfg     Config
-	path    string // of the issuer URL
+	issuer  *url.URL
 	store   *dexpebble.Store
 	handler http.Handler
 	stop    func() // ends Dex's goroutines
@@ -46,7 +46,7 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, path: issuer.Path, store: store, unmeter: func() {}}
+	s := &Service{cfg: cfg, issuer: issuer, store: store, unmeter: func() {}}
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -56,7 +56,7 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 
 func (s *Service) start(ctx context.Context) error {
 	metrics := prometheus.NewRegistry() // of this server alone, so that two can run in one process
-	dex, err := newDex(ctx, s.cfg, s.store, metrics)
+	dex, err := newDex(ctx, s.cfg, s.issuer, s.store, metrics)
 	if err != nil {
 		return fmt.Errorf("start dex: %w", err)
 	}
@@ -64,7 +64,11 @@ func (s *Service) start(ctx context.Context) error {
 	if _, err := s.store.GetKeys(ctx); err != nil {
 		return fmt.Errorf("read signing keys: %w", err)
 	}
-	s.handler = edge{dex: dex, path: s.path, log: s.cfg.Log}
+	pages, err := newPages(s.issuer, s.cfg.Test)
+	if err != nil {
+		return err
+	}
+	s.handler = edge{dex: dex, pages: pages, path: s.issuer.Path, log: s.cfg.Log}
 	return s.meter(metrics)
 }
 
@@ -81,10 +85,11 @@ func (s *Service) meter(metrics *prometheus.Registry) error {
 	return nil
 }
 
-// Mount serves every endpoint below the issuer's path.
+// Mount serves every endpoint below the issuer's path, and a page at it.
 func (s *Service) Mount(mux *httpd.Mux) {
-	mux.Group("oidc", httpd.RESTErrors).
-		HandleTree([]string{http.MethodGet, http.MethodPost}, s.path+"/", maxBody, s.handler)
+	g := mux.Group("oidc", httpd.RESTErrors)
+	g.HandleForeign(http.MethodGet, s.issuer.Path, 0, s.handler)
+	g.HandleTree([]string{http.MethodGet, http.MethodPost}, s.issuer.Path+"/", maxBody, s.handler)
 }
 
 // Check reports whether the issuer can answer, for readiness.
