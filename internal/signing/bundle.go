@@ -28,12 +28,27 @@ const (
 // 10 KB; attestations carry their payload.
 const MaxBundle = 32 << 20
 
+// bundleMediaTypeV01 is that of the oldest bundles, which are as good as a
+// signature stored by tag.
+const bundleMediaTypeV01 = "application/vnd.dev.sigstore.bundle+json;version=0.1"
+
 // Bundle is a parsed Sigstore bundle of version 0.1 to 0.3. Parsing checks its
-// shape only; trust nothing in it before Verify.
+// shape only; trust nothing in it before Verify or VerifyStatement.
 type Bundle struct {
-	entity *bundle.Bundle
-	cert   *x509.Certificate // nil: signed with a bare key
+	entity      *entity
+	cert        *x509.Certificate // nil: signed with a bare key
+	promiseOnly bool              // its age or storage has no room for inclusion proofs
 }
+
+// entity is a bundle whose log entries are parsed once: that verifies the
+// signatures in them.
+type entity struct {
+	*bundle.Bundle
+	entries []*tlog.Entry
+}
+
+// TlogEntries returns the parsed entries.
+func (e *entity) TlogEntries() ([]*tlog.Entry, error) { return e.entries, nil }
 
 // ParseBundle parses a JSON bundle. The error is a *RefusedError at CheckBundle,
 // or at CheckEntry for a log entry that contradicts itself: one whose signature
@@ -66,18 +81,38 @@ func newBundle(pb *protobundle.Bundle) (*Bundle, error) {
 	if err != nil {
 		return nil, refuse(CheckBundle, fmt.Errorf("read certificate: %w", err))
 	}
-	return &Bundle{entity: b, cert: content.Certificate()}, nil
+	entries, err := b.TlogEntries()
+	if err != nil {
+		return nil, refuse(CheckEntry, fmt.Errorf("parse log entry: %w", err))
+	}
+	return &Bundle{
+		entity:      &entity{b, entries},
+		cert:        content.Certificate(),
+		promiseOnly: pb.GetMediaType() == bundleMediaTypeV01,
+	}, nil
+}
+
+// newBundleOfTag builds the bundle of a signature stored by tag, which carries a
+// signed entry timestamp and no inclusion proof, and maybe a certificate chain:
+// what bundles of version 0.1 have.
+func newBundleOfTag(pb *protobundle.Bundle) (*Bundle, error) {
+	pb.MediaType = bundleMediaTypeV01
+	return newBundle(pb)
 }
 
 // Certificate returns the leaf certificate, nil if the bundle has none.
 func (b *Bundle) Certificate() *x509.Certificate { return b.cert }
 
+// HoldsStatement reports whether the bundle holds an envelope, for
+// VerifyStatement, rather than a message signature, for Verify.
+func (b *Bundle) HoldsStatement() bool { return b.entity.GetDsseEnvelope() != nil }
+
 // Signature returns the raw signature of a message signature, nil of an envelope.
 func (b *Bundle) Signature() []byte { return b.entity.GetMessageSignature().GetSignature() }
 
 // Digest returns the digest that a message signature claims to be over and the
-// name of its algorithm ("sha256"); for an envelope it returns nil and "sha256",
-// by which its subjects are then searched.
+// name of its algorithm ("sha256"); for an envelope, whose statement names its
+// digests, it returns nil and "sha256".
 func (b *Bundle) Digest() (digest []byte, algorithm string) {
 	message := b.entity.GetMessageSignature()
 	if message == nil {

@@ -9,10 +9,12 @@ import (
 // made in the order of the constants, so the named one is the first that failed.
 type Check string
 
-// The checks of Verify, and Sidecar for the legacy files beside an artifact.
+// The checks of Verify and VerifyStatement, and Sidecar for the legacy files
+// beside an artifact.
 const (
 	CheckBundle      Check = "bundle"                // not a bundle, or one that lacks a required part
 	CheckArtifact    Check = "artifact digest"       // the bundle is for other bytes
+	CheckStatement   Check = "attestation"           // not an in-toto statement, no subject with the digest, or another predicate type
 	CheckLog         Check = "transparency log"      // the entry's log is not in the trust root
 	CheckPromise     Check = "signed entry promise"  // SET missing, forged, or outside the log key's window
 	CheckInclusion   Check = "inclusion proof"       // proof or checkpoint missing or wrong
@@ -20,9 +22,10 @@ const (
 	CheckTimestamp   Check = "timestamp"             // RFC 3161 token missing, forged or of an unknown authority
 	CheckCertificate Check = "certificate"           // no trusted chain at the signing time
 	CheckSCT         Check = "certificate log proof" // no SCT of a trusted CT log
-	CheckSignature   Check = "signature"             // not made by the certificate's key over these bytes
-	CheckIdentity    Check = "identity"              // signed by somebody else, or vouched for by another issuer
+	CheckSignature   Check = "signature"             // not made by the certificate's key, or the bare key, over these bytes
+	CheckIdentity    Check = "identity"              // signed by somebody else or another key, or vouched for by another issuer
 	CheckSidecar     Check = "sidecar"               // .sig or .cert disagrees with the bundle
+	CheckTUF         Check = "trust root metadata"   // TUF metadata stale, tampered with, rolled back or signed by strangers
 )
 
 // RefusedError says that a verification failed, at which check, and which trust

@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"crypto"
 	"errors"
 	"fmt"
 	"regexp"
@@ -10,10 +11,21 @@ import (
 
 // Identity says whom a signature must be by: a certificate subject and the
 // issuer that vouched for it, each given exactly or as an anchored regular
-// expression. Make one with NewIdentity.
+// expression; or a bare key. Make one with NewIdentity or NewKeyIdentity.
 type Identity struct {
 	subject, issuer string // for people: the value, or the expression between slashes
 	matcher         verify.CertificateIdentity
+	key             *bareKey // nil: by certificate
+}
+
+// NewKeyIdentity builds the identity of whoever holds the private half of pub.
+// Signatures that carry a certificate are not by it, whatever their key.
+func NewKeyIdentity(pub crypto.PublicKey) (*Identity, error) {
+	key, err := newBareKey(pub)
+	if err != nil {
+		return nil, fmt.Errorf("build identity: %w", err)
+	}
+	return &Identity{key: key}, nil
 }
 
 // NewIdentity builds an identity; of each pair exactly one must be non-empty.
@@ -40,7 +52,12 @@ func NewIdentity(subject, subjectRegexp, issuer, issuerRegexp string) (*Identity
 }
 
 // String describes the identity for people.
-func (id *Identity) String() string { return id.subject + " via " + id.issuer }
+func (id *Identity) String() string {
+	if id.key != nil {
+		return id.key.String()
+	}
+	return id.subject + " via " + id.issuer
+}
 
 // oneOf checks that exactly one of value and expr is given and returns expr
 // anchored at both ends, or empty.

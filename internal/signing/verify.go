@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -17,14 +16,12 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
-	"github.com/sigstore/sigstore/pkg/signature"
-	"github.com/transparency-dev/merkle/proof"
 )
 
 // Result is a passed verification.
 type Result struct {
-	Identity       string    `json:"identity"`        // certificate subject
-	Issuer         string    `json:"issuer"`          // OIDC issuer that vouched for it
+	Identity       string    `json:"identity"`        // certificate subject, or "key sha256:<hex>" of a bare key
+	Issuer         string    `json:"issuer"`          // OIDC issuer that vouched for it; empty for a bare key
 	Digest         string    `json:"digest"`          // "sha256:<hex>" of the artifact
 	LogIndex       int64     `json:"log_index"`       // global index in the log
 	IntegratedTime time.Time `json:"integrated_time"` // zero for logs that promise none (Rekor v2)
@@ -43,10 +40,11 @@ func VerifyFile(ctx context.Context, path string, b *Bundle, trusted *TrustRoot,
 	return res, errors.Join(err, f.Close())
 }
 
-// Verify checks that b is a signature over artifact by id: certificate chain,
-// SCT, log entry with inclusion proof and (for Rekor v1) signed entry timestamp,
-// every RFC 3161 timestamp the bundle carries, signature and identity, all by the
-// one trust root. A failed check is a *RefusedError.
+// Verify checks that b is a signature over artifact by id: certificate chain and
+// SCT unless id is a bare key, log entry with inclusion proof and (for Rekor v1)
+// signed entry timestamp, every RFC 3161 timestamp the bundle carries, signature
+// and identity, all by the one trust root. An attestation is not a signature. A
+// failed check is a *RefusedError.
 func Verify(ctx context.Context, artifact io.Reader, b *Bundle, trusted *TrustRoot, id *Identity) (Result, error) {
 	_, algorithm := b.Digest()
 	h := newHash(algorithm)
@@ -59,90 +57,108 @@ func Verify(ctx context.Context, artifact io.Reader, b *Bundle, trusted *TrustRo
 // VerifyDigest is Verify for an artifact whose digest, by the algorithm that
 // b.Digest names, the caller has computed.
 func VerifyDigest(digest []byte, b *Bundle, trusted *TrustRoot, id *Identity) (Result, error) {
-	res, err := verifyBundle(digest, b, trusted, id)
+	if b.HoldsStatement() {
+		return Result{}, naming(trusted, refuse(CheckBundle, errors.New("it holds an attestation, not a signature of the artifact")))
+	}
+	claimed, algorithm := b.Digest()
+	if !bytes.Equal(claimed, digest) {
+		err := fmt.Errorf("the bundle is for %s:%x, the artifact has %x", algorithm, claimed, digest)
+		return Result{}, naming(trusted, refuse(CheckArtifact, err))
+	}
+	res, err := verifyBundle(digest, algorithm, b, trusted, id)
+	return res, naming(trusted, err)
+}
+
+// VerifyStatement checks that b is an attestation by id, as Verify does, and that
+// a subject of its statement has the digest, by an algorithm such as "sha256". An
+// empty predicateType accepts any. A signature of a file is not an attestation.
+func VerifyStatement(digest []byte, algorithm string, b *Bundle, trusted *TrustRoot, id *Identity, predicateType string) (Result, Statement, error) {
+	s, err := readStatement(b, digest, algorithm, predicateType)
+	if err != nil {
+		return Result{}, Statement{}, naming(trusted, err)
+	}
+	res, err := verifyBundle(digest, algorithm, b, trusted, id)
+	if err != nil {
+		return Result{}, Statement{}, naming(trusted, err)
+	}
+	return res, s, nil
+}
+
+// naming adds the trust root to a refusal.
+func naming(trusted *TrustRoot, err error) error {
 	var refused *RefusedError
 	if errors.As(err, &refused) {
 		refused.TrustRoot = trusted.String()
 	}
-	return res, err
+	return err
 }
 
-func verifyBundle(digest []byte, b *Bundle, trusted *TrustRoot, id *Identity) (Result, error) {
-	claimed, algorithm := b.Digest()
-	if claimed != nil && !bytes.Equal(claimed, digest) {
-		return Result{}, refuse(CheckArtifact, fmt.Errorf("the bundle is for %s:%x, the artifact has %x", algorithm, claimed, digest))
+// verifyBundle makes all the checks that do not depend on what was signed.
+func verifyBundle(digest []byte, algorithm string, b *Bundle, trusted *TrustRoot, id *Identity) (Result, error) {
+	if err := checkSigner(b, id); err != nil {
+		return Result{}, err
 	}
 	entries, err := logEntries(b)
 	if err != nil {
 		return Result{}, err
 	}
-	v, err := newVerifier(b, entries, trusted)
+	material := id.material(b, trusted)
+	v, err := newVerifier(b, id, material)
 	if err != nil {
 		return Result{}, err
 	}
-	artifact := verify.WithArtifactDigest(algorithm, digest)
-	got, err := v.Verify(b.entity, verify.NewPolicy(artifact, verify.WithCertificateIdentity(id.matcher)))
+	j := verdict{verifier: v, material: material, bundle: b, entries: entries, artifact: verify.WithArtifactDigest(algorithm, digest)}
+	got, err := v.Verify(b.entity, verify.NewPolicy(j.artifact, id.policy()))
 	if err != nil {
-		return Result{}, explain(err, v, artifact, b, entries, trusted)
+		return Result{}, j.explain(err)
 	}
-	return newResult(got, entries[0], trusted, algorithm, digest), nil
+	res := newResult(got, entries[0], id)
+	res.Digest, res.TrustRoot = algorithm+":"+hex.EncodeToString(digest), trusted.String()
+	return res, nil
 }
 
-// logEntries returns the bundle's log entries, at least one, each with the
-// evidence that its kind of log gives.
-func logEntries(b *Bundle) ([]*tlog.Entry, error) {
-	if b.cert == nil {
-		return nil, refuse(CheckBundle, errors.New("it is signed with a bare key; an identity needs a certificate"))
+// checkSigner checks that the bundle is signed in the way the identity is given,
+// and for a bare key that the log holds that key.
+func checkSigner(b *Bundle, id *Identity) error {
+	switch {
+	case id.key == nil && b.cert == nil:
+		return refuse(CheckBundle, errors.New("it is signed with a bare key; an identity needs a certificate"))
+	case id.key != nil && b.cert != nil:
+		return refuse(CheckBundle, errors.New("it is signed with a certificate; a bare key cannot vouch for that"))
+	case id.key == nil:
+		return nil
 	}
-	entries, err := b.entity.TlogEntries()
-	if err != nil {
-		return nil, refuse(CheckBundle, fmt.Errorf("read log entries: %w", err))
-	}
-	if len(entries) == 0 {
-		return nil, refuse(CheckLog, errors.New("the bundle has no log entry"))
-	}
-	for _, e := range entries {
-		if !e.HasInclusionProof() {
-			return nil, refuse(CheckInclusion, errors.New("a log entry has no inclusion proof"))
+	for _, e := range b.entity.entries {
+		if !id.key.is(e.PublicKey()) {
+			return refuse(CheckIdentity, errors.New("the log entry is of another key"))
 		}
-		if !e.IsRekorV2() && !e.HasInclusionPromise() {
-			return nil, refuse(CheckPromise, errors.New("a log entry has no signed entry timestamp"))
-		}
-		if err := checkKind(e); err != nil {
-			return nil, refuse(CheckEntry, err)
-		}
-	}
-	return entries, nil
-}
-
-// checkKind compares an entry's declared kind with the logged body's, which
-// upstream takes on trust.
-func checkKind(e *tlog.Entry) error {
-	entry := e.TransparencyLogEntry()
-	var body struct {
-		Kind       string `json:"kind"`
-		APIVersion string `json:"apiVersion"`
-	}
-	if err := json.Unmarshal(entry.GetCanonicalizedBody(), &body); err != nil {
-		return fmt.Errorf("parse body: %w", err)
-	}
-	if body.Kind != entry.GetKindVersion().GetKind() || body.APIVersion != entry.GetKindVersion().GetVersion() {
-		return fmt.Errorf("it is declared as %s %s and logged as %s %s",
-			entry.GetKindVersion().GetKind(), entry.GetKindVersion().GetVersion(), body.Kind, body.APIVersion)
 	}
 	return nil
 }
 
+func (id *Identity) policy() verify.PolicyOption {
+	if id.key != nil {
+		return verify.WithKey()
+	}
+	return verify.WithCertificateIdentity(id.matcher)
+}
+
 // newVerifier demands all the evidence there is: upstream's observer timestamps
 // would let a forged RFC 3161 token pass beside a valid SET.
-func newVerifier(b *Bundle, entries []*tlog.Entry, trusted *TrustRoot) (*verify.Verifier, error) {
-	options := []verify.VerifierOption{verify.WithSignedCertificateTimestamps(1), verify.WithTransparencyLog(1)}
-	timed := false
-	for _, e := range entries {
-		timed = timed || !e.IsRekorV2()
+func newVerifier(b *Bundle, id *Identity, material root.TrustedMaterial) (*verify.Verifier, error) {
+	entries := b.entity.entries
+	options := []verify.VerifierOption{verify.WithTransparencyLog(len(entries))}
+	if id.key == nil {
+		options = append(options, verify.WithSignedCertificateTimestamps(1))
 	}
-	if timed {
-		options = append(options, verify.WithIntegratedTimestamps(1))
+	promises := 0
+	for _, e := range entries {
+		if !e.IsRekorV2() {
+			promises++
+		}
+	}
+	if promises > 0 {
+		options = append(options, verify.WithIntegratedTimestamps(promises))
 	}
 	tokens, err := b.entity.Timestamps()
 	if err != nil {
@@ -150,26 +166,27 @@ func newVerifier(b *Bundle, entries []*tlog.Entry, trusted *TrustRoot) (*verify.
 	}
 	switch {
 	// A root without any TSA cannot judge tokens, and the log's time suffices.
-	case len(tokens) > 0 && (!timed || len(trusted.material.TimestampingAuthorities()) > 0):
+	case len(tokens) > 0 && (promises == 0 || len(material.TimestampingAuthorities()) > 0):
 		options = append(options, verify.WithSignedTimestamps(len(tokens)))
-	case !timed:
+	case promises == 0 && id.key == nil:
 		return nil, refuse(CheckTimestamp, errors.New("neither the log nor a timestamp authority says when it was signed"))
+	case promises == 0: // a bare key has no end, so that no time is needed
+		options = append(options, verify.WithNoObserverTimestamps())
 	}
-	v, err := verify.NewVerifier(trusted.material, options...)
+	v, err := verify.NewVerifier(material, options...)
 	if err != nil {
 		return nil, fmt.Errorf("set up verifier: %w", err)
 	}
 	return v, nil
 }
 
-func newResult(got *verify.VerificationResult, entry *tlog.Entry, trusted *TrustRoot, algorithm string, digest []byte) Result {
-	res := Result{
-		Identity:       got.Signature.Certificate.SubjectAlternativeName,
-		Issuer:         got.Signature.Certificate.Issuer,
-		Digest:         algorithm + ":" + hex.EncodeToString(digest),
-		LogIndex:       entry.LogIndex(),
-		IntegratedTime: entry.IntegratedTime().UTC(),
-		TrustRoot:      trusted.String(),
+func newResult(got *verify.VerificationResult, entry *tlog.Entry, id *Identity) Result {
+	res := Result{Identity: id.String(), LogIndex: entry.LogIndex()}
+	if cert := got.Signature.Certificate; cert != nil {
+		res.Identity, res.Issuer = cert.SubjectAlternativeName, cert.Issuer
+	}
+	if !entry.IsRekorV2() { // which may state a time, but signs none
+		res.IntegratedTime = entry.IntegratedTime().UTC()
 	}
 	for _, ts := range got.VerifiedTimestamps {
 		if ts.Type == "TimestampAuthority" && res.Timestamp.IsZero() {
@@ -177,79 +194,6 @@ func newResult(got *verify.VerificationResult, entry *tlog.Entry, trusted *Trust
 		}
 	}
 	return res
-}
-
-// explain finds the first check that err, the verifier's refusal, is due to. It
-// runs on failures only, and every branch refuses.
-func explain(err error, v *verify.Verifier, artifact verify.ArtifactPolicyOption, b *Bundle, entries []*tlog.Entry, trusted *TrustRoot) error {
-	material := trusted.material
-	if refused := explainLog(entries, material); refused != nil {
-		return refused
-	}
-	logTimes, entryErr := verify.VerifyTlogEntry(b.entity, material, 1, true)
-	if entryErr != nil {
-		return refuse(CheckEntry, entryErr)
-	}
-	times, tokenErrs, tokenErr := verify.VerifySignedTimestamp(b.entity, material)
-	if tokenErr = errors.Join(append(tokenErrs, tokenErr)...); tokenErr != nil && len(material.TimestampingAuthorities()) > 0 {
-		return refuse(CheckTimestamp, tokenErr)
-	}
-	for _, t := range logTimes {
-		times = append(times, &t)
-	}
-	for _, t := range times {
-		chains, certErr := verify.VerifyLeafCertificate(t.Time, b.cert, material)
-		if certErr != nil {
-			return refuse(CheckCertificate, fmt.Errorf("no trusted chain at %s: %w", t.Time.UTC().Format(time.RFC3339), certErr))
-		}
-		if sctErr := verify.VerifySignedCertificateTimestamp(chains, 1, material); sctErr != nil {
-			return refuse(CheckSCT, sctErr)
-		}
-	}
-	if _, sigErr := v.Verify(b.entity, verify.NewPolicy(artifact, verify.WithoutIdentitiesUnsafe())); sigErr != nil {
-		return refuse(CheckSignature, sigErr)
-	}
-	return refuse(CheckIdentity, err)
-}
-
-// explainLog judges each entry of a known log by itself.
-func explainLog(entries []*tlog.Entry, material root.TrustedMaterial) error {
-	known := false
-	for _, e := range entries {
-		key := hex.EncodeToString([]byte(e.LogKeyID()))
-		log, ok := material.RekorLogs()[key]
-		if !ok {
-			continue
-		}
-		known = true
-		if e.IsRekorV2() {
-			continue
-		}
-		if err := tlog.VerifySET(e, material.RekorLogs()); err != nil {
-			return refuse(CheckPromise, err)
-		}
-		if err := verifyInclusion(e, log); err != nil {
-			return refuse(CheckInclusion, err)
-		}
-	}
-	if !known {
-		return refuse(CheckLog, errors.New("the entry's log is not in the trust root"))
-	}
-	return nil
-}
-
-// verifyInclusion checks a Rekor v1 entry's inclusion proof and checkpoint.
-func verifyInclusion(e *tlog.Entry, log *root.TransparencyLog) error {
-	key, err := signature.LoadVerifier(log.PublicKey, log.SignatureHashFunc)
-	if err != nil {
-		return fmt.Errorf("load log key: %w", err)
-	}
-	err = tlog.VerifyInclusion(e, key)
-	var mismatch proof.RootMismatchError
-	if errors.As(err, &mismatch) { // it words the hashes as lists of numbers
-		return fmt.Errorf("calculated root %x does not match expected root %x", mismatch.CalculatedRoot, mismatch.ExpectedRoot)
-	}
-	return err
 }
 
 func newHash(algorithm string) hash.Hash {
