@@ -81,7 +81,7 @@ func (e evidence) setContent(pb *protobundle.Bundle) {
 	if e.statement != nil {
 		pb.Content = &protobundle.Bundle_DsseEnvelope{DsseEnvelope: &protodsse.Envelope{
 			Payload:     e.statement,
-			PayloadType: statementType,
+			PayloadType: StatementPayloadType,
 			Signatures:  []*protodsse.Signature{{Sig: e.signature}},
 		}}
 		return

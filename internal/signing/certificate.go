@@ -8,11 +8,13 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
@@ -28,15 +30,50 @@ const hashFunc = crypto.SHA256
 // signature with it: the log's time has to fall inside, after all retries.
 const renewMargin = 2 * time.Minute
 
+// maxChain is the most certificates of a CA's answer.
+const maxChain = 10
+
 // credential is a key and its certificate, which has passed the same checks as
-// in a finished bundle.
+// in a finished bundle, or a bare key of the user's.
 type credential struct {
 	key             crypto.Signer
-	cert            *x509.Certificate
-	pem             []byte
+	cert            *x509.Certificate   // nil for a bare key
+	chain           []*x509.Certificate // above cert
+	hint            string              // of a bare key
+	pem             []byte              // of cert, or of the public key: what logs know it by
 	subject, issuer string
-	identity        *Identity // exactly subject and issuer
-	renewAt         time.Time // on our clock
+	identity        *Identity // exactly subject and issuer, or the key
+	renewAt         time.Time // on our clock; zero for a bare key, which is never renewed
+}
+
+// keyCredential is the credential of a key pair, which has to be ECDSA P-256: the
+// hash that all our signatures are over fits no stronger key (contract rekor-v1 §8).
+func keyCredential(key crypto.Signer) (*credential, error) {
+	pub, ok := key.Public().(*ecdsa.PublicKey)
+	if !ok {
+		return nil, fmt.Errorf("the key is %T; sign with an ECDSA key on curve P-256", key.Public())
+	}
+	if pub.Curve != elliptic.P256() {
+		return nil, fmt.Errorf("the key is on curve %s; sign with an ECDSA key on curve P-256", pub.Curve.Params().Name)
+	}
+	spki, err := pki.MarshalPublicKey(pub)
+	if err != nil {
+		return nil, fmt.Errorf("encode public key: %w", err)
+	}
+	id, err := NewKeyIdentity(pub)
+	if err != nil {
+		return nil, err
+	}
+	return &credential{
+		key: key, hint: keyHint(spki), pem: pki.PublicKeyPEM(spki), subject: id.String(), identity: id,
+	}, nil
+}
+
+// keyHint names a bare key in a bundle, as cosign does: base64 of the SHA-256 of
+// the DER key.
+func keyHint(spki []byte) string {
+	sum := sha256.Sum256(spki)
+	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // credential returns the current credential, fetching a new one when there is
@@ -44,7 +81,7 @@ type credential struct {
 func (s *Session) credential(ctx context.Context) (*credential, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cred != nil && s.now().Before(s.cred.renewAt) {
+	if s.cred != nil && (s.cred.cert == nil || s.now().Before(s.cred.renewAt)) {
 		return s.cred, nil
 	}
 	cred, err := s.fetchCredential(ctx)
@@ -72,10 +109,11 @@ func (s *Session) fetchCredential(ctx context.Context) (*credential, error) {
 	}
 	// Counted from before the request on our clock: the CA's clock may differ.
 	asked := s.now()
-	cert, err := s.requestCertificate(ctx, key, token)
+	chain, err := s.requestCertificate(ctx, key, token)
 	if err != nil {
 		return nil, err
 	}
+	cert := chain[0]
 	summary, err := s.checkCertificate(cert, key)
 	if err != nil {
 		var refused *RefusedError
@@ -90,15 +128,15 @@ func (s *Session) fetchCredential(ctx context.Context) (*credential, error) {
 	}
 	lifetime := cert.NotAfter.Sub(cert.NotBefore)
 	return &credential{
-		key: key, cert: cert, pem: pki.CertificatesPEM([]*x509.Certificate{cert}),
+		key: key, cert: cert, chain: chain[1:], pem: pki.CertificatesPEM([]*x509.Certificate{cert}),
 		subject: summary.SubjectAlternativeName, issuer: summary.Issuer, identity: id,
 		renewAt: asked.Add(lifetime - min(renewMargin, lifetime/2)),
 	}, nil
 }
 
 // requestCertificate sends the token and a signed challenge (contract ca §1, §4)
-// and returns the leaf of the answer.
-func (s *Session) requestCertificate(ctx context.Context, key *ecdsa.PrivateKey, token string) (*x509.Certificate, error) {
+// and returns the answer's chain, leaf first.
+func (s *Session) requestCertificate(ctx context.Context, key *ecdsa.PrivateKey, token string) ([]*x509.Certificate, error) {
 	body, err := certificateRequest(key, token)
 	if err != nil {
 		return nil, err
@@ -115,11 +153,11 @@ func (s *Session) requestCertificate(ctx context.Context, key *ecdsa.PrivateKey,
 	if err != nil {
 		return nil, err
 	}
-	cert, err := parseCertificateAnswer(got.body)
+	chain, err := parseCertificateAnswer(got.body)
 	if err != nil {
 		return nil, fmt.Errorf("read answer of certificate authority at %s: %w", s.services.CA, err)
 	}
-	return cert, nil
+	return chain, nil
 }
 
 // certificateRequest renders the request: the public key, and the challenge that
@@ -155,8 +193,9 @@ func certificateRequest(key *ecdsa.PrivateKey, token string) ([]byte, error) {
 	}{publicKeyRequest{publicKey{"ECDSA", string(pki.PublicKeyPEM(spki))}, proof}})
 }
 
-// parseCertificateAnswer returns the leaf of an answer with embedded SCT.
-func parseCertificateAnswer(body []byte) (*x509.Certificate, error) {
+// parseCertificateAnswer returns the chain of an answer with embedded SCT: the
+// leaf and at least one certificate above it, each having signed the one before.
+func parseCertificateAnswer(body []byte) ([]*x509.Certificate, error) {
 	var got struct {
 		Embedded *struct {
 			Chain struct {
@@ -170,14 +209,20 @@ func parseCertificateAnswer(body []byte) (*x509.Certificate, error) {
 	if got.Embedded == nil || len(got.Embedded.Chain.Certificates) < 2 {
 		return nil, errors.New("no chain with an embedded SCT")
 	}
-	certs, err := pki.ParseCertificatesPEM([]byte(got.Embedded.Chain.Certificates[0]))
+	certs, err := pki.ParseCertificatesPEM([]byte(strings.Join(got.Embedded.Chain.Certificates, "\n")))
 	if err != nil {
 		return nil, err
 	}
-	if len(certs) != 1 {
-		return nil, fmt.Errorf("got %d leaf certificates, want 1", len(certs))
+	if len(certs) != len(got.Embedded.Chain.Certificates) || len(certs) > maxChain {
+		return nil, fmt.Errorf("got %d certificates in %d parts, want one each, %d at most",
+			len(certs), len(got.Embedded.Chain.Certificates), maxChain)
 	}
-	return certs[0], nil
+	for i, issuer := range certs[1:] {
+		if err := certs[i].CheckSignatureFrom(issuer); err != nil {
+			return nil, fmt.Errorf("certificate %d of the chain: %w", i, err)
+		}
+	}
+	return certs, nil
 }
 
 // checkCertificate checks that cert is for key, chains to the trust root and

@@ -1,4 +1,153 @@
 package signing
 
-// statementType is the payload type of envelopes that hold in-toto statements.
-const statementType = "application/vnd.in-toto+json"
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+)
+
+// maxStatement is the most bytes of a statement: base64 of it, and a certificate
+// and log entry beside that, still fit into MaxBundle.
+const maxStatement = 20 << 20
+
+// dsseEntry is a dsse 0.0.1 entry as the log stores it (contract rekor-v1 §8);
+// like hashedRekord, its encoding is canonical.
+type dsseEntry struct {
+	APIVersion string   `json:"apiVersion"`
+	Kind       string   `json:"kind"`
+	Spec       dsseSpec `json:"spec"`
+}
+
+type dsseSpec struct {
+	EnvelopeHash entryHash       `json:"envelopeHash"` // of its JSON text as it was sent
+	PayloadHash  entryHash       `json:"payloadHash"`
+	Signatures   []dsseSignature `json:"signatures"`
+}
+
+type entryHash struct {
+	Algorithm string `json:"algorithm"`
+	Value     string `json:"value"`
+}
+
+type dsseSignature struct {
+	Signature []byte `json:"signature"`
+	Verifier  []byte `json:"verifier"`
+}
+
+// SignStatement signs an in-toto statement in a DSSE envelope, logged as dsse
+// 0.0.1 and timestamped. The bytes of statement are signed as they are; it must
+// have a subject with a SHA-2 digest and a predicate type. The finished bundle is
+// verified as by VerifyStatement; errors are those of SignDigest.
+func (s *Session) SignStatement(ctx context.Context, statement []byte) (*Signed, error) {
+	about, err := readSubject(statement)
+	if err != nil {
+		return nil, fmt.Errorf("sign statement: %w", err)
+	}
+	cred, err := s.credential(ctx)
+	if err != nil {
+		return nil, err
+	}
+	digest := sha256.Sum256(dsse.PAE(StatementPayloadType, statement))
+	sig, err := cred.key.Sign(rand.Reader, digest[:], hashFunc)
+	if err != nil {
+		return nil, fmt.Errorf("sign statement: %w", err)
+	}
+	envelope, err := encodeEnvelope(statement, sig)
+	if err != nil {
+		return nil, err
+	}
+	p, err := proposeEnvelope(envelope, statement, sig, cred.pem)
+	if err != nil {
+		return nil, err
+	}
+	e := evidence{statement: statement, signature: sig, cert: cred.cert, hint: cred.hint}
+	signed, err := s.finish(ctx, e, p, cred, func(b *Bundle) (Result, error) {
+		res, _, err := VerifyStatement(about.digest, about.algorithm, b, s.kit.Trusted, cred.identity, about.predicateType)
+		return res, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	signed.Envelope = envelope
+	return signed, nil
+}
+
+// encodeEnvelope renders the envelope as JSON. The log commits to these very
+// bytes, and so does a signature stored by tag.
+func encodeEnvelope(statement, sig []byte) ([]byte, error) {
+	text, err := json.Marshal(dsse.Envelope{
+		PayloadType: StatementPayloadType,
+		Payload:     base64.StdEncoding.EncodeToString(statement),
+		Signatures:  []dsse.Signature{{Sig: base64.StdEncoding.EncodeToString(sig)}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encode envelope: %w", err)
+	}
+	return text, nil
+}
+
+// proposeEnvelope is the proposal of a dsse entry.
+func proposeEnvelope(envelope, statement, sig, verifier []byte) (proposal, error) {
+	type content struct {
+		Envelope  string   `json:"envelope"`
+		Verifiers [][]byte `json:"verifiers"`
+	}
+	type spec struct {
+		ProposedContent content `json:"proposedContent"`
+	}
+	sent, err := json.Marshal(struct {
+		APIVersion string `json:"apiVersion"`
+		Kind       string `json:"kind"`
+		Spec       spec   `json:"spec"`
+	}{"0.0.1", "dsse", spec{content{string(envelope), [][]byte{verifier}}}})
+	if err != nil {
+		return proposal{}, fmt.Errorf("encode log entry: %w", err)
+	}
+	stored, err := json.Marshal(dsseEntry{APIVersion: "0.0.1", Kind: "dsse", Spec: dsseSpec{
+		EnvelopeHash: hashOf(envelope), PayloadHash: hashOf(statement),
+		Signatures: []dsseSignature{{Signature: sig, Verifier: verifier}},
+	}})
+	if err != nil {
+		return proposal{}, fmt.Errorf("encode log entry: %w", err)
+	}
+	return proposal{sent: sent, stored: stored}, nil
+}
+
+func hashOf(data []byte) entryHash {
+	sum := sha256.Sum256(data)
+	return entryHash{Algorithm: "sha256", Value: hex.EncodeToString(sum[:])}
+}
+
+// subject is what the client checks its own attestation for.
+type subject struct {
+	digest        []byte
+	algorithm     string // "sha256", "sha384" or "sha512"
+	predicateType string
+}
+
+// readSubject reads the first subject of a statement that has a SHA-2 digest.
+func readSubject(statement []byte) (subject, error) {
+	if len(statement) > maxStatement {
+		return subject{}, fmt.Errorf("%d bytes is more than %d", len(statement), maxStatement)
+	}
+	parsed, err := ParseStatement(statement)
+	if err != nil {
+		return subject{}, err
+	}
+	for _, s := range parsed.Subjects {
+		for _, algorithm := range []string{"sha256", "sha384", "sha512"} {
+			digest, err := hex.DecodeString(s.Digest[algorithm])
+			if err == nil && len(digest) == newHash(algorithm).Size() {
+				return subject{digest, algorithm, parsed.PredicateType}, nil
+			}
+		}
+	}
+	return subject{}, errors.New("the statement has no subject with a SHA-256, SHA-384 or SHA-512 digest")
+}

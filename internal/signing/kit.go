@@ -58,7 +58,7 @@ func (t *TrustRoot) String() string {
 type Kit struct {
 	Trusted *TrustRoot
 
-	config *prototrustroot.SigningConfig
+	config *prototrustroot.SigningConfig // nil: for verification only
 }
 
 // LoadKit reads trusted_root.json and signing_config.v0.2.json from dir.
@@ -76,11 +76,15 @@ func LoadKit(dir string) (*Kit, error) {
 }
 
 // NewKit builds a kit from the contents of its two files; name stands for the
-// trust root in verdicts.
+// trust root in verdicts. Without a signing config (nil) the kit serves for
+// verification only.
 func NewKit(name string, trustedRoot, signingConfig []byte) (*Kit, error) {
 	trusted, err := NewTrustRoot(name, trustedRoot)
 	if err != nil {
 		return nil, err
+	}
+	if signingConfig == nil {
+		return &Kit{Trusted: trusted}, nil
 	}
 	config, err := root.NewSigningConfigProtobuf(signingConfig)
 	if err != nil {
@@ -105,6 +109,10 @@ type Services struct {
 // (contract trust-material, "How clients choose"): the highest version that we
 // speak, the newest service valid at now per operator, then the selector.
 func (k *Kit) Services(now time.Time) (Services, error) {
+	tlogs, tsas, err := k.witnesses(now)
+	if err != nil {
+		return Services{}, err
+	}
 	ca, err := root.SelectService(services(k.config.GetCaUrls()), []uint32{1}, now)
 	if err != nil {
 		return Services{}, fmt.Errorf("choose certificate authority from signing config: %w", err)
@@ -113,23 +121,31 @@ func (k *Kit) Services(now time.Time) (Services, error) {
 	if err != nil {
 		return Services{}, fmt.Errorf("choose OIDC issuer from signing config: %w", err)
 	}
-	if len(k.config.GetRekorTlogUrls()) == 0 {
-		return Services{}, errors.New("choose transparency log from signing config: it names none, and unlogged signatures do not verify")
-	}
-	tlogs, err := choose(k.config.GetRekorTlogUrls(), k.config.GetRekorTlogConfig(), now)
-	if err != nil {
-		return Services{}, fmt.Errorf("choose transparency log from signing config: %w", err)
-	}
-	tsas, err := choose(k.config.GetTsaUrls(), k.config.GetTsaConfig(), now)
-	if err != nil {
-		return Services{}, fmt.Errorf("choose timestamp authority from signing config: %w", err)
-	}
 	// Paths are appended to base URLs; an issuer's URL is its name, and a TSA's is
 	// used as it is.
+	return Services{CA: strings.TrimSuffix(ca.URL, "/"), OIDC: oidc.URL, TLogs: tlogs, TSAs: tsas}, nil
+}
+
+// witnesses chooses logs and timestamp authorities, all that a key pair needs.
+func (k *Kit) witnesses(now time.Time) (tlogs, tsas []string, err error) {
+	if k.config == nil {
+		return nil, nil, errors.New("there is no signing config beside this trust root; without one it serves for verification only")
+	}
+	if len(k.config.GetRekorTlogUrls()) == 0 {
+		return nil, nil, errors.New("choose transparency log from signing config: it names none, and unlogged signatures do not verify")
+	}
+	tlogs, err = choose(k.config.GetRekorTlogUrls(), k.config.GetRekorTlogConfig(), now)
+	if err != nil {
+		return nil, nil, fmt.Errorf("choose transparency log from signing config: %w", err)
+	}
+	tsas, err = choose(k.config.GetTsaUrls(), k.config.GetTsaConfig(), now)
+	if err != nil {
+		return nil, nil, fmt.Errorf("choose timestamp authority from signing config: %w", err)
+	}
 	for i := range tlogs {
 		tlogs[i] = strings.TrimSuffix(tlogs[i], "/")
 	}
-	return Services{CA: strings.TrimSuffix(ca.URL, "/"), OIDC: oidc.URL, TLogs: tlogs, TSAs: tsas}, nil
+	return tlogs, tsas, nil
 }
 
 // choose applies a selector; no services at all is no error.

@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -41,22 +42,34 @@ type hashedRekordSpec struct {
 	} `json:"signature"`
 }
 
-// upload logs a signature at the Rekor v1 log whose base URL is given, and
-// returns the entry. A log that refuses duplicates is asked for the existing one.
-func (s *Session) upload(ctx context.Context, base string, digest [sha256.Size]byte, sig, certPEM []byte) (*protorekor.TransparencyLogEntry, error) {
+// proposal is an entry on its way to a log.
+type proposal struct {
+	sent   []byte // what is posted
+	stored []byte // the canonical body that the log then has to hold
+}
+
+// proposeDigest is the proposal of a hashedrekord: what is sent is canonical.
+func proposeDigest(digest [sha256.Size]byte, sig, verifier []byte) (proposal, error) {
 	entry := hashedRekord{APIVersion: "0.0.1", Kind: "hashedrekord"}
 	entry.Spec.Data.Hash.Algorithm = "sha256"
 	entry.Spec.Data.Hash.Value = hex.EncodeToString(digest[:])
 	entry.Spec.Signature.Content = sig
-	entry.Spec.Signature.PublicKey.Content = certPEM
+	entry.Spec.Signature.PublicKey.Content = verifier
 	body, err := json.Marshal(entry)
 	if err != nil {
-		return nil, fmt.Errorf("encode log entry: %w", err)
+		return proposal{}, fmt.Errorf("encode log entry: %w", err)
 	}
+	return proposal{sent: body, stored: body}, nil
+}
+
+// upload logs p at the Rekor v1 log whose base URL is given, and returns the
+// entry. A log that refuses duplicates is asked for the existing one. An entry
+// that is not p's is a *RefusedError at CheckEntry.
+func (s *Session) upload(ctx context.Context, base string, p proposal) (*protorekor.TransparencyLogEntry, error) {
 	got, err := call(ctx, s.http, request{
 		service: logService, method: http.MethodPost, url: base + "/api/v1/log/entries",
 		header: http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}},
-		body:   body,
+		body:   p.sent,
 	}, http.StatusCreated, http.StatusConflict)
 	if err != nil {
 		return nil, err
@@ -69,6 +82,9 @@ func (s *Session) upload(ctx context.Context, base string, digest [sha256.Size]b
 	tle, err := parseLogAnswer(got.body)
 	if err != nil {
 		return nil, fmt.Errorf("read answer of transparency log at %s: %w", base, err)
+	}
+	if !bytes.Equal(tle.GetCanonicalizedBody(), p.stored) {
+		return nil, refuse(CheckEntry, fmt.Errorf("the transparency log at %s answered with an entry for something else than was sent", base))
 	}
 	return tle, nil
 }
@@ -133,15 +149,31 @@ func (e logAnswer) proto() (*protorekor.TransparencyLogEntry, error) {
 	if err != nil {
 		return nil, err
 	}
+	kind, err := kindOf(e.Body)
+	if err != nil {
+		return nil, err
+	}
 	return &protorekor.TransparencyLogEntry{
 		LogIndex:          e.LogIndex,
 		LogId:             &protocommon.LogId{KeyId: logID},
-		KindVersion:       &protorekor.KindVersion{Kind: "hashedrekord", Version: "0.0.1"},
+		KindVersion:       kind,
 		IntegratedTime:    e.IntegratedTime,
 		InclusionPromise:  &protorekor.InclusionPromise{SignedEntryTimestamp: set},
 		InclusionProof:    proof,
 		CanonicalizedBody: e.Body,
 	}, nil
+}
+
+// kindOf reads the kind and version that a logged body names.
+func kindOf(body []byte) (*protorekor.KindVersion, error) {
+	var named struct {
+		Kind       string `json:"kind"`
+		APIVersion string `json:"apiVersion"`
+	}
+	if err := json.Unmarshal(body, &named); err != nil {
+		return nil, fmt.Errorf("parse body: %w", err)
+	}
+	return &protorekor.KindVersion{Kind: named.Kind, Version: named.APIVersion}, nil
 }
 
 func (e logAnswer) inclusion() (*protorekor.InclusionProof, error) {

@@ -2,6 +2,7 @@ package signing
 
 import (
 	"context"
+	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
@@ -21,15 +22,17 @@ import (
 // SessionConfig sets a Session up.
 type SessionConfig struct {
 	Kit   *Kit
-	Token TokenSource
+	Token TokenSource      // signs as the token's identity, with a key made for the session
+	Key   crypto.Signer    // instead of Token: a key pair, ECDSA P-256; no certificate is asked for
 	HTTP  *http.Client     // nil: NewHTTPClient
 	Now   func() time.Time // for choosing services and for renewing in time
 	Log   *slog.Logger
 }
 
 // Session signs as one identity: a key made for the session and a certificate
-// for it serve until the certificate nears its end, then both are renewed. It is
-// safe for concurrent use.
+// for it serve until the certificate nears its end, then both are renewed. With a
+// key pair there is no certificate, and the identity is that key. It is safe for
+// concurrent use.
 type Session struct {
 	kit      *Kit
 	services Services
@@ -46,28 +49,42 @@ type Session struct {
 type Signed struct {
 	JSON        []byte // the v0.3 bundle, compact
 	Bundle      *Bundle
-	Signature   []byte // ASN.1 ECDSA
-	Certificate *x509.Certificate
+	Signature   []byte              // ASN.1 ECDSA
+	Certificate *x509.Certificate   // nil with a key pair
+	Chain       []*x509.Certificate // the CA's answer above the certificate: issuer first, root last
+	Envelope    []byte              // of a statement: the JSON envelope that is logged; nil otherwise
 	Result      Result
 }
 
 // NewSession chooses the services; it calls none of them yet.
 func NewSession(c SessionConfig) (*Session, error) {
-	if c.Kit == nil || c.Token == nil || c.Now == nil || c.Log == nil {
-		return nil, errors.New("set up signing: kit, token, clock and logger are needed")
+	if c.Kit == nil || c.Now == nil || c.Log == nil {
+		return nil, errors.New("set up signing: kit, clock and logger are needed")
 	}
-	services, err := c.Kit.Services(c.Now())
+	if (c.Token == nil) == (c.Key == nil) {
+		return nil, errors.New("set up signing: give either a token or a key, not both")
+	}
+	s := &Session{kit: c.Kit, token: c.Token, http: c.HTTP, now: c.Now, log: c.Log}
+	if s.http == nil {
+		s.http = NewHTTPClient()
+	}
+	var err error
+	if c.Key != nil {
+		s.services.TLogs, s.services.TSAs, err = c.Kit.witnesses(c.Now())
+		if err == nil {
+			s.cred, err = keyCredential(c.Key)
+		}
+	} else {
+		s.services, err = c.Kit.Services(c.Now())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("set up signing: %w", err)
 	}
-	if c.HTTP == nil {
-		c.HTTP = NewHTTPClient()
-	}
-	return &Session{kit: c.Kit, services: services, token: c.Token, http: c.HTTP, now: c.Now, log: c.Log}, nil
+	return s, nil
 }
 
 // Identity returns whom the session signs as, fetching a certificate if it has
-// none.
+// none. With a key pair the subject describes the key, and there is no issuer.
 func (s *Session) Identity(ctx context.Context) (subject, issuer string, err error) {
 	cred, err := s.credential(ctx)
 	if err != nil {
@@ -111,29 +128,40 @@ func (s *Session) SignDigest(ctx context.Context, digest [sha256.Size]byte) (*Si
 	if err != nil {
 		return nil, fmt.Errorf("sign digest: %w", err)
 	}
-	e := evidence{digest: digest, signature: sig, cert: cred.cert}
-	if err := s.witness(ctx, &e, cred); err != nil {
+	p, err := proposeDigest(digest, sig, cred.pem)
+	if err != nil {
+		return nil, err
+	}
+	e := evidence{digest: digest, signature: sig, cert: cred.cert, hint: cred.hint}
+	return s.finish(ctx, e, p, cred, func(b *Bundle) (Result, error) {
+		return VerifyDigest(digest[:], b, s.kit.Trusted, cred.identity)
+	})
+}
+
+// finish has e's signature witnessed, and hands it out if the bundle passes check.
+func (s *Session) finish(ctx context.Context, e evidence, p proposal, cred *credential, check func(*Bundle) (Result, error)) (*Signed, error) {
+	if err := s.witness(ctx, &e, p); err != nil {
 		return nil, err
 	}
 	b, text, err := e.build()
 	if err != nil {
 		return nil, err
 	}
-	res, err := VerifyDigest(digest[:], b, s.kit.Trusted, cred.identity)
+	res, err := check(b)
 	if err != nil {
 		return nil, fmt.Errorf("check own signature: %w", err)
 	}
-	return &Signed{JSON: text, Bundle: b, Signature: sig, Certificate: cred.cert, Result: res}, nil
+	return &Signed{JSON: text, Bundle: b, Signature: e.signature, Certificate: cred.cert, Chain: cred.chain, Result: res}, nil
 }
 
 // witness has every chosen log and timestamp authority attest e's signature.
-func (s *Session) witness(ctx context.Context, e *evidence, cred *credential) error {
+func (s *Session) witness(ctx context.Context, e *evidence, p proposal) error {
 	entries := make([]*protorekor.TransparencyLogEntry, len(s.services.TLogs))
 	timestamps := make([][]byte, len(s.services.TSAs))
 	g, ctx := errgroup.WithContext(ctx)
 	for i, url := range s.services.TLogs {
 		g.Go(func() (err error) {
-			entries[i], err = s.upload(ctx, url, e.digest, e.signature, cred.pem)
+			entries[i], err = s.upload(ctx, url, p)
 			return err
 		})
 	}

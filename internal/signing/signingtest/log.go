@@ -22,16 +22,61 @@ import (
 	"sigstack/internal/pki"
 )
 
-// AddEntry is POST /api/v1/log/entries. The body is logged as it comes, so it
-// has to be canonical.
+// AddEntry is POST /api/v1/log/entries. Envelopes are logged in their canonical
+// form; any other body is logged as it comes, so it has to be canonical.
 func (s *Stack) AddEntry(w http.ResponseWriter, r *http.Request) error {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return err
 	}
-	index := s.appendLeaf(body)
+	stored, err := Canonical(body)
+	if err != nil {
+		return err
+	}
+	index := s.appendLeaf(stored)
 	w.WriteHeader(http.StatusCreated)
 	return s.writeEntry(w, index)
+}
+
+// Canonical returns the body that the log stores for a proposed entry: of dsse
+// 0.0.1 the hashes and signatures (contract rekor-v1 §8), of others what was sent.
+func Canonical(proposed []byte) ([]byte, error) {
+	var entry struct {
+		Kind string
+		Spec struct {
+			ProposedContent struct {
+				Envelope  string
+				Verifiers []string
+			}
+		}
+	}
+	if err := json.Unmarshal(proposed, &entry); err != nil {
+		return nil, err
+	}
+	if entry.Kind != "dsse" {
+		return proposed, nil
+	}
+	content := entry.Spec.ProposedContent
+	var envelope struct {
+		Payload    []byte
+		Signatures []struct{ Sig string }
+	}
+	if err := json.Unmarshal([]byte(content.Envelope), &envelope); err != nil {
+		return nil, err
+	}
+	if len(envelope.Signatures) != 1 || len(content.Verifiers) != 1 {
+		return nil, errors.New("the fake log takes one signature and one verifier")
+	}
+	return json.Marshal(map[string]any{"apiVersion": "0.0.1", "kind": "dsse", "spec": map[string]any{
+		"envelopeHash": hashOf([]byte(content.Envelope)),
+		"payloadHash":  hashOf(envelope.Payload),
+		"signatures":   []any{map[string]string{"signature": envelope.Signatures[0].Sig, "verifier": content.Verifiers[0]}},
+	}})
+}
+
+func hashOf(data []byte) map[string]string {
+	sum := sha256.Sum256(data)
+	return map[string]string{"algorithm": "sha256", "value": hex.EncodeToString(sum[:])}
 }
 
 // getEntry is GET /api/v1/log/entries/{id}, with an id of 64 or 80 digits.

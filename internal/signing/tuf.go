@@ -1,0 +1,185 @@
+package signing
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+	"github.com/theupdateframework/go-tuf/v2/metadata/config"
+	"github.com/theupdateframework/go-tuf/v2/metadata/updater"
+
+	"sigstack/internal/trust"
+)
+
+// The most bytes of TUF metadata and targets; ours take a few KB.
+const (
+	maxTUFRoot      = 512 << 10
+	maxTUFTimestamp = 16 << 10
+	maxTUFMetadata  = 2 << 20
+	maxTUFTarget    = 4 << 20
+)
+
+// What errors say of the mirror.
+const (
+	tufService = "TUF repository"
+	tufNext    = "check that the URL is that of a TUF repository's metadata"
+)
+
+// TUF is a trust root that is fetched from a TUF repository.
+type TUF struct {
+	URL   string           // of the metadata; targets are below it in targets/
+	Root  []byte           // root.json that is trusted by itself; later ones need its signatures
+	Cache string           // directory that remembers what was seen, so that nothing older is accepted
+	HTTP  *http.Client     // nil: NewHTTPClient
+	Now   func() time.Time // what metadata must not have expired at
+}
+
+// Kit fetches trusted_root.json and signing_config.v0.2.json by the TUF client
+// workflow. A repository without the latter makes a kit for verification only.
+// Metadata that is stale, tampered with, rolled back or signed by strangers is a
+// *RefusedError at CheckTUF; a mirror that does not answer, an *UnreachableError.
+func (t TUF) Kit(ctx context.Context) (*Kit, error) {
+	if t.URL == "" || len(t.Root) == 0 || t.Cache == "" || t.Now == nil {
+		return nil, errors.New("set up TUF client: URL, root, cache directory and clock are needed")
+	}
+	if t.HTTP == nil {
+		t.HTTP = NewHTTPClient()
+	}
+	f := &tufFetcher{ctx: ctx, http: t.HTTP}
+	targets, err := t.fetch(f)
+	if err != nil {
+		return nil, t.explain(f, err)
+	}
+	return NewKit(t.URL, targets[trust.TrustedRootName], targets[trust.SigningConfigName])
+}
+
+// fetch returns the contents of the targets that make a kit, by name.
+func (t TUF) fetch(f *tufFetcher) (map[string][]byte, error) {
+	dir := t.dir()
+	c, err := t.config(dir, f)
+	if err != nil {
+		return nil, err
+	}
+	u, err := updater.New(c)
+	if err != nil {
+		return nil, fmt.Errorf("load root: %w", err)
+	}
+	u.UnsafeSetRefTime(t.Now()) // upstream warns of it because it is for our own clock
+	if err := u.Refresh(); err != nil {
+		return nil, err
+	}
+	known := u.GetTopLevelTargets()
+	if known[trust.TrustedRootName] == nil {
+		return nil, &metadata.ErrRepository{Msg: "there is no target " + trust.TrustedRootName}
+	}
+	targets := map[string][]byte{}
+	for _, name := range []string{trust.TrustedRootName, trust.SigningConfigName} {
+		file := known[name]
+		if file == nil {
+			continue
+		}
+		if file.Length > maxTUFTarget {
+			return nil, &metadata.ErrRepository{Msg: fmt.Sprintf("target %s has %d bytes, more than %d", name, file.Length, maxTUFTarget)}
+		}
+		if targets[name], err = target(u, file); err != nil {
+			return nil, fmt.Errorf("target %s: %w", name, err)
+		}
+	}
+	return targets, nil
+}
+
+// target returns a verified target from the cache, or else from the mirror.
+func target(u *updater.Updater, file *metadata.TargetFiles) ([]byte, error) {
+	if _, data, err := u.FindCachedTarget(file, ""); err == nil && data != nil {
+		return data, nil
+	}
+	// Not there, or damaged: it is fetched anew.
+	_, data, err := u.DownloadTarget(file, "", "")
+	return data, err
+}
+
+// dir is the repository's own part of the cache: the bootstrap root is part of its
+// name, so that what one root vouched for never stands for another.
+func (t TUF) dir() string {
+	sum := sha256.Sum256([]byte(strings.TrimSuffix(t.URL, "/") + "\n" + string(t.Root)))
+	return filepath.Join(t.Cache, hex.EncodeToString(sum[:16]))
+}
+
+func (t TUF) config(dir string, f *tufFetcher) (*config.UpdaterConfig, error) {
+	root, err := os.ReadFile(filepath.Join(dir, metadata.ROOT+".json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		root, err = t.Root, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	c, err := config.New(t.URL, root)
+	if err != nil {
+		return nil, err
+	}
+	c.LocalMetadataDir, c.LocalTargetsDir = dir, filepath.Join(dir, "targets")
+	c.RootMaxLength, c.TimestampMaxLength = maxTUFRoot, maxTUFTimestamp
+	c.SnapshotMaxLength, c.TargetsMaxLength = maxTUFMetadata, maxTUFMetadata
+	c.Fetcher = f
+	return c, nil
+}
+
+// explain classifies a failure: of the mirror, of the cache, or of the metadata.
+func (t TUF) explain(f *tufFetcher, err error) error {
+	if f.err != nil {
+		return f.err
+	}
+	var path *fs.PathError
+	var link *os.LinkError
+	if errors.As(err, &path) || errors.As(err, &link) {
+		return fmt.Errorf("use TUF cache: %w", err)
+	}
+	var missing *metadata.ErrDownloadHTTP
+	if errors.As(err, &missing) {
+		return &ServiceError{
+			Service: tufService, URL: missing.URL, Status: missing.StatusCode, Message: http.StatusText(missing.StatusCode),
+			Next: tufNext,
+		}
+	}
+	reason := fmt.Errorf("%s: %w", t.URL, err)
+	switch {
+	case errors.Is(err, &metadata.ErrExpiredMetadata{}):
+		reason = fmt.Errorf("%w; the mirror is stale, or this machine's clock is wrong", reason)
+	case errors.Is(err, &metadata.ErrBadVersionNumber{}):
+		reason = fmt.Errorf("%w; the mirror offers older metadata than was seen before (%s)", reason, t.dir())
+	}
+	return refuse(CheckTUF, reason)
+}
+
+// tufFetcher downloads for go-tuf, whose interface knows no context.
+type tufFetcher struct {
+	ctx  context.Context //nolint:containedctx // lives as long as one Kit call
+	http *http.Client
+	err  error // of the mirror itself, rather than of what it serves
+}
+
+// DownloadFile implements fetcher.Fetcher.
+func (f *tufFetcher) DownloadFile(url string, maxLength int64, _ time.Duration) ([]byte, error) {
+	got, err := call(f.ctx, f.http, request{
+		service: tufService, method: http.MethodGet, url: url, next: tufNext,
+	}, http.StatusOK, http.StatusNotFound)
+	switch {
+	case err != nil:
+		f.err = err
+		return nil, err
+	case got.status == http.StatusNotFound:
+		return nil, &metadata.ErrDownloadHTTP{StatusCode: got.status, URL: url}
+	case int64(len(got.body)) > maxLength:
+		return nil, &metadata.ErrDownloadLengthMismatch{Msg: fmt.Sprintf("%s has %d bytes, want %d at most", url, len(got.body), maxLength)}
+	}
+	return got.body, nil
+}
