@@ -1,0 +1,252 @@
+package oci
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Limits on a list of referrers.
+const (
+	maxPages     = 50
+	maxReferrers = 10_000
+)
+
+// referrerList is what refers to an image.
+type referrerList struct {
+	descs  []v1.Descriptor
+	native bool // by the registry's Referrers API, not by the fallback tag
+}
+
+// pushReferrer stores a bundle as a manifest whose subject is img (B2), and
+// returns that manifest's digest. created is RFC 3339.
+func (r *Registry) pushReferrer(ctx context.Context, img image, bundle []byte, predicateType, created string) (v1.Hash, error) {
+	raw, err := referrerManifest(img, bundle, predicateType, created)
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	registry := img.repo.RegistryStr()
+	for _, blob := range []v1.Layer{static.NewLayer([]byte("{}"), emptyType), static.NewLayer(bundle, bundleType)} {
+		if err := r.pusher.Upload(ctx, img.repo, blob); err != nil {
+			return v1.Hash{}, fmt.Errorf("store bundle: %w", explain(registry, err))
+		}
+	}
+	digest := hashOf(raw)
+	for range writeAttempts {
+		// Where there is no Referrers API this also adds to the index at the
+		// fallback tag, which two signers can do at once like any other tag.
+		if err := r.pusher.Put(ctx, img.repo.Digest(digest.String()), rawManifest(raw)); err != nil {
+			return v1.Hash{}, fmt.Errorf("store bundle: %w", explain(registry, err))
+		}
+		err := r.listed(ctx, img, digest)
+		if !errors.Is(err, errChanged) {
+			return digest, err
+		}
+		if err := sleep(ctx, jitter(longestPause)); err != nil {
+			return v1.Hash{}, err
+		}
+	}
+	return v1.Hash{}, fmt.Errorf("store bundle: registry %s took it, but did not list it among the referrers of %s, %d times", registry, img, writeAttempts)
+}
+
+// listed returns nil once digest is among img's referrers to stay, or errChanged.
+func (r *Registry) listed(ctx context.Context, img image, digest v1.Hash) error {
+	for look := range 2 {
+		if look > 0 {
+			if err := sleep(ctx, settleTime); err != nil {
+				return err
+			}
+		}
+		list, err := r.referrers(ctx, img)
+		switch {
+		case err != nil:
+			return fmt.Errorf("read referrers back: %w", err)
+		case !slices.ContainsFunc(list.descs, func(d v1.Descriptor) bool { return d.Digest == digest }):
+			return errChanged
+		case list.native:
+			return nil // the registry keeps the list, so nobody can overwrite it
+		}
+	}
+	return nil
+}
+
+func referrerManifest(img image, bundle []byte, predicateType, created string) ([]byte, error) {
+	subject := img.desc
+	raw, err := json.Marshal(v1.Manifest{
+		SchemaVersion: 2,
+		MediaType:     types.OCIManifestSchema1,
+		ArtifactType:  string(bundleType),
+		Config:        v1.Descriptor{MediaType: emptyType, Digest: hashOf([]byte("{}")), Size: 2},
+		Layers:        []v1.Descriptor{{MediaType: bundleType, Digest: hashOf(bundle), Size: int64(len(bundle))}},
+		Subject:       &subject,
+		Annotations: map[string]string{
+			createdKey:         created,
+			contentKey:         "dsse-envelope",
+			bundlePredicateKey: predicateType,
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encode manifest: %w", err)
+	}
+	return raw, nil
+}
+
+// rawManifest is a finished manifest, as remote takes it.
+type rawManifest []byte
+
+// RawManifest implements remote.Taggable.
+func (m rawManifest) RawManifest() ([]byte, error) { return m, nil }
+
+// MediaType says what RawManifest is.
+func (m rawManifest) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
+
+// referrers lists what refers to img: every page of the Referrers API, without
+// its filter, because some registries filter by the config's type; where there is
+// no such API, the index at the fallback tag (OCI distribution 1.1, "Listing
+// Referrers").
+func (r *Registry) referrers(ctx context.Context, img image) (referrerList, error) {
+	registry := img.repo.RegistryStr()
+	client, err := r.client(ctx, img.repo)
+	if err != nil {
+		return referrerList{}, fmt.Errorf("list referrers: %w", explain(registry, err))
+	}
+	list := referrerList{native: true}
+	next := &url.URL{
+		Scheme: img.repo.Scheme(), Host: registry,
+		Path: "/v2/" + img.repo.RepositoryStr() + "/referrers/" + img.desc.Digest.String(),
+	}
+	for range maxPages {
+		page, err := getPage(ctx, client, next)
+		switch {
+		case errors.Is(err, errNoAPI):
+			return r.fallback(ctx, img)
+		case err != nil:
+			return referrerList{}, fmt.Errorf("list referrers: %w", explain(registry, err))
+		}
+		list.descs = append(list.descs, page.descs...)
+		if next = page.next; next == nil || len(list.descs) > maxReferrers {
+			break
+		}
+	}
+	if next != nil || len(list.descs) > maxReferrers {
+		return referrerList{}, fmt.Errorf("list referrers of %s: there are more than %d, or more than %d pages", img, maxReferrers, maxPages)
+	}
+	return list, nil
+}
+
+// client returns a client with the credentials to read repo.
+func (r *Registry) client(ctx context.Context, repo name.Repository) (*http.Client, error) {
+	auth, err := authn.Resolve(ctx, r.keychain, repo)
+	if err != nil {
+		return nil, err
+	}
+	t, err := transport.NewWithContext(ctx, repo.Registry, auth, transport.NewRetry(r.transport), []string{repo.Scope(transport.PullScope)})
+	if err != nil {
+		return nil, err
+	}
+	return &http.Client{Transport: t}, nil
+}
+
+// errNoAPI says that a registry does not know the Referrers API.
+var errNoAPI = errors.New("no referrers API")
+
+type page struct {
+	descs []v1.Descriptor
+	next  *url.URL // nil on the last page
+}
+
+func getPage(ctx context.Context, client *http.Client, from *url.URL) (page, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from.String(), nil)
+	if err != nil {
+		return page{}, err
+	}
+	req.Header.Set("Accept", string(types.OCIImageIndex))
+	resp, err := client.Do(req)
+	if err != nil {
+		return page{}, err
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable:
+		return page{}, errNoAPI
+	default:
+		return page{}, transport.CheckError(resp, http.StatusOK)
+	}
+	if t, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";"); types.MediaType(t) != types.OCIImageIndex {
+		return page{}, errNoAPI
+	}
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return page{}, err
+	}
+	descs, err := parseIndex(data)
+	if err != nil {
+		return page{}, err
+	}
+	next, err := nextPage(from, resp.Header.Get("Link"))
+	return page{descs, next}, err
+}
+
+// nextPage reads a Link header (RFC 8288) of the form <URL>; rel="next". A next
+// page on another host would be asked with this one's credentials, so it is
+// refused.
+func nextPage(from *url.URL, link string) (*url.URL, error) {
+	target, params, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(link), "<"), ">")
+	if link == "" || !ok || !strings.Contains(strings.ReplaceAll(params, `"`, ""), "rel=next") {
+		return nil, nil
+	}
+	next, err := from.Parse(target)
+	if err != nil {
+		return nil, fmt.Errorf("read link to next page: %w", err)
+	}
+	if next.Host != from.Host {
+		return nil, fmt.Errorf("the next page is said to be on another host, %s", next.Host)
+	}
+	next.Scheme = from.Scheme
+	return next, nil
+}
+
+// fallback reads the index at the tag that lists referrers where there is no API.
+func (r *Registry) fallback(ctx context.Context, img image) (referrerList, error) {
+	got, err := r.puller.Get(ctx, img.tag(""))
+	if notFound(err) {
+		return referrerList{}, nil
+	}
+	if err != nil {
+		return referrerList{}, fmt.Errorf("list referrers: %w", explain(img.repo.RegistryStr(), err))
+	}
+	descs, err := parseIndex(got.Manifest)
+	if err != nil {
+		return referrerList{}, fmt.Errorf("list referrers: the index at %s: %w", img.tag(""), err)
+	}
+	return referrerList{descs: descs}, nil
+}
+
+// parseIndex reads an OCI image index.
+func parseIndex(data []byte) ([]v1.Descriptor, error) {
+	if len(data) > maxManifest {
+		return nil, fmt.Errorf("%d bytes is more than %d", len(data), maxManifest)
+	}
+	var index v1.IndexManifest
+	if err := json.Unmarshal(data, &index); err != nil {
+		return nil, fmt.Errorf("parse index: %w", err)
+	}
+	if index.SchemaVersion != 2 || index.MediaType != "" && index.MediaType != types.OCIImageIndex {
+		return nil, fmt.Errorf("parse index: it is a %q of version %d", index.MediaType, index.SchemaVersion)
+	}
+	return index.Manifests, nil
+}

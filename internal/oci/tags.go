@@ -1,0 +1,161 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Suffixes of the tags that go with an image (contract release-artifacts B1).
+const (
+	signatureSuffix   = ".sig"
+	attestationSuffix = ".att"
+)
+
+// Registries have no conditional writes, so two signers of one image can each
+// read a tag and then overwrite the other's layer. A write is therefore looked at
+// twice: at once, and when everybody who read before it has long written. If it
+// is gone it is made again on top of what is there.
+const (
+	writeAttempts = 20
+	longestPause  = 300 * time.Millisecond // between two attempts
+	settleTime    = 150 * time.Millisecond // longer than a read and the write after it take
+)
+
+// appendLayer adds a layer to the image at tag, which is made if there is none,
+// and returns the digest of a manifest that holds it beside all others.
+func (r *Registry) appendLayer(ctx context.Context, tag name.Tag, content []byte, mediaType types.MediaType, annotations map[string]string) (v1.Hash, error) {
+	layer := mutate.Addendum{
+		Layer:       static.NewLayer(content, mediaType),
+		Annotations: annotations,
+		MediaType:   mediaType,
+	}
+	want := v1.Descriptor{MediaType: mediaType, Digest: hashOf(content), Annotations: annotations}
+	for range writeAttempts {
+		if err := r.writeLayer(ctx, tag, layer); err != nil && !errors.Is(err, errChanged) {
+			return v1.Hash{}, fmt.Errorf("write %s: %w", tag, explain(tag.RegistryStr(), err))
+		}
+		digest, err := r.settled(ctx, tag, want)
+		if !errors.Is(err, errChanged) {
+			return digest, err
+		}
+		if err := sleep(ctx, jitter(longestPause)); err != nil {
+			return v1.Hash{}, err
+		}
+	}
+	return v1.Hash{}, fmt.Errorf("write %s: others changed it each of %d times; sign again when they are done", tag, writeAttempts)
+}
+
+// errChanged says that somebody else wrote a tag between our read and our write.
+var errChanged = errors.New("the tag was changed by somebody else")
+
+// writeLayer reads the image at tag, adds the layer and writes it back, unless
+// the tag has moved meanwhile.
+func (r *Registry) writeLayer(ctx context.Context, tag name.Tag, layer mutate.Addendum) error {
+	base, was, err := r.base(ctx, tag)
+	if err != nil {
+		return err
+	}
+	img, err := mutate.Append(base, layer)
+	if err != nil {
+		return fmt.Errorf("add layer: %w", err)
+	}
+	raw, err := img.RawManifest()
+	if err != nil {
+		return fmt.Errorf("add layer: %w", err)
+	}
+	if len(raw) > maxManifest {
+		return fmt.Errorf("its manifest would have %d bytes, more than %d: it holds too many signatures; store this one as a referrer", len(raw), maxManifest)
+	}
+	config, err := partial.ConfigLayer(img)
+	if err != nil {
+		return fmt.Errorf("add layer: %w", err)
+	}
+	for _, blob := range []v1.Layer{layer.Layer, config} {
+		if err := r.pusher.Upload(ctx, tag.Context(), blob); err != nil {
+			return err
+		}
+	}
+	// The time between this look and the write is what is left to chance.
+	now, err := r.digestAt(ctx, tag)
+	if err != nil {
+		return err
+	}
+	if now != was {
+		return errChanged
+	}
+	return r.pusher.Put(ctx, tag, img)
+}
+
+// base returns the image at tag with its digest, or an empty one and none.
+func (r *Registry) base(ctx context.Context, tag name.Tag) (v1.Image, v1.Hash, error) {
+	got, err := r.puller.Get(ctx, tag)
+	if notFound(err) {
+		img := mutate.MediaType(empty.Image, types.OCIManifestSchema1)
+		return mutate.ConfigMediaType(img, types.OCIConfigJSON), v1.Hash{}, nil
+	}
+	if err != nil {
+		return nil, v1.Hash{}, err
+	}
+	if _, err := parseManifest(got.Manifest); err != nil {
+		return nil, v1.Hash{}, fmt.Errorf("it is there already and holds something else: %w", err)
+	}
+	img, err := got.Image()
+	return img, hashOf(got.Manifest), err
+}
+
+// digestAt returns the digest that tag points at, the zero value if nowhere.
+func (r *Registry) digestAt(ctx context.Context, tag name.Tag) (v1.Hash, error) {
+	got, err := r.puller.Get(ctx, tag)
+	if notFound(err) {
+		return v1.Hash{}, nil
+	}
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	return hashOf(got.Manifest), nil
+}
+
+// settled returns the digest of what tag points at once the layer is there to
+// stay, or errChanged.
+func (r *Registry) settled(ctx context.Context, tag name.Tag, want v1.Descriptor) (v1.Hash, error) {
+	if _, err := r.look(ctx, tag, want); err != nil {
+		return v1.Hash{}, err
+	}
+	if err := sleep(ctx, settleTime); err != nil {
+		return v1.Hash{}, err
+	}
+	return r.look(ctx, tag, want)
+}
+
+func (r *Registry) look(ctx context.Context, tag name.Tag, want v1.Descriptor) (v1.Hash, error) {
+	m, digest, err := r.manifest(ctx, tag)
+	switch {
+	case notFound(err):
+		return v1.Hash{}, errChanged
+	case err != nil:
+		return v1.Hash{}, fmt.Errorf("read %s back: %w", tag, explain(tag.RegistryStr(), err))
+	case !holds(m, want):
+		return v1.Hash{}, errChanged
+	}
+	return digest, nil
+}
+
+func holds(m *v1.Manifest, want v1.Descriptor) bool {
+	for _, l := range m.Layers {
+		if l.MediaType == want.MediaType && l.Digest == want.Digest && maps.Equal(l.Annotations, want.Annotations) {
+			return true
+		}
+	}
+	return false
+}

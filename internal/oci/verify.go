@@ -1,0 +1,152 @@
+package oci
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sigstack/internal/signing"
+)
+
+// The checks that are made here, before or after those of signing.
+const (
+	CheckPayload     signing.Check = "signature payload" // it is for another manifest, or no payload
+	CheckAnnotations signing.Check = "annotations"       // one that was asked for is missing or other
+)
+
+// Verified is an image of which at least one signature or attestation passed in
+// full.
+type Verified struct {
+	Image  string  `json:"image"`      // repository@digest
+	Found  int     `json:"found"`      // how many were judged
+	Passed []Proof `json:"signatures"` // at least one; those by tag come first
+}
+
+// Proof is one signature or attestation that passed. Result.Digest is the image's.
+type Proof struct {
+	Style         Style             `json:"storage"`
+	Stored        string            `json:"stored"` // reference to the manifest that holds it
+	Annotations   map[string]string `json:"annotations,omitempty"`
+	PredicateType string            `json:"predicate_type,omitempty"` // of an attestation
+	Predicate     json.RawMessage   `json:"predicate,omitempty"`      // of an attestation
+	signing.Result
+}
+
+// Verify looks for signatures of the manifest that ref names in both styles, and
+// succeeds when at least one is by id, passes every check of signing.Verify by the
+// trust root, and holds all the annotations. Otherwise the error is an
+// *UnsignedError, a *RefusedError, or says why the registry could not be read.
+func (r *Registry) Verify(ctx context.Context, ref string, trusted *signing.TrustRoot, id *signing.Identity, annotations map[string]string) (Verified, error) {
+	img, err := r.resolve(ctx, ref)
+	if err != nil {
+		return Verified{}, err
+	}
+	j := judge{img: img, trusted: trusted, id: id, annotations: annotations}
+	return r.search(ctx, &search{
+		img: img, what: "signature", suffix: signatureSuffix, layerType: signatureType,
+		wants: func(predicateType string) bool { return predicateType == SignaturePredicate },
+		byTag: j.payload, byReferrer: j.signature,
+	})
+}
+
+// VerifyAttestation looks for attestations of the manifest that ref names in both
+// styles; at least one of the predicate types must pass in full, as by
+// signing.VerifyStatement. Errors are those of Verify.
+func (r *Registry) VerifyAttestation(ctx context.Context, ref string, trusted *signing.TrustRoot, id *signing.Identity, predicateTypes ...string) (Verified, error) {
+	if len(predicateTypes) == 0 || slices.Contains(predicateTypes, "") {
+		return Verified{}, fmt.Errorf("verify attestation: say of which type")
+	}
+	img, err := r.resolve(ctx, ref)
+	if err != nil {
+		return Verified{}, err
+	}
+	j := judge{img: img, trusted: trusted, id: id, predicateTypes: predicateTypes}
+	return r.search(ctx, &search{
+		img: img, what: "attestation of type " + strings.Join(predicateTypes, " or "),
+		suffix: attestationSuffix, layerType: attestationType,
+		wants: func(predicateType string) bool { return slices.Contains(predicateTypes, predicateType) },
+		byTag: j.attestation, byReferrer: j.attestation,
+	})
+}
+
+// judge knows what a signature must be like.
+type judge struct {
+	img            image
+	trusted        *signing.TrustRoot
+	id             *signing.Identity
+	annotations    map[string]string // of a signature
+	predicateTypes []string          // of an attestation
+}
+
+func (j judge) refuse(check signing.Check, err error) error {
+	return &signing.RefusedError{Check: check, TrustRoot: j.trusted.String(), Err: err}
+}
+
+// payload judges a signature stored by tag.
+func (j judge) payload(f found) (Proof, error) {
+	p, err := decodePayload(f.content)
+	if err != nil {
+		return Proof{}, j.refuse(CheckPayload, err)
+	}
+	if p.Digest != j.img.desc.Digest.String() {
+		return Proof{}, j.refuse(CheckPayload, fmt.Errorf("it is for %s", p.Digest))
+	}
+	b, err := f.bundle()
+	if err != nil {
+		return Proof{}, err
+	}
+	digest := sha256.Sum256(f.content)
+	res, err := signing.VerifyDigest(digest[:], b, j.trusted, j.id)
+	if err != nil {
+		return Proof{}, err
+	}
+	if err := lacking(j.annotations, p.Annotations); err != nil {
+		return Proof{}, j.refuse(CheckAnnotations, err)
+	}
+	return j.proof(f, res, p.Annotations), nil
+}
+
+// signature judges a signature stored as a referrer.
+func (j judge) signature(f found) (Proof, error) {
+	b, err := f.bundle()
+	if err != nil {
+		return Proof{}, err
+	}
+	res, s, err := signing.VerifyStatement(j.img.digest(), "sha256", b, j.trusted, j.id, SignaturePredicate)
+	if err != nil {
+		return Proof{}, err
+	}
+	if len(s.Subjects) != 1 {
+		return Proof{}, j.refuse(signing.CheckStatement, fmt.Errorf("it has %d subjects; a signature has one", len(s.Subjects)))
+	}
+	if err := lacking(j.annotations, s.Subjects[0].Annotations); err != nil {
+		return Proof{}, j.refuse(CheckAnnotations, err)
+	}
+	return j.proof(f, res, s.Subjects[0].Annotations), nil
+}
+
+// attestation judges an attestation in either style.
+func (j judge) attestation(f found) (Proof, error) {
+	b, err := f.bundle()
+	if err != nil {
+		return Proof{}, err
+	}
+	res, s, err := signing.VerifyStatement(j.img.digest(), "sha256", b, j.trusted, j.id, "")
+	if err != nil {
+		return Proof{}, err
+	}
+	if !slices.Contains(j.predicateTypes, s.PredicateType) {
+		return Proof{}, j.refuse(signing.CheckStatement, fmt.Errorf("its predicate type is %q", s.PredicateType))
+	}
+	p := j.proof(f, res, nil)
+	p.PredicateType, p.Predicate = s.PredicateType, s.Predicate
+	return p, nil
+}
+
+func (j judge) proof(f found, res signing.Result, annotations map[string]string) Proof {
+	res.Digest = j.img.desc.Digest.String()
+	return Proof{Style: f.style, Stored: f.stored, Annotations: annotations, Result: res}
+}
