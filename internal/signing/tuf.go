@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -54,18 +55,17 @@ func (t TUF) Kit(ctx context.Context) (*Kit, error) {
 	if t.HTTP == nil {
 		t.HTTP = NewHTTPClient()
 	}
-	f := &tufFetcher{ctx: ctx, http: t.HTTP}
-	targets, err := t.fetch(f)
+	targets, err := t.fetch(func(url string, most int64) ([]byte, error) { return t.download(ctx, url, most) })
 	if err != nil {
-		return nil, t.explain(f, err)
+		return nil, t.explain(err)
 	}
 	return NewKit(t.URL, targets[trust.TrustedRootName], targets[trust.SigningConfigName])
 }
 
 // fetch returns the contents of the targets that make a kit, by name.
-func (t TUF) fetch(f *tufFetcher) (map[string][]byte, error) {
+func (t TUF) fetch(d downloader) (map[string][]byte, error) {
 	dir := t.dir()
-	c, err := t.config(dir, f)
+	c, err := t.config(dir, d)
 	if err != nil {
 		return nil, err
 	}
@@ -114,13 +114,14 @@ func (t TUF) dir() string {
 	return filepath.Join(t.Cache, hex.EncodeToString(sum[:16]))
 }
 
-func (t TUF) config(dir string, f *tufFetcher) (*config.UpdaterConfig, error) {
-	root, err := os.ReadFile(filepath.Join(dir, metadata.ROOT+".json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		root, err = t.Root, nil
-	}
+func (t TUF) config(dir string, d downloader) (*config.UpdaterConfig, error) {
+	seen, err := readCache(dir)
 	if err != nil {
 		return nil, err
+	}
+	root := t.Root
+	if seen != nil {
+		root = seen // the newest that the bootstrap root led to
 	}
 	c, err := config.New(t.URL, root)
 	if err != nil {
@@ -129,26 +130,47 @@ func (t TUF) config(dir string, f *tufFetcher) (*config.UpdaterConfig, error) {
 	c.LocalMetadataDir, c.LocalTargetsDir = dir, filepath.Join(dir, "targets")
 	c.RootMaxLength, c.TimestampMaxLength = maxTUFRoot, maxTUFTimestamp
 	c.SnapshotMaxLength, c.TargetsMaxLength = maxTUFMetadata, maxTUFMetadata
-	c.Fetcher = f
+	c.Fetcher = d
 	return c, nil
 }
 
+// readCache returns the cached root, nil if there is none, after checking that
+// nothing in the cache is damaged: go-tuf would blame the mirror for that.
+func readCache(dir string) (root []byte, err error) {
+	for _, role := range []string{metadata.TARGETS, metadata.SNAPSHOT, metadata.TIMESTAMP, metadata.ROOT} {
+		path := filepath.Join(dir, role+".json")
+		root, err = os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			root = nil
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !json.Valid(root) {
+			return nil, &fs.PathError{Op: "parse", Path: path, Err: errors.New("it is damaged; remove its directory to begin anew")}
+		}
+	}
+	return root, nil
+}
+
 // explain classifies a failure: of the mirror, of the cache, or of the metadata.
-func (t TUF) explain(f *tufFetcher, err error) error {
-	if f.err != nil {
-		return f.err
+func (t TUF) explain(err error) error {
+	var unreachable *UnreachableError
+	var answered *ServiceError
+	if errors.As(err, &unreachable) || errors.As(err, &answered) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	var missing *metadata.ErrDownloadHTTP
+	if errors.As(err, &missing) {
+		return &ServiceError{
+			Service: tufService, URL: missing.URL, Status: missing.StatusCode, Message: http.StatusText(missing.StatusCode), Next: tufNext,
+		}
 	}
 	var path *fs.PathError
 	var link *os.LinkError
 	if errors.As(err, &path) || errors.As(err, &link) {
 		return fmt.Errorf("use TUF cache: %w", err)
-	}
-	var missing *metadata.ErrDownloadHTTP
-	if errors.As(err, &missing) {
-		return &ServiceError{
-			Service: tufService, URL: missing.URL, Status: missing.StatusCode, Message: http.StatusText(missing.StatusCode),
-			Next: tufNext,
-		}
 	}
 	reason := fmt.Errorf("%s: %w", t.URL, err)
 	switch {
@@ -160,26 +182,28 @@ func (t TUF) explain(f *tufFetcher, err error) error {
 	return refuse(CheckTUF, reason)
 }
 
-// tufFetcher downloads for go-tuf, whose interface knows no context.
-type tufFetcher struct {
-	ctx  context.Context //nolint:containedctx // lives as long as one Kit call
-	http *http.Client
-	err  error // of the mirror itself, rather than of what it serves
-}
+// downloader returns the file at url, of most bytes at most. It is go-tuf's
+// Fetcher, which knows no context.
+type downloader func(url string, most int64) ([]byte, error)
 
 // DownloadFile implements fetcher.Fetcher.
-func (f *tufFetcher) DownloadFile(url string, maxLength int64, _ time.Duration) ([]byte, error) {
-	got, err := call(f.ctx, f.http, request{
+func (d downloader) DownloadFile(url string, most int64, _ time.Duration) ([]byte, error) {
+	return d(url, most)
+}
+
+// download is one call of the mirror. A file that is not there is go-tuf's
+// ErrDownloadHTTP: that is how the newest root is told.
+func (t TUF) download(ctx context.Context, url string, most int64) ([]byte, error) {
+	got, err := call(ctx, t.HTTP, request{
 		service: tufService, method: http.MethodGet, url: url, next: tufNext,
 	}, http.StatusOK, http.StatusNotFound)
 	switch {
 	case err != nil:
-		f.err = err
 		return nil, err
 	case got.status == http.StatusNotFound:
 		return nil, &metadata.ErrDownloadHTTP{StatusCode: got.status, URL: url}
-	case int64(len(got.body)) > maxLength:
-		return nil, &metadata.ErrDownloadLengthMismatch{Msg: fmt.Sprintf("%s has %d bytes, want %d at most", url, len(got.body), maxLength)}
+	case int64(len(got.body)) > most:
+		return nil, &metadata.ErrDownloadLengthMismatch{Msg: fmt.Sprintf("%s has %d bytes, want %d at most", url, len(got.body), most)}
 	}
 	return got.body, nil
 }
