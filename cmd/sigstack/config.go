@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"sigstack/internal/config"
@@ -41,8 +43,12 @@ no key is read. Exit code 1 if there is a problem.`,
 			if len(args) > 0 {
 				path = args[0]
 			}
-			if _, err := config.Load(path); err != nil {
+			conf, err := config.Load(path)
+			if err != nil {
 				return err
+			}
+			if err := stack.CheckConfig(conf); err != nil {
+				return fmt.Errorf("configuration %s: %w", path, err)
 			}
 			a.result(map[string]string{"config": path, "status": "ok"}, func() { a.printf("%s is valid\n", path) })
 			return nil

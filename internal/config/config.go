@@ -72,6 +72,12 @@ type Issuer struct {
 	Type string `yaml:"type"`
 	// SubjectDomain, for type uri: scheme and host that subjects must share.
 	SubjectDomain string `yaml:"subject_domain,omitempty"`
+	// CACert is a PEM file of authorities that are trusted, besides the system's,
+	// for the issuer's own TLS; a relative path is below the data directory.
+	CACert string `yaml:"ca_cert,omitempty"`
+	// SkipEmailVerification, for type email: accept an address that the token
+	// does not call verified. The issuer must then hand out no other addresses.
+	SkipEmailVerification bool `yaml:"skip_email_verification,omitempty"`
 }
 
 // CTLog configures the certificate transparency log.
@@ -129,13 +135,33 @@ type User struct {
 	PasswordHash string `yaml:"password_hash"`
 }
 
-// Connector is one of Dex's connectors.
+// Connector is one of Dex's connectors: docs/connectors.md has them all.
 type Connector struct {
+	// Type is Dex's name of the kind of provider: ldap, oidc, github, ...
 	Type string `yaml:"type"`
-	ID   string `yaml:"id"`
+	// ID is part of every subject and callback; it never changes.
+	ID string `yaml:"id"`
+	// Name is what the login page offers.
 	Name string `yaml:"name"`
-	// Config is the connector's own settings, as Dex documents them.
-	Config map[string]any `yaml:"config"`
+	// Config is the connector's own settings, as Dex documents them. Where they
+	// have a redirectURI, it may be left out: it is URL/dex/callback.
+	Config map[string]any `yaml:"config,omitempty"`
+	// Secrets are fields of Config that a file holds each, so that this file can
+	// be shown to anybody: the field's name, and a path, absolute or below the
+	// data directory. The file is for its owner alone (mode 0600); a newline at
+	// its end is not part of the secret. Profile serve takes secrets here only.
+	Secrets map[string]string `yaml:"secrets,omitempty"`
+	// TokenExchange, for type oidc: let machines trade the provider's ID tokens
+	// for this issuer's (RFC 8693).
+	TokenExchange *TokenExchange `yaml:"token_exchange,omitempty"`
+}
+
+// TokenExchange says which tokens may be traded.
+type TokenExchange struct {
+	// Audiences: a token must name one in "aud". Default: the config's clientID.
+	Audiences []string `yaml:"audiences,omitempty"`
+	// Only keeps the connector off the login page.
+	Only bool `yaml:"only,omitempty"`
 }
 
 // TUF configures the served trust root.
@@ -206,12 +232,24 @@ func (c *Config) setDefaults() {
 	if c.CTLog != nil && c.CTLog.Prefix == "" {
 		c.CTLog.Prefix = "ctlog"
 	}
+	if c.OIDC != nil {
+		c.OIDC.setDefaults()
+	}
 	if c.CA == nil {
 		return
 	}
 	for i := range c.CA.Issuers {
 		if c.CA.Issuers[i].ClientID == "" {
 			c.CA.Issuers[i].ClientID = "sigstore"
+		}
+	}
+}
+
+func (o *OIDC) setDefaults() {
+	for _, con := range o.Connectors {
+		id, ok := con.Config["clientID"].(string)
+		if x := con.TokenExchange; x != nil && len(x.Audiences) == 0 && ok && id != "" {
+			x.Audiences = []string{id}
 		}
 	}
 }

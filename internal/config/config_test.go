@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,6 +20,8 @@ ca:
   issuers:
     - url: https://login.corp.example
       type: email
+      ca_cert: keys/login-ca.pem
+      skip_email_verification: true
     - url: https://token.actions.githubusercontent.com
       type: github-workflow
     - url: https://id.corp.example
@@ -31,6 +34,17 @@ oidc:
   secret: oidc
   users:
     - {email: ann@corp.example, name: Ann, id: u1, password_hash: $2a$10$abcdefghijklmnopqrstuv}
+  connectors:
+    - type: github
+      id: gh
+      name: GitHub
+      config: {clientID: c}
+      secrets: {clientSecret: keys/github-secret}
+    - type: oidc
+      id: ci
+      name: CI
+      config: {issuer: "https://ci.example", clientID: ours}
+      token_exchange: {only: true}
 tuf: {snapshot_key: tuf-snapshot, timestamp_key: tuf-timestamp}
 `
 
@@ -41,6 +55,9 @@ func TestParseFillsDefaults(t *testing.T) {
 	}
 	if c.MetricsListen != "127.0.0.1:0" || c.CTLog.Prefix != "ctlog" || c.CA.Issuers[0].ClientID != "sigstore" {
 		t.Errorf("defaults: %q %q %q", c.MetricsListen, c.CTLog.Prefix, c.CA.Issuers[0].ClientID)
+	}
+	if got := c.OIDC.Connectors[1].TokenExchange.Audiences; !slices.Equal(got, []string{"ours"}) {
+		t.Errorf("audiences of an exchange: %q, want the connector's clientID", got)
 	}
 	if c.Host() != "sigstack.corp.example" || c.OperatorName() != "sigstack.corp.example" {
 		t.Errorf("host %q, operator %q", c.Host(), c.OperatorName())
@@ -87,6 +104,19 @@ func TestRefusals(t *testing.T) {
 		{"password grant", "oidc:\n", "oidc:\n  password_grant: true\n", "password_grant"},
 		{"oidc without secret", "  secret: oidc\n", "", "oidc.secret"},
 		{"plain password", "$2a$10$abcdefghijklmnopqrstuv", "hunter2", "not a bcrypt hash"},
+		{"issuer's authorities outside", "ca_cert: keys", "ca_cert: ../keys", `ca.issuers[0].ca_cert: "../keys/login-ca.pem" leads out`},
+		{"skip without email", "type: email\n", "type: github-workflow\n", "ca.issuers[0].skip_email_verification"},
+		{"own issuer with authorities", "https://login.corp.example", "http://sigstack.corp.example:8080/dex", "ca.issuers[0].ca_cert: the built-in issuer"},
+		{"connector without name", "      name: GitHub\n", "", "oidc.connectors[0].name: missing"},
+		{"connector without id", "      id: gh\n", "", "oidc.connectors[0].id: missing"},
+		{"inline secret", "{clientID: c}", "{clientID: c, ClientSecret: s}", "say secrets: {ClientSecret: keys/gh-ClientSecret}"},
+		{"secret twice", "{clientID: c}", "{clientID: c, clientsecret: s}", "oidc.connectors[0].secrets.clientSecret (gh): config has it too"},
+		{"secret outside", "keys/github-secret", "../github-secret", "oidc.connectors[0].secrets.clientSecret"},
+		{"secret without file", "keys/github-secret", `""`, "name the file"},
+		{"mock in earnest", "type: github\n      id", "type: mockCallback\n      id", "logs in anybody"},
+		{"exchange of the wrong type", "type: oidc", "type: gitlab", "cannot tell whom a token was made for"},
+		{"exchange for nobody", ", clientID: ours", "", "oidc.connectors[1].token_exchange.audiences (ci)"},
+		{"exchange for the empty audience", "only: true", `only: true, audiences: [""]`, "one is empty"},
 		{"two documents", "version: 1", "version: 1\n---\nversion: 1", "more than one"},
 	}
 	for _, tt := range tests {
@@ -100,6 +130,16 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("got %v, want an error with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// TestInlineSecretOfATest: nothing in a test stack is worth a file of its own.
+func TestInlineSecretOfATest(t *testing.T) {
+	in := strings.Replace(good, "profile: serve", "profile: up", 1)
+	in = strings.Replace(in, "secrets: {clientSecret: keys/github-secret}", "", 1)
+	in = strings.Replace(in, "{clientID: c}", "{clientID: c, clientSecret: s}", 1)
+	if _, err := config.Parse([]byte(in)); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -20,6 +21,9 @@ func (c *Config) Host() string {
 	}
 	return u.Hostname()
 }
+
+// IssuerURL returns the built-in issuer's URL.
+func (c *Config) IssuerURL() string { return c.URL + "/dex" }
 
 // OperatorName returns Operator or its default.
 func (c *Config) OperatorName() string {
@@ -54,6 +58,7 @@ func (c *Config) validateServices(p *problems) {
 	}
 	if c.CA != nil {
 		c.CA.validate(p)
+		c.validateOwnIssuer(p)
 		p.check(c.CTLog != nil, "ca: needs the ctlog section: without a CT log no certificate is issued")
 	}
 	if c.CTLog != nil {
@@ -92,6 +97,14 @@ func (ca *CA) validate(p *problems) {
 	}
 }
 
+// validateOwnIssuer: the built-in issuer is asked within the process.
+func (c *Config) validateOwnIssuer(p *problems) {
+	for i, iss := range c.CA.Issuers {
+		own := c.OIDC != nil && iss.URL == c.IssuerURL()
+		p.check(!own || iss.CACert == "", "ca.issuers[%d].ca_cert: the built-in issuer is asked without TLS, leave it out", i)
+	}
+}
+
 // IssuerTypes are the issuer types that this version knows.
 var IssuerTypes = []string{"email", "uri", "github-workflow"}
 
@@ -109,6 +122,8 @@ func (iss Issuer) validate(p *problems, prefix string) {
 	p.check(slices.Contains(IssuerTypes, iss.Type), "%stype: %q, want one of %s", prefix, iss.Type, strings.Join(IssuerTypes, ", "))
 	p.check(iss.Type != "uri" || iss.SubjectDomain != "", "%ssubject_domain: missing, type uri needs it", prefix)
 	p.check(iss.Type == "uri" || iss.SubjectDomain == "", "%ssubject_domain: only type uri has one", prefix)
+	p.check(iss.Type == "email" || !iss.SkipEmailVerification, "%sskip_email_verification: only type email has it", prefix)
+	p.path(prefix+"ca_cert", iss.CACert)
 }
 
 func (o *OIDC) validate(p *problems, profile string) {
@@ -120,7 +135,7 @@ func (o *OIDC) validate(p *problems, profile string) {
 		p.check(strings.HasPrefix(u.PasswordHash, "$2"), "oidc.users[%d].password_hash: not a bcrypt hash", i)
 	}
 	for i, con := range o.Connectors {
-		p.check(con.Type != "" && con.ID != "" && con.Name != "", "oidc.connectors[%d]: type, id and name are needed", i)
+		con.validate(p, fmt.Sprintf("oidc.connectors[%d]", i), profile)
 	}
 }
 
@@ -195,6 +210,11 @@ func (p *problems) err(field string, err error) {
 
 func (p *problems) key(field, name string) {
 	p.check(validName.MatchString(name), "%s: %q is not a key name", field, name)
+}
+
+// path refuses a relative one that leaves the data directory.
+func (p *problems) path(field, path string) {
+	p.check(path == "" || filepath.IsAbs(path) || filepath.IsLocal(path), "%s: %q leads out of the data directory, name an absolute path", field, path)
 }
 
 func (p *problems) join() error { return errors.Join(p.list...) }

@@ -53,18 +53,25 @@ func inDomain(domain string) string {
 
 // issuers returns the issuers that the CA trusts. Its own one is asked
 // in-process: behind a proxy the public URL may not lead back here.
-func (b *builder) issuers() []identity.Issuer {
+func (b *builder) issuers() ([]identity.Issuer, error) {
 	var out []identity.Issuer
 	for _, iss := range b.conf.CA.Issuers {
 		i := identity.Issuer{
 			URL: iss.URL, ClientID: iss.ClientID, Type: identity.Type(iss.Type), SubjectDomain: iss.SubjectDomain,
+			SkipEmailVerification: iss.SkipEmailVerification,
+		}
+		if iss.CACert != "" {
+			var err error
+			if i.RootCAs, err = b.chain(iss.CACert); err != nil {
+				return nil, fmt.Errorf("issuer %s: ca_cert: %w", iss.URL, err)
+			}
 		}
 		if b.conf.OIDC != nil && iss.URL == b.issuerURL() {
 			i.HTTPClient = &http.Client{Transport: httpd.InProcess{Handler: b.mux}}
 		}
 		out = append(out, i)
 	}
-	return out
+	return out, nil
 }
 
-func (b *builder) issuerURL() string { return b.conf.URL + "/dex" }
+func (b *builder) issuerURL() string { return b.conf.IssuerURL() }

@@ -3,7 +3,7 @@ package stack
 import (
 	"context"
 	"crypto/x509"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -214,12 +214,8 @@ func (b *builder) buildOIDC(ctx context.Context) error {
 	for _, u := range b.conf.OIDC.Users {
 		cfg.Users = append(cfg.Users, oidc.User{Email: u.Email, Username: u.Name, UserID: u.ID, PasswordHash: []byte(u.PasswordHash)})
 	}
-	for _, c := range b.conf.OIDC.Connectors {
-		raw, err := json.Marshal(c.Config)
-		if err != nil {
-			return fmt.Errorf("connector %s: %w", c.ID, err)
-		}
-		cfg.Connectors = append(cfg.Connectors, oidc.Connector{ID: c.ID, Type: c.Type, Name: c.Name, Config: raw})
+	if cfg.Connectors, err = connectors(b.conf.OIDC.Connectors, b.layout.secret); err != nil {
+		return errors.Join(err, CheckConfig(b.conf)) // every problem at once
 	}
 	if b.services.oidc, err = oidc.New(ctx, cfg); err != nil {
 		return err
@@ -238,8 +234,12 @@ func (b *builder) buildCA(context.Context) error {
 	if err != nil {
 		return err
 	}
+	issuers, err := b.issuers()
+	if err != nil {
+		return err
+	}
 	b.services.ca, err = ca.New(ca.Config{
-		Chain: chain, Signer: key, Issuers: b.issuers(),
+		Chain: chain, Signer: key, Issuers: issuers,
 		Submit: b.services.ctlog.AddPreChain, CTLogKey: b.services.ctlog.Trust().PublicKey,
 		URL: b.conf.URL, Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	})
@@ -254,11 +254,11 @@ func (b *builder) buildCA(context.Context) error {
 func (b *builder) chain(path string) ([]*x509.Certificate, error) {
 	data, err := os.ReadFile(b.layout.path(path))
 	if err != nil {
-		return nil, fmt.Errorf("read chain: %w", err)
+		return nil, fmt.Errorf("read certificates: %w", err)
 	}
 	chain, err := pki.ParseCertificatesPEM(data)
 	if err != nil {
-		return nil, fmt.Errorf("read chain %s: %w", path, err)
+		return nil, fmt.Errorf("read certificates %s: %w", path, err)
 	}
 	return chain, nil
 }

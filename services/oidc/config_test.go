@@ -20,7 +20,7 @@ func TestConfigRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ldap := oidc.Connector{ID: "ldap", Type: "ldap", Name: "Directory"}
+	ldap := oidc.Connector{ID: "ldap", Type: "ldap", Name: "Directory", Config: json.RawMessage(`{"host":"ldap.example","userSearch":{}}`)}
 	tests := []struct {
 		name string
 		edit func(*oidc.Config)
@@ -59,17 +59,35 @@ func TestConfigRefused(t *testing.T) {
 		}, "is taken"},
 		{"connector without name", func(c *oidc.Config) {
 			c.Connectors = []oidc.Connector{{ID: "ldap", Type: "ldap"}}
-		}, "needs an id and a name"},
+		}, `connector "ldap": name: missing`},
 		{"connector of no type", func(c *oidc.Config) {
 			c.Connectors = []oidc.Connector{{ID: "x", Type: "carrier-pigeon", Name: "x"}}
-		}, `unknown type "carrier-pigeon"`},
+		}, `connector "x": type: "carrier-pigeon" is not known`},
 		{"connector with our id", func(c *oidc.Config) {
 			c.Connectors = []oidc.Connector{{ID: "local", Type: "ldap", Name: "x"}}
 		}, "is taken"},
 		{"two connectors of one id", func(c *oidc.Config) { c.Connectors = []oidc.Connector{ldap, ldap} }, "is taken"},
 		{"connector with a misspelt field", func(c *oidc.Config) {
 			c.Connectors = []oidc.Connector{{ID: "x", Type: "oidc", Name: "x", Config: json.RawMessage(`{"isuer":"https://a"}`)}}
-		}, `unknown field "isuer"`},
+		}, `connector "x": config: unknown field "isuer"; docs/connectors.md has a sample of type oidc`},
+		{"connector with a field of the wrong kind", func(c *oidc.Config) {
+			c.Connectors = []oidc.Connector{{ID: "x", Type: "oidc", Name: "x", Config: json.RawMessage(`{"scopes":"email"}`)}}
+		}, "Config.scopes"},
+		{"connector without what a login needs", func(c *oidc.Config) {
+			c.Connectors = []oidc.Connector{{ID: "x", Type: "github", Name: "x", Config: json.RawMessage(`{"clientid":"c","clientSecret":""}`)}}
+		}, "config.clientSecret: missing"},
+		{"connector with a strange id", func(c *oidc.Config) {
+			c.Connectors = []oidc.Connector{{ID: "a b", Type: "mockCallback", Name: "x"}}
+		}, `connector "a b": id: want`},
+		{"another redirect", func(c *oidc.Config) {
+			c.Connectors = []oidc.Connector{{ID: "x", Type: "github", Name: "x", Config: json.RawMessage(`{"clientID":"c","clientSecret":"s","redirectURI":"http://localhost/dex/callback"}`)}}
+		}, `config.redirectURI: "http://localhost/dex/callback" is not where this issuer waits; leave it out, or say http://localhost:8080/dex/callback`},
+		{"exchange of the wrong type", func(c *oidc.Config) {
+			c.Connectors = []oidc.Connector{{ID: "x", Type: "mockCallback", Name: "x", Exchange: &oidc.Exchange{Audiences: []string{"a"}}}}
+		}, "token_exchange: type mockCallback cannot tell"},
+		{"exchange for anybody", func(c *oidc.Config) {
+			c.Connectors = []oidc.Connector{{ID: "x", Type: "oidc", Name: "x", Config: json.RawMessage(`{"issuer":"https://a","clientID":"c"}`), Exchange: &oidc.Exchange{}}}
+		}, "token_exchange.audiences"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -136,7 +154,7 @@ func TestUpstreamProvider(t *testing.T) {
 	defer upstream.Close()
 	i := start(t, func(c *oidc.Config) {
 		conn, err := json.Marshal(map[string]string{
-			"issuer": upstream.URL, "clientID": "sigstack", "clientSecret": "s", "redirectURI": c.Issuer + "/callback",
+			"issuer": upstream.URL, "clientID": "sigstack", "clientSecret": "s",
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -159,24 +177,34 @@ func TestUpstreamProvider(t *testing.T) {
 	up.Store(true)
 	b.open(corporate)
 	if b.left == nil || !strings.HasPrefix(b.left.String(), upstream.URL+"/auth?") {
-		t.Errorf("sent to %v, want the provider at %s", b.left, upstream.URL)
+		t.Fatalf("sent to %v, want the provider at %s", b.left, upstream.URL)
+	}
+	if got := b.left.Query().Get("redirect_uri"); got != i.url+"/callback" {
+		t.Errorf("the provider is to send people to %q, want %s/callback", got, i.url)
 	}
 }
 
+// A login that is down must not keep a log and a CA from starting. Its operator
+// reads of it, without its secrets.
 func TestOnlyUpstreamIsDown(t *testing.T) {
-	cfg := config(t, t.TempDir())
-	cfg.Users, cfg.PasswordGrant = nil, false
-	cfg.Connectors = []oidc.Connector{{
-		ID: "corp", Type: "oidc", Name: "Corporate login",
-		Config: json.RawMessage(`{"issuer":"http://127.0.0.1:1","clientID":"c","clientSecret":"very secret","redirectURI":"http://localhost/dex/callback"}`),
-	}}
-	s, err := oidc.New(t.Context(), cfg)
-	if err == nil {
-		_ = s.Close()
-		t.Fatal("New succeeded with no connector that works")
+	var log bytes.Buffer
+	i := start(t, func(c *oidc.Config) {
+		c.Log = slog.New(slog.NewTextHandler(&log, nil))
+		c.Users, c.PasswordGrant = nil, false
+		c.Connectors = []oidc.Connector{{
+			ID: "corp", Type: "oidc", Name: "Corporate login",
+			Config: json.RawMessage(`{"issuer":"http://127.0.0.1:1","clientID":"c","clientSecret":"very secret"}`),
+		}}
+	})
+	b := newBrowser(t, i)
+	if status := b.open(i.url + "/auth?" + newLogin(loopback).values.Encode()); status != http.StatusBadRequest || !strings.Contains(b.page, "Connector failed to initialize") {
+		t.Errorf("status %d, want 400 that blames the connector:\n%s", status, b.page)
 	}
-	if strings.Contains(err.Error(), "very secret") {
-		t.Errorf("the error holds a secret: %v", err)
+	if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "id=corp") {
+		t.Errorf("the log has no error that names the connector:\n%s", log.String())
+	}
+	if strings.Contains(log.String(), "very secret") {
+		t.Errorf("the log holds a secret:\n%s", log.String())
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"time"
 
 	gosundheit "github.com/AppsFlyer/go-sundheit"
@@ -51,8 +52,11 @@ func newDex(ctx context.Context, cfg Config, issuer *url.URL, store *dexpebble.S
 	if err != nil {
 		return nil, err
 	}
-	log := slog.New(atLeastInfo{cfg.Log.Handler()})
-	configured := withConfig(store, cfg, log)
+	log := slog.New(dexLog{cfg.Log.Handler()})
+	configured, err := withConfig(store, cfg, log)
+	if err != nil {
+		return nil, err
+	}
 	keys, err := (&signer.LocalConfig{
 		KeysRotationPeriod: keyRotation.String(),
 		Algorithm:          jose.RS256, // the one that every relying party must know (OIDC Core §15.1)
@@ -91,21 +95,25 @@ func grantTypes(cfg Config) []string {
 	if cfg.PasswordGrant {
 		types = append(types, oauth2.GrantTypePassword)
 	}
+	if slices.ContainsFunc(cfg.Connectors, func(c Connector) bool { return c.Exchange != nil }) {
+		types = append(types, oauth2.GrantTypeTokenExchange)
+	}
 	return types
 }
 
 // withConfig lays what the configuration says over what is stored.
-func withConfig(store storage.Storage, cfg Config, log *slog.Logger) storage.Storage {
+func withConfig(store storage.Storage, cfg Config, log *slog.Logger) (storage.Storage, error) {
 	// Without redirect URIs of its own, a public client may use any loopback
 	// address, the out-of-band page and the device callback.
 	store = storage.WithStaticClients(store, []storage.Client{{ID: ClientID, Name: "sigstack", Public: true}})
 
-	var conns []storage.Connector
+	conns := []storage.Connector{localLogin(cfg)}
 	for _, c := range cfg.Connectors {
-		conns = append(conns, storage.Connector{ID: c.ID, Type: c.Type, Name: c.Name, Config: c.Config})
-	}
-	if len(cfg.Users) > 0 || len(cfg.Connectors) == 0 {
-		conns = append(conns, storage.Connector{ID: localConnector, Type: localConnector, Name: "E-mail and password"})
+		conn, err := c.stored(cfg.Issuer)
+		if err != nil {
+			return nil, err
+		}
+		conns = append(conns, conn)
 	}
 	store = storage.WithStaticConnectors(store, conns)
 
@@ -116,8 +124,22 @@ func withConfig(store storage.Storage, cfg Config, log *slog.Logger) storage.Sto
 			Email: u.Email, EmailVerified: &verified, Hash: u.PasswordHash, Username: u.Username, UserID: u.UserID,
 		})
 	}
-	return storage.WithStaticPasswords(store, users, log)
+	return storage.WithStaticPasswords(store, users, log), nil
 }
+
+// localLogin is the connector of Config.Users. It is there without users too,
+// though no grant finds it then: Dex does not start unless one connector opens,
+// and who stands behind the others may be down just now.
+func localLogin(cfg Config) storage.Connector {
+	grants := []string{noGrant}
+	if len(cfg.Users) > 0 || len(cfg.Connectors) == 0 {
+		grants = append(loginGrants(), oauth2.GrantTypePassword)
+	}
+	return storage.Connector{ID: localConnector, Type: localConnector, Name: "E-mail and password", GrantTypes: grants}
+}
+
+// noGrant is the name of no grant: an empty list would allow them all.
+const noGrant = "none"
 
 // health answers Dex's own health endpoint by asking the storage each time,
 // without the background checks of the library.
@@ -127,18 +149,3 @@ type health struct {
 }
 
 func (h health) IsHealthy() bool { return h.store.Check(context.Background()) == nil }
-
-// atLeastInfo drops Dex's debug messages: they hold upstream tokens.
-type atLeastInfo struct{ slog.Handler }
-
-func (h atLeastInfo) Enabled(ctx context.Context, level slog.Level) bool {
-	return level >= slog.LevelInfo && h.Handler.Enabled(ctx, level)
-}
-
-func (h atLeastInfo) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return atLeastInfo{h.Handler.WithAttrs(attrs)}
-}
-
-func (h atLeastInfo) WithGroup(name string) slog.Handler {
-	return atLeastInfo{h.Handler.WithGroup(name)}
-}

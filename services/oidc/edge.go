@@ -15,7 +15,8 @@ import (
 // Limits on one request, in bytes. Forms are short, but for a SAML response.
 const (
 	maxBody  = 256 << 10
-	maxQuery = 16 << 10 // what a login sends is stored until it expires
+	maxQuery = 16 << 10
+	maxForm  = 16 << 10 // what a login sends is stored until it expires
 )
 
 // edge stands between the mux and Dex: it refuses what Dex would store or answer
@@ -25,6 +26,8 @@ type edge struct {
 	pages *pages
 	path  string // of the issuer URL
 	log   *slog.Logger
+
+	exchanges map[string]Exchange // by connector
 }
 
 // ServeHTTP parses the request's form, which Dex then finds parsed.
@@ -35,6 +38,10 @@ func (e edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if status, err := checkForm(r); err != nil {
 		oauth2.WriteErrorResponse(e.log, w, oauth2.InvalidRequest, err.Error(), status)
+		return
+	}
+	if err := e.checkRequest(r); err != nil {
+		oauth2.WriteErrorResponse(e.log, w, err.Type, err.Description, err.Status)
 		return
 	}
 	e.mendDeviceRedirect(r)
@@ -60,6 +67,30 @@ func checkForm(r *http.Request) (status int, err error) {
 		return http.StatusBadRequest, errors.New("a parameter is not UTF-8")
 	}
 	return 0, nil
+}
+
+// checkRequest refuses what Dex would store or answer without a look.
+func (e edge) checkRequest(r *http.Request) *oauth2.Error {
+	switch below := strings.TrimPrefix(r.URL.Path, e.path); {
+	case below == "/token":
+		return checkExchange(e.exchanges, r.PostForm)
+	case below == "/device/code" && r.Form.Get("client_id") != ClientID:
+		// Dex finds out when the code is used, with the code stored until then.
+		return &oauth2.Error{Type: oauth2.InvalidClient, Description: "there is no such client", Status: http.StatusUnauthorized}
+	case strings.HasPrefix(below, "/callback"):
+		return nil // a SAML response is long
+	}
+	if formSize(r.Form) > maxForm {
+		return oauth2.Errorf(oauth2.InvalidRequest, http.StatusRequestEntityTooLarge, "form is over the limit of %d bytes", maxForm)
+	}
+	return nil
+}
+
+func formSize(form url.Values) (n int) {
+	for key, values := range form {
+		n += len(key) + len(strings.Join(values, ""))
+	}
+	return n
 }
 
 // validUTF8 reports whether all of form is UTF-8, as RFC 6749 appendix B asks;

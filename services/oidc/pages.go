@@ -2,15 +2,19 @@ package oidc
 
 import (
 	"bytes"
+	"context"
 	"embed"
+	"encoding/json"
 	"fmt"
 	"html/template"
 	"io/fs"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 
+	"github.com/dexidp/dex/server/discovery"
+
+	"sigstack/internal/httpd"
 	"sigstack/internal/look"
 )
 
@@ -20,16 +24,19 @@ var webFiles embed.FS
 // pages is what the issuer shows in a browser, besides what Dex renders from the
 // same templates.
 type pages struct {
-	path   string // of the issuer URL
-	home   []byte
+	path   string           // of the issuer URL
 	static map[string]asset // by path
 }
 
-// asset is a file that never changes under its URL, which holds its version.
+// asset is an answer that is the same for everybody.
 type asset struct {
-	contentType string
-	data        []byte
+	contentType  string
+	cacheControl string // empty: no-store
+	data         []byte
 }
+
+// forever is for files that never change under their URL, which holds a version.
+const forever = "public, max-age=604800, immutable"
 
 // templateValues are what every template asks for by "extra".
 func templateValues(issuer *url.URL, test bool) map[string]string {
@@ -68,33 +75,58 @@ func newPages(issuer *url.URL, test bool) (*pages, error) {
 	if err := t.ExecuteTemplate(&home, "home.html", nil); err != nil {
 		return nil, fmt.Errorf("render home page: %w", err)
 	}
-	return &pages{path: issuer.Path, home: home.Bytes(), static: map[string]asset{
-		issuer.Path + "/static/style.css": {"text/css; charset=utf-8", []byte(look.Style())},
-		issuer.Path + "/static/icon.svg":  {"image/svg+xml", look.Icon()},
+	page := asset{contentType: "text/html; charset=utf-8", data: home.Bytes()}
+	return &pages{path: issuer.Path, static: map[string]asset{
+		issuer.Path:                       page,
+		issuer.Path + "/":                 page,
+		issuer.Path + "/static/style.css": {"text/css; charset=utf-8", forever, []byte(look.Style())},
+		issuer.Path + "/static/icon.svg":  {"image/svg+xml", forever, look.Icon()},
 	}}, nil
 }
+
+// addDiscovery takes Dex's metadata and adds what holds for our one client, which
+// has no secret: it authenticates with "none" (RFC 7591 §2). Libraries that go by
+// the list send no made-up secret then.
+func (p *pages) addDiscovery(ctx context.Context, issuer string, dex http.Handler) error {
+	where := issuer + discoveryPath
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
+	if err != nil {
+		return fmt.Errorf("ask for metadata: %w", err)
+	}
+	resp, err := httpd.InProcess{Handler: dex}.RoundTrip(req)
+	if err != nil {
+		return fmt.Errorf("ask for metadata: %w", err)
+	}
+	defer resp.Body.Close()
+	var doc discovery.Document
+	if err := json.NewDecoder(resp.Body).Decode(&doc); err != nil {
+		return fmt.Errorf("read metadata: %w", err)
+	}
+	doc.AuthMethods = append([]string{"none"}, doc.AuthMethods...)
+	data, err := json.MarshalIndent(doc, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode metadata: %w", err)
+	}
+	p.static[p.path+discoveryPath] = asset{contentType: "application/json", data: data}
+	return nil
+}
+
+const discoveryPath = "/.well-known/openid-configuration" // OpenID Connect Discovery §4
 
 // serve answers a request for a page of ours and reports whether it was one.
 func (p *pages) serve(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
 	}
-	if r.URL.Path == p.path || r.URL.Path == p.path+"/" {
-		write(w, asset{"text/html; charset=utf-8", p.home})
-		return true
-	}
 	file, ok := p.static[r.URL.Path]
-	if ok {
-		w.Header().Set("Cache-Control", "public, max-age=604800, immutable")
-		write(w, file)
+	if !ok {
+		return false
 	}
-	return ok
-}
-
-func write(w http.ResponseWriter, a asset) {
-	w.Header().Set("Content-Type", a.contentType)
-	w.Header().Set("Content-Length", strconv.Itoa(len(a.data)))
-	_, _ = w.Write(a.data) // the browser may be gone
+	if file.cacheControl != "" {
+		w.Header().Set("Cache-Control", file.cacheControl)
+	}
+	httpd.WriteBytes(w, http.StatusOK, file.contentType, file.data)
+	return true
 }
 
 // setHeaders sets what holds for every answer; a handler may set another

@@ -68,7 +68,16 @@ func (s *Service) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.handler = edge{dex: dex, pages: pages, path: s.issuer.Path, log: s.cfg.Log}
+	if err := pages.addDiscovery(ctx, s.cfg.Issuer, dex); err != nil {
+		return err
+	}
+	e := edge{dex: dex, pages: pages, path: s.issuer.Path, log: s.cfg.Log, exchanges: map[string]Exchange{}}
+	for _, c := range s.cfg.Connectors {
+		if c.Exchange != nil {
+			e.exchanges[c.ID] = *c.Exchange
+		}
+	}
+	s.handler = e
 	return s.meter(metrics)
 }
 

@@ -211,6 +211,15 @@ func TestDiscovery(t *testing.T) {
 		{"with the password grant", nil, []string{
 			"authorization_code", "password", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code",
 		}},
+		{"with an exchange", func(c *oidc.Config) {
+			c.PasswordGrant = false
+			c.Connectors = []oidc.Connector{{
+				ID: "ci", Type: "oidc", Name: "CI", Config: json.RawMessage(`{"issuer":"http://127.0.0.1:1","clientID":"c"}`),
+				Exchange: &oidc.Exchange{Audiences: []string{"c"}},
+			}}
+		}, []string{
+			"authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code", "urn:ietf:params:oauth:grant-type:token-exchange",
+		}},
 		{"without", func(c *oidc.Config) { c.PasswordGrant = false }, []string{
 			"authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code",
 		}},
@@ -228,6 +237,7 @@ func TestDiscovery(t *testing.T) {
 				Responses []string `json:"response_types_supported"`
 				PKCE      []string `json:"code_challenge_methods_supported"`
 				Algs      []string `json:"id_token_signing_alg_values_supported"`
+				Methods   []string `json:"token_endpoint_auth_methods_supported"`
 			}
 			if err := json.Unmarshal([]byte(body), &doc); err != nil || status != http.StatusOK {
 				t.Fatalf("status %d, %v", status, err)
@@ -247,6 +257,7 @@ func TestDiscovery(t *testing.T) {
 				"response types": {doc.Responses, {"code"}},
 				"PKCE methods":   {doc.PKCE, {"S256"}},
 				"algorithms":     {doc.Algs, {"RS256"}},
+				"client methods": {doc.Methods, {"none", "client_secret_basic", "client_secret_post"}},
 			} {
 				if !slices.Equal(lists[0], lists[1]) {
 					t.Errorf("%s = %q, want %q", name, lists[0], lists[1])

@@ -1,0 +1,90 @@
+package stack
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+
+	"sigstack/internal/config"
+	"sigstack/services/oidc"
+)
+
+// maxSecret bounds the file of a connector's secret, in bytes.
+const maxSecret = 64 << 10
+
+// CheckConfig reports what is wrong in conf beyond what its own Validate knows:
+// settings of connectors, which depend on their type. It reads no file of a
+// secret and asks no network.
+func CheckConfig(conf *config.Config) error {
+	if conf.OIDC == nil {
+		return nil
+	}
+	conns, err := connectors(conf.OIDC.Connectors, func(string) (string, error) { return "unread", nil })
+	return errors.Join(err, oidc.CheckConnectors(conf.IssuerURL(), conns))
+}
+
+// connectors returns the configured ones with what read returns for the file of
+// each secret. Errors are joined, one for each secret that cannot be had.
+func connectors(configured []config.Connector, read func(path string) (string, error)) ([]oidc.Connector, error) {
+	var out []oidc.Connector
+	var errs []error
+	for _, c := range configured {
+		settings := maps.Clone(c.Config)
+		if settings == nil {
+			settings = map[string]any{}
+		}
+		for _, field := range slices.Sorted(maps.Keys(c.Secrets)) {
+			secret, err := read(c.Secrets[field])
+			if err != nil {
+				errs = append(errs, fmt.Errorf("connector %q: secrets.%s: %w", c.ID, field, err))
+			}
+			settings[field] = secret
+		}
+		raw, err := json.Marshal(settings)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("connector %q: config: %w", c.ID, err))
+			continue
+		}
+		conn := oidc.Connector{ID: c.ID, Type: c.Type, Name: c.Name, Config: raw}
+		if x := c.TokenExchange; x != nil {
+			conn.Exchange = &oidc.Exchange{Audiences: x.Audiences, Only: x.Only}
+		}
+		out = append(out, conn)
+	}
+	return out, errors.Join(errs...)
+}
+
+// secret reads the file of a secret, which nobody but its owner may read. One
+// newline at its end is the editor's.
+func (l Layout) secret(path string) (string, error) {
+	path = l.path(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("read secret: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // only read from
+	info, err := f.Stat()
+	if err != nil {
+		return "", fmt.Errorf("read secret: %w", err)
+	}
+	switch mode := info.Mode(); {
+	case !mode.IsRegular():
+		return "", fmt.Errorf("read secret: %s is not a regular file", path)
+	case mode.Perm()&0o077 != 0:
+		return "", fmt.Errorf("read secret: %s can be read by others (mode %04o): chmod 600 it, and change the secret if it was seen", path, mode.Perm())
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	if err != nil {
+		return "", fmt.Errorf("read secret: %w", err)
+	}
+	secret := bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r"))
+	if len(secret) == 0 || len(data) > maxSecret {
+		return "", fmt.Errorf("read secret: %s holds %d bytes, want 1 to %d", path, len(data), maxSecret)
+	}
+	return string(secret), nil
+}
