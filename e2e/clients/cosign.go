@@ -123,12 +123,7 @@ func (c cosign) environment(t *testing.T, trust Trust) (env []string, failed *e2
 	t.Helper()
 	switch trust.Source {
 	case Env:
-		return []string{
-			"SIGSTORE_ROOT_FILE=" + trust.File("fulcio.crt.pem"),
-			"SIGSTORE_REKOR_PUBLIC_KEY=" + trust.File("rekor.pub"),
-			"SIGSTORE_CT_LOG_PUBLIC_KEY_FILE=" + trust.File("ctfe.pub"),
-			"SIGSTORE_TSA_CERTIFICATE_FILE=" + trust.File("tsa.crt.pem"),
-		}, nil
+		return pemVariables(trust), nil
 	case TUF:
 		cache, filled := trust.cache(t)
 		env = []string{"TUF_ROOT=" + cache}
@@ -143,6 +138,16 @@ func (c cosign) environment(t *testing.T, trust Trust) (env []string, failed *e2
 		return env, nil
 	}
 	return nil, nil
+}
+
+// pemVariables are those that cosign 2 brought up, as the kit's env.sh sets them.
+func pemVariables(trust Trust) []string {
+	return []string{
+		"SIGSTORE_ROOT_FILE=" + trust.File("fulcio.crt.pem"),
+		"SIGSTORE_REKOR_PUBLIC_KEY=" + trust.File("rekor.pub"),
+		"SIGSTORE_CT_LOG_PUBLIC_KEY_FILE=" + trust.File("ctfe.pub"),
+		"SIGSTORE_TSA_CERTIFICATE_FILE=" + trust.File("tsa.crt.pem"),
+	}
 }
 
 // services tells where to sign: by a signing config where the format of the
