@@ -2,6 +2,9 @@ package signing
 
 import (
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -70,7 +73,8 @@ func decryptPrivateKey(data, password []byte) (any, error) {
 	return x509.ParsePKCS8PrivateKey(der)
 }
 
-// LoadPublicKey parses a public key in PEM (SubjectPublicKeyInfo).
+// LoadPublicKey parses a public key in PEM (SubjectPublicKeyInfo): ECDSA, Ed25519
+// or RSA.
 func LoadPublicKey(data []byte) (crypto.PublicKey, error) {
 	block, err := keyBlock(data)
 	if err != nil {
@@ -87,7 +91,12 @@ func LoadPublicKey(data []byte) (crypto.PublicKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read public key: %w", err)
 	}
-	return pub, nil
+	switch pub.(type) {
+	case *ecdsa.PublicKey, ed25519.PublicKey, *rsa.PublicKey:
+		return pub, nil
+	default:
+		return nil, fmt.Errorf("read public key: a %T cannot verify signatures", pub)
+	}
 }
 
 // keyBlock returns the only PEM block of a key file, besides the curve's name,
