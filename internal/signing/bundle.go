@@ -28,10 +28,6 @@ const (
 // 10 KB; attestations carry their payload.
 const MaxBundle = 32 << 20
 
-// bundleMediaTypeV01 is that of the oldest bundles, which are as good as a
-// signature stored by tag.
-const bundleMediaTypeV01 = "application/vnd.dev.sigstore.bundle+json;version=0.1"
-
 // Bundle is a parsed Sigstore bundle of version 0.1 to 0.3. Parsing checks its
 // shape only; trust nothing in it before Verify or VerifyStatement.
 type Bundle struct {
@@ -65,25 +61,24 @@ func ParseBundle(data []byte) (*Bundle, error) {
 }
 
 func newBundle(pb *protobundle.Bundle) (*Bundle, error) {
-	b, err := bundle.NewBundle(pb)
+	if err := checkShape(pb); err != nil {
+		return nil, refuse(CheckBundle, err)
+	}
+	entries, err := parseEntries(pb.GetVerificationMaterial().GetTlogEntries())
 	if err != nil {
-		for _, e := range pb.GetVerificationMaterial().GetTlogEntries() {
-			if _, err := tlog.ParseTransparencyLogEntry(e); err != nil {
-				return nil, refuse(CheckEntry, fmt.Errorf("parse log entry: %w", err))
-			}
-		}
+		return nil, refuse(CheckEntry, fmt.Errorf("parse log entry: %w", err))
+	}
+	b, err := bundle.NewBundle(withoutEntries(pb))
+	if err != nil {
 		return nil, refuse(CheckBundle, fmt.Errorf("read bundle: %w", err))
 	}
+	b.Bundle = pb
 	if _, err := b.SignatureContent(); err != nil {
 		return nil, refuse(CheckBundle, fmt.Errorf("read signature: %w", err))
 	}
 	content, err := b.VerificationContent()
 	if err != nil {
 		return nil, refuse(CheckBundle, fmt.Errorf("read certificate: %w", err))
-	}
-	entries, err := b.TlogEntries()
-	if err != nil {
-		return nil, refuse(CheckEntry, fmt.Errorf("parse log entry: %w", err))
 	}
 	return &Bundle{
 		entity:      &entity{b, entries},
@@ -92,11 +87,23 @@ func newBundle(pb *protobundle.Bundle) (*Bundle, error) {
 	}, nil
 }
 
+// withoutEntries returns pb without its log entries, which upstream would parse
+// again, and of which logEntries demands more.
+func withoutEntries(pb *protobundle.Bundle) *protobundle.Bundle {
+	material := &protobundle.VerificationMaterial{Content: pb.GetVerificationMaterial().GetContent()}
+	return &protobundle.Bundle{MediaType: pb.GetMediaType(), VerificationMaterial: material, Content: pb.GetContent()}
+}
+
 // newBundleOfTag builds the bundle of a signature stored by tag, which carries a
-// signed entry timestamp and no inclusion proof, and maybe a certificate chain:
-// what bundles of version 0.1 have.
+// signed entry timestamp and no inclusion proof: what bundles of version 0.1
+// have.
 func newBundleOfTag(pb *protobundle.Bundle) (*Bundle, error) {
 	pb.MediaType = bundleMediaTypeV01
+	if cert := pb.GetVerificationMaterial().GetCertificate(); cert != nil {
+		pb.VerificationMaterial.Content = &protobundle.VerificationMaterial_X509CertificateChain{
+			X509CertificateChain: &protocommon.X509CertificateChain{Certificates: []*protocommon.X509Certificate{cert}},
+		}
+	}
 	return newBundle(pb)
 }
 
@@ -110,6 +117,14 @@ func (b *Bundle) HoldsStatement() bool { return b.entity.GetDsseEnvelope() != ni
 // Signature returns the raw signature of a message signature, nil of an envelope.
 func (b *Bundle) Signature() []byte { return b.entity.GetMessageSignature().GetSignature() }
 
+// rawSignature returns the signature of either kind of content.
+func (b *Bundle) rawSignature() []byte {
+	if sigs := b.entity.GetDsseEnvelope().GetSignatures(); len(sigs) > 0 {
+		return sigs[0].GetSig()
+	}
+	return b.Signature()
+}
+
 // Digest returns the digest that a message signature claims to be over and the
 // name of its algorithm ("sha256"); for an envelope, whose statement names its
 // digests, it returns nil and "sha256".
@@ -119,15 +134,7 @@ func (b *Bundle) Digest() (digest []byte, algorithm string) {
 		return nil, "sha256"
 	}
 	d := message.GetMessageDigest()
-	switch d.GetAlgorithm() {
-	case protocommon.HashAlgorithm_SHA2_384:
-		return d.GetDigest(), "sha384"
-	case protocommon.HashAlgorithm_SHA2_512:
-		return d.GetDigest(), "sha512"
-	default:
-		// Anything else is refused by Verify, because the digests differ.
-		return d.GetDigest(), "sha256"
-	}
+	return d.GetDigest(), hashNames[d.GetAlgorithm()]
 }
 
 // EncodeSignature renders the content of a .sig file: base64 of the signature.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"time"
 
+	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
@@ -112,6 +113,9 @@ func verifyBundle(digest []byte, algorithm string, b *Bundle, trusted *TrustRoot
 	if err != nil {
 		return Result{}, j.explain(err)
 	}
+	if err := j.strict(id, got); err != nil {
+		return Result{}, err
+	}
 	res := newResult(got, entries[0], id)
 	res.Digest, res.TrustRoot = algorithm+":"+hex.EncodeToString(digest), trusted.String()
 	return res, nil
@@ -149,7 +153,11 @@ func newVerifier(b *Bundle, id *Identity, material root.TrustedMaterial) (*verif
 	entries := b.entity.entries
 	options := []verify.VerifierOption{verify.WithTransparencyLog(len(entries))}
 	if id.key == nil {
-		options = append(options, verify.WithSignedCertificateTimestamps(1))
+		scts, err := countSCTs(b.cert)
+		if err != nil {
+			return nil, refuse(CheckSCT, err)
+		}
+		options = append(options, verify.WithSignedCertificateTimestamps(scts))
 	}
 	promises := 0
 	for _, e := range entries {
@@ -165,8 +173,9 @@ func newVerifier(b *Bundle, id *Identity, material root.TrustedMaterial) (*verif
 		return nil, refuse(CheckBundle, fmt.Errorf("read timestamps: %w", err))
 	}
 	switch {
-	// A root without any TSA cannot judge tokens, and the log's time suffices.
-	case len(tokens) > 0 && (promises == 0 || len(material.TimestampingAuthorities()) > 0):
+	case len(tokens) > 0 && len(material.TimestampingAuthorities()) == 0:
+		return nil, refuse(CheckTimestamp, errors.New("the trust root names no authority to judge its timestamps by"))
+	case len(tokens) > 0: // each has to be of another authority that the root knows
 		options = append(options, verify.WithSignedTimestamps(len(tokens)))
 	case promises == 0 && id.key == nil:
 		return nil, refuse(CheckTimestamp, errors.New("neither the log nor a timestamp authority says when it was signed"))
@@ -194,6 +203,13 @@ func newResult(got *verify.VerificationResult, entry *tlog.Entry, id *Identity) 
 		}
 	}
 	return res
+}
+
+// hashNames are the names of the digest algorithms that signatures may be over.
+var hashNames = map[protocommon.HashAlgorithm]string{
+	protocommon.HashAlgorithm_SHA2_256: "sha256",
+	protocommon.HashAlgorithm_SHA2_384: "sha384",
+	protocommon.HashAlgorithm_SHA2_512: "sha512",
 }
 
 func newHash(algorithm string) hash.Hash {

@@ -8,9 +8,10 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
+	"github.com/transparency-dev/merkle/proof"
 )
 
-// verdict is a verification that was refused.
+// verdict is one verification.
 type verdict struct {
 	verifier *verify.Verifier
 	material root.TrustedMaterial
@@ -28,10 +29,14 @@ func (j verdict) explain(err error) error {
 	entity := j.bundle.entity
 	logTimes, entryErr := verify.VerifyTlogEntry(entity, j.material, len(j.entries), true)
 	if entryErr != nil {
+		var mismatch proof.RootMismatchError
+		if errors.As(entryErr, &mismatch) { // of a Rekor v2 entry, which upstream rebuilds
+			entryErr = errors.New("the entry is not of this signature, key and content")
+		}
 		return refuse(CheckEntry, entryErr)
 	}
 	times, tokenErrs, tokenErr := verify.VerifySignedTimestamp(entity, j.material)
-	if tokenErr = errors.Join(append(tokenErrs, tokenErr)...); tokenErr != nil && len(j.material.TimestampingAuthorities()) > 0 {
+	if tokenErr = errors.Join(append(tokenErrs, tokenErr)...); tokenErr != nil {
 		return refuse(CheckTimestamp, tokenErr)
 	}
 	for _, t := range logTimes {
@@ -57,7 +62,11 @@ func (j verdict) explainCertificate(times []*root.Timestamp) error {
 		if err != nil {
 			return refuse(CheckCertificate, fmt.Errorf("no trusted chain at %s: %w", t.Time.UTC().Format(time.RFC3339), err))
 		}
-		if err := verify.VerifySignedCertificateTimestamp(chains, 1, j.material); err != nil {
+		scts, err := countSCTs(j.bundle.cert)
+		if err == nil {
+			err = verify.VerifySignedCertificateTimestamp(chains, scts, j.material)
+		}
+		if err != nil {
 			return refuse(CheckSCT, err)
 		}
 	}

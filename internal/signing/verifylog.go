@@ -5,12 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 
+	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore/pkg/signature"
 	"github.com/transparency-dev/merkle/proof"
 )
+
+// maxEntries bounds the log entries of a bundle, as with other verifiers.
+const maxEntries = 32
 
 // logEntries returns the bundle's log entries, at least one, each with the
 // evidence that its kind of log gives.
@@ -38,6 +43,21 @@ func logEntries(b *Bundle) ([]*tlog.Entry, error) {
 	return entries, nil
 }
 
+// parseEntries parses log entries, which verifies the signatures in Rekor v1 ones.
+func parseEntries(from []*protorekor.TransparencyLogEntry) ([]*tlog.Entry, error) {
+	if len(from) > maxEntries {
+		return nil, fmt.Errorf("%d entries are more than %d", len(from), maxEntries)
+	}
+	entries := make([]*tlog.Entry, len(from))
+	for i, e := range from {
+		var err error
+		if entries[i], err = tlog.ParseTransparencyLogEntry(e); err != nil {
+			return nil, err
+		}
+	}
+	return entries, nil
+}
+
 // checkKind compares an entry's declared kind with the logged body's, which
 // upstream takes on trust.
 func checkKind(e *tlog.Entry) error {
@@ -56,38 +76,48 @@ func checkKind(e *tlog.Entry) error {
 	return nil
 }
 
-// explainLog judges each entry of a known log by itself.
+// explainLog judges each entry by itself.
 func explainLog(entries []*tlog.Entry, material root.TrustedMaterial) error {
 	for _, e := range entries {
 		log, ok := material.RekorLogs()[hex.EncodeToString([]byte(e.LogKeyID()))]
 		if !ok {
 			return refuse(CheckLog, errors.New("the entry's log is not in the trust root"))
 		}
-		if e.IsRekorV2() {
-			continue
-		}
-		if err := tlog.VerifySET(e, material.RekorLogs()); err != nil {
-			return refuse(CheckPromise, err)
+		if !e.IsRekorV2() {
+			if err := tlog.VerifySET(e, material.RekorLogs()); err != nil {
+				return refuse(CheckPromise, err)
+			}
 		}
 		if !e.HasInclusionProof() {
 			continue
 		}
 		if err := verifyInclusion(e, log); err != nil {
-			return refuse(CheckInclusion, err)
+			return refuse(CheckInclusion, plainMismatch(err))
 		}
 	}
 	return nil
 }
 
-// verifyInclusion checks a Rekor v1 entry's inclusion proof and checkpoint.
+// verifyInclusion checks an entry's inclusion proof and checkpoint.
 func verifyInclusion(e *tlog.Entry, log *root.TransparencyLog) error {
 	key, err := signature.LoadVerifier(log.PublicKey, log.SignatureHashFunc)
 	if err != nil {
 		return fmt.Errorf("load log key: %w", err)
 	}
-	err = tlog.VerifyInclusion(e, key)
+	if !e.IsRekorV2() {
+		return tlog.VerifyInclusion(e, key)
+	}
+	base, err := url.Parse(log.BaseURL)
+	if err != nil {
+		return fmt.Errorf("parse the log's base URL in the trust root: %w", err)
+	}
+	return tlog.VerifyCheckpointAndInclusion(e, key, base.Hostname())
+}
+
+// plainMismatch words different roots in hex; upstream has lists of numbers.
+func plainMismatch(err error) error {
 	var mismatch proof.RootMismatchError
-	if errors.As(err, &mismatch) { // it words the hashes as lists of numbers
+	if errors.As(err, &mismatch) {
 		return fmt.Errorf("calculated root %x does not match expected root %x", mismatch.CalculatedRoot, mismatch.ExpectedRoot)
 	}
 	return err
