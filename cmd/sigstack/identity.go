@@ -1,10 +1,11 @@
 package main
 
 import (
+	"context"
+	"crypto"
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -12,29 +13,12 @@ import (
 	"sigstack/internal/signing"
 )
 
-// clientFlags choose the one trust root that a command works with.
-type clientFlags struct{ dir string }
-
-func (c *clientFlags) add(f *pflag.FlagSet) {
-	f.StringVar(&c.dir, "client", "", "client kit `directory` (default "+filepath.Join(defaultDir, "client")+")")
-}
-
-func (c clientFlags) kit() (*signing.Kit, error) {
-	dir := c.dir
-	if dir == "" {
-		dir = filepath.Join(defaultDir, "client")
-	}
-	if _, err := os.Stat(dir); err != nil {
-		return nil, usagef("no client kit: %w; name it with --client", err)
-	}
-	return signing.LoadKit(dir)
-}
-
 // signerFlags say who signs.
 type signerFlags struct {
 	clientFlags
 	token  string
 	device bool
+	keyFlags
 }
 
 func (s *signerFlags) add(f *pflag.FlagSet) {
@@ -43,17 +27,28 @@ func (s *signerFlags) add(f *pflag.FlagSet) {
 	f.BoolVar(&s.device, "device", false, "log in on another device, by a code: for machines without a browser")
 }
 
-// session returns a signing session for the flags' identity.
-func (s signerFlags) session(a *app) (*signing.Session, error) {
-	kit, err := s.kit()
+// session returns a signing session for the flags' identity, or their key.
+func (s signerFlags) session(ctx context.Context, a *app) (*signing.Session, error) {
+	if err := s.checkSigning(); err != nil {
+		return nil, err
+	}
+	if s.key != "" && (s.token != "" || s.device) {
+		return nil, usagef("--key signs with a key pair: leave out --identity-token and --device")
+	}
+	kit, err := s.kit(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	source, err := s.source(a, kit)
+	c := signing.SessionConfig{Kit: kit, Now: a.now, Log: discardLog()}
+	if s.key != "" {
+		c.Key, err = s.keyFlags.private()
+	} else {
+		c.Token, err = s.source(a, kit)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return signing.NewSession(signing.SessionConfig{Kit: kit, Token: source, Now: a.now, Log: discardLog()})
+	return signing.NewSession(c)
 }
 
 func (s signerFlags) source(a *app, kit *signing.Kit) (signing.TokenSource, error) {
@@ -92,8 +87,49 @@ func (s signerFlags) given(a *app) (string, error) {
 	return token, err
 }
 
+// passwordVariable is where cosign looks for the password of a private key.
+const passwordVariable = "COSIGN_PASSWORD" //nolint:gosec // a variable's name
+
+// keyFlags name a key pair to sign with instead of an identity.
+type keyFlags struct{ key, passphrase string }
+
+func (k *keyFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&k.key, "key", "", "sign with the private key (ECDSA P-256) in this PEM `file`, as cosign generate-key-pair makes it, instead of an identity")
+	f.StringVar(&k.passphrase, "passphrase-file", "", "`file` with the key's password (default: the variable "+passphraseVariable+" or "+passwordVariable+")")
+}
+
+func (k keyFlags) private() (crypto.Signer, error) {
+	data, err := readGiven(k.key, maxKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	password, err := k.password()
+	if err != nil {
+		return nil, err
+	}
+	return signing.LoadPrivateKey(data, password)
+}
+
+// password returns nil if none is given; a variable that is set but empty gives
+// an empty one, which a key may well have.
+func (k keyFlags) password() ([]byte, error) {
+	if k.passphrase != "" {
+		return readPassphrase(k.passphrase)
+	}
+	for _, name := range []string{passphraseVariable, passwordVariable} {
+		if value, ok := os.LookupEnv(name); ok {
+			return []byte(value), nil
+		}
+	}
+	return nil, nil
+}
+
 // identityFlags say who must have signed.
-type identityFlags struct{ subject, subjectRegexp, issuer, issuerRegexp string }
+type identityFlags struct {
+	subject, subjectRegexp, issuer, issuerRegexp string
+
+	key string // if the command takes one
+}
 
 func (i *identityFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&i.subject, "certificate-identity", "", "`identity` that must have signed, exactly")
@@ -102,10 +138,32 @@ func (i *identityFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&i.issuerRegexp, "certificate-oidc-issuer-regexp", "", "`expression` that the whole issuer must match")
 }
 
+func (i *identityFlags) addKey(f *pflag.FlagSet) {
+	f.StringVar(&i.key, "key", "", "PEM `file` with the public key that must have signed, instead of an identity")
+}
+
 func (i identityFlags) identity() (*signing.Identity, error) {
+	if i.key != "" {
+		return i.byKey()
+	}
 	id, err := signing.NewIdentity(i.subject, i.subjectRegexp, i.issuer, i.issuerRegexp)
 	if err != nil {
 		return nil, usagef("%w; a signature means nothing unless you say whose you want", err)
 	}
 	return id, nil
+}
+
+func (i identityFlags) byKey() (*signing.Identity, error) {
+	if i.subject+i.subjectRegexp+i.issuer+i.issuerRegexp != "" {
+		return nil, usagef("--key is somebody by itself: leave out --certificate-identity and --certificate-oidc-issuer")
+	}
+	data, err := readGiven(i.key, maxKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	pub, err := signing.LoadPublicKey(data)
+	if err != nil {
+		return nil, usagef("--key %s: %w", i.key, err)
+	}
+	return signing.NewKeyIdentity(pub)
 }

@@ -71,7 +71,7 @@ unreachable.`,
 	})
 	root.AddCommand(
 		a.upCommand(), a.initCommand(), a.serveCommand(),
-		a.tokenCommand(), a.signCommand(), a.verifyCommand(), a.releaseCommand(),
+		a.tokenCommand(), a.signCommand(), a.attestCommand(), a.verifyCommand(), a.verifyAttestationCommand(), a.releaseCommand(),
 		a.clientCommand(), a.statusCommand(), a.configCommand(), a.versionCommand(),
 	)
 	addCobrasOwn(root)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"sigstack/internal/oci"
 	"sigstack/internal/signing"
 )
 
@@ -29,12 +30,13 @@ type app struct {
 
 func exitCode(err error) int {
 	var unreachable *signing.UnreachableError
+	var registry *oci.UnreachableError
 	switch {
 	case err == nil:
 		return exitDone
 	case errors.Is(err, errUsage):
 		return exitUsage
-	case errors.As(err, &unreachable):
+	case errors.As(err, &unreachable) || errors.As(err, &registry):
 		return exitUnreachable
 	default:
 		return exitRefused

@@ -62,7 +62,7 @@ already is verified instead, so an interrupted run is finished by the next.`,
 		Example: "  sigstack release sign out --client kit --identity-token token",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			session, err := s.session(a)
+			session, err := s.session(cmd.Context(), a)
 			if err != nil {
 				return err
 			}
@@ -122,7 +122,7 @@ code 1 if there is one. No connection is made.`,
 			if err != nil {
 				return err
 			}
-			kit, err := c.kit()
+			kit, err := c.kit(cmd.Context(), a)
 			if err != nil {
 				return err
 			}

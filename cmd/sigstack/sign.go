@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,83 +17,142 @@ import (
 func (a *app) signCommand() *cobra.Command {
 	var s signFlags
 	cmd := &cobra.Command{
-		Use:   "sign FILE...",
-		Short: "Sign files keylessly",
-		Long: `Sign files: an identity token buys a short-lived certificate, the signature goes
-into the log and is timestamped, and all evidence is written to FILE.sigstore.json
-(a v0.3 bundle), verified before it is written.`,
+		Use:   "sign FILE|oci://IMAGE...",
+		Short: "Sign files and images",
+		Long: `Sign files and images: an identity token buys a short-lived certificate, the
+signature goes into the log and is timestamped, and all evidence is verified before
+it is stored. With --key a key pair signs, without a certificate.
+
+For a file the evidence is FILE.sigstore.json (a v0.3 bundle). For an image, an
+index (without its children) or any other artifact in a registry it goes beside the
+image: as a referrer, which cosign 3 looks for, or with --storage tag at the tag
+sha256-….sig, which cosign 2 and its like look for.`,
 		Example: `  sigstack token > token
   sigstack sign --identity-token token kubectl
   sigstack sign --client kit --bundle out.json README.md      logs in first
-  sigstack sign --client kit --device README.md               by a code, on another device`,
+  sigstack sign --client kit --device README.md               by a code, on another device
+  sigstack sign --identity-token token oci://registry.example/app:v1
+  sigstack sign --identity-token token --storage tag -a env=prod oci://registry.example/app:v1
+  sigstack sign --key cosign.key --trusted-root trusted_root.json \
+      --signing-config signing_config.v0.2.json kubectl`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.sign(cmd.Context(), s, args) },
 	}
-	s.signerFlags.add(cmd.Flags())
-	cmd.Flags().StringVar(&s.bundle, "bundle", "", "`file` to write the bundle to, for one FILE (default FILE"+signing.BundleSuffix+")")
+	f := cmd.Flags()
+	s.signerFlags.add(f)
+	s.keyFlags.add(f)
+	f.StringVar(&s.bundle, "bundle", "", "`file` to write the bundle to, for one FILE (default FILE"+signing.BundleSuffix+")")
+	s.storageFlag.add(f)
+	s.annotationFlag.add(f, "`key=value` to sign with the image; may be repeated")
+	s.registryFlags.add(f)
 	return cmd
 }
 
 type signFlags struct {
 	signerFlags
 	bundle string
+	storageFlag
+	annotationFlag
+	registryFlags
 }
 
-// signedFile is one line of sign's result.
+// signedFile is what sign and attest did for a file.
 type signedFile struct {
 	File   string `json:"file"`
 	Bundle string `json:"bundle"`
 	signing.Result
 }
 
-func (a *app) sign(ctx context.Context, s signFlags, files []string) error {
-	if s.bundle != "" && len(files) > 1 {
-		return usagef("--bundle names one file, but there are %d to sign", len(files))
+func (a *app) sign(ctx context.Context, s signFlags, args []string) error {
+	if err := s.check(args); err != nil {
+		return err
 	}
-	for _, f := range files {
-		if err := wantFile(f); err != nil {
-			return err
-		}
-	}
-	session, err := s.session(a)
+	style, err := s.storage()
 	if err != nil {
 		return err
 	}
-	done, err := a.signFiles(ctx, session, files, s.bundle)
-	if err != nil && len(files) > 1 {
-		err = fmt.Errorf("%d of %d files signed, then: %w", len(done), len(files), err)
-	}
-	if err != nil && len(done) == 0 {
+	annotations, err := s.annotations()
+	if err != nil {
 		return err
 	}
-	// Those signed before a failure stay signed.
-	a.result(done, func() {
-		for _, d := range done {
-			a.printf("%s\n", d.Bundle)
+	session, err := s.session(ctx, a)
+	if err != nil {
+		return err
+	}
+	registry := s.open()
+	return a.signEach(args, func(arg string) (any, string, error) {
+		if ref, ok := strings.CutPrefix(arg, imagePrefix); ok {
+			signed, err := registry.Sign(ctx, session, ref, style, annotations)
+			if err != nil {
+				return nil, "", err
+			}
+			a.noteSigned(signed.Image, signed.Result)
+			return signed, signed.Stored, nil
 		}
+		return a.signFile(ctx, session, arg, s.bundle)
 	})
-	return err
 }
 
-// signFiles signs one file after the other and stops at the first failure.
-func (a *app) signFiles(ctx context.Context, session *signing.Session, files []string, bundle string) ([]signedFile, error) {
-	done := make([]signedFile, 0, len(files))
-	for _, f := range files {
-		signed, err := session.SignFile(ctx, f)
-		if err != nil {
-			return done, err
-		}
-		out := bundle
-		if out == "" {
-			out = f + signing.BundleSuffix
-		}
-		if err := durable.WriteFile(out, signed.JSON, 0o644); err != nil {
-			return done, err
-		}
-		a.notef("signed %s as %s: log index %d\n", f, signed.Result.Identity, signed.Result.LogIndex)
-		done = append(done, signedFile{f, out, signed.Result})
+func (s signFlags) check(args []string) error {
+	if s.bundle != "" && (len(args) > 1 || isImage(args[0])) {
+		return usagef("--bundle names one file, for one FILE to sign")
 	}
-	return done, nil
+	if (s.style != "" || len(s.pairs) > 0) && !slices.ContainsFunc(args, isImage) {
+		return usagef("--storage and --annotation are for images; an image is named oci://REGISTRY/NAME:TAG")
+	}
+	for _, arg := range args {
+		if err := wantTarget(arg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// signEach signs one argument after the other and stops at the first failure. sign
+// returns the result and where the evidence is.
+func (a *app) signEach(args []string, sign func(arg string) (any, string, error)) error {
+	results, places := make([]any, 0, len(args)), make([]string, 0, len(args))
+	var failed error
+	for _, arg := range args {
+		result, place, err := sign(arg)
+		if err != nil {
+			failed = err
+			break
+		}
+		results, places = append(results, result), append(places, place)
+	}
+	if failed != nil && len(args) > 1 {
+		failed = fmt.Errorf("%d of %d signed, then: %w", len(results), len(args), failed)
+	}
+	if failed != nil && len(results) == 0 {
+		return failed
+	}
+	// Those signed before a failure stay signed.
+	a.result(results, func() {
+		for _, place := range places {
+			a.printf("%s\n", place)
+		}
+	})
+	return failed
+}
+
+func (a *app) signFile(ctx context.Context, session *signing.Session, file, bundle string) (any, string, error) {
+	signed, err := session.SignFile(ctx, file)
+	if err != nil {
+		return nil, "", err
+	}
+	if bundle == "" {
+		bundle = file + signing.BundleSuffix
+	}
+	if err := durable.WriteFile(bundle, signed.JSON, 0o644); err != nil {
+		return nil, "", err
+	}
+	a.noteSigned(file, signed.Result)
+	return signedFile{file, bundle, signed.Result}, bundle, nil
+}
+
+func (a *app) noteSigned(what string, by signing.Result) {
+	a.notef("signed %s as %s: log index %d\n", what, by.Identity, by.LogIndex)
 }
 
 // wantFile makes naming anything but a regular file a usage error.
@@ -107,3 +168,4 @@ func wantFile(path string) error {
 }
 
 func discardLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
+

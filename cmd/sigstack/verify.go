@@ -2,85 +2,128 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
-	"os"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"sigstack/internal/oci"
 	"sigstack/internal/signing"
 )
 
 func (a *app) verifyCommand() *cobra.Command {
 	var v verifyFlags
 	cmd := &cobra.Command{
-		Use:   "verify FILE",
-		Short: "Verify a file against its bundle",
+		Use:   "verify FILE|oci://IMAGE",
+		Short: "Verify a file against its bundle, or an image against its signatures",
 		Long: `Verify a file against its bundle: certificate chain, SCT, log entry, inclusion
-proof, timestamps, signature and identity, all by the one trust root that the kit
-holds and the verdict names. No connection is made.
+proof, timestamps, signature and identity, all by the one trust root that the flags
+choose and the verdict names. No connection is made, but for --tuf-url.
 
-Exit code 1, and the check that failed, if the file is not what was signed or not
-by whom you say.`,
+An image is verified by the signatures in its registry, however they are stored
+there: one that passes in full suffices. Exit code 1, and the check that failed, if
+the artifact is not what was signed or not by whom you say.`,
 		Example: `  sigstack verify --client kit --certificate-identity demo@sigstack.local \
-      --certificate-oidc-issuer http://localhost:8080/dex kubectl`,
+      --certificate-oidc-issuer http://localhost:8080/dex kubectl
+  sigstack verify --trusted-root trusted_root.json --certificate-identity demo@sigstack.local \
+      --certificate-oidc-issuer http://localhost:8080/dex -a env=prod oci://registry.example/app:v1
+  sigstack verify --tuf-url http://localhost:8080/tuf --tuf-root root.json --key cosign.pub kubectl`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.verify(cmd.Context(), v, args[0]) },
 	}
-	v.clientFlags.add(cmd.Flags())
-	v.identityFlags.add(cmd.Flags())
-	cmd.Flags().StringVar(&v.bundle, "bundle", "", "`file` with the bundle (default FILE"+signing.BundleSuffix+")")
+	f := cmd.Flags()
+	v.verifierFlags.add(f)
+	f.StringVar(&v.bundle, "bundle", "", "`file` with the bundle (default FILE"+signing.BundleSuffix+")")
+	v.annotationFlag.add(f, "`key=value` that must be signed with the image; may be repeated")
+	v.registryFlags.add(f)
 	return cmd
 }
 
 type verifyFlags struct {
-	clientFlags
-	identityFlags
+	verifierFlags
 	bundle string
+	annotationFlag
+	registryFlags
 }
 
-func (a *app) verify(ctx context.Context, v verifyFlags, file string) error {
-	id, err := v.identity()
+func (a *app) verify(ctx context.Context, v verifyFlags, arg string) error {
+	annotations, err := v.annotations()
 	if err != nil {
 		return err
 	}
-	kit, err := v.kit()
+	switch {
+	case isImage(arg) && v.bundle != "":
+		return usagef("--bundle is for files; an image's signatures are in its registry")
+	case !isImage(arg) && annotations != nil:
+		return usagef("--annotation is for images")
+	}
+	c, err := v.load(ctx, a, arg)
 	if err != nil {
 		return err
 	}
-	if err := wantFile(file); err != nil {
-		return err
+	if ref, ok := strings.CutPrefix(arg, imagePrefix); ok {
+		got, err := v.open().Verify(ctx, ref, c.trusted, c.id, annotations)
+		if err != nil {
+			return err
+		}
+		a.result(got, func() { a.printImage(got, "signature") })
+		return nil
 	}
 	if v.bundle == "" {
-		v.bundle = file + signing.BundleSuffix
+		v.bundle = arg + signing.BundleSuffix
 	}
 	bundle, err := loadBundle(v.bundle)
 	if err != nil {
 		return err
 	}
-	result, err := signing.VerifyFile(ctx, file, bundle, kit.Trusted, id)
+	result, err := signing.VerifyFile(ctx, arg, bundle, c.trusted, c.id)
 	if err != nil {
 		return err
 	}
 	a.result(result, func() {
-		a.printf("verified %s\n", file)
-		a.printf("  signed by   %s (%s)\n", result.Identity, result.Issuer)
-		a.printf("  digest      %s\n", result.Digest)
-		a.printf("  logged      %s, index %d\n", result.IntegratedTime.Format("2006-01-02 15:04:05Z07:00"), result.LogIndex)
-		a.printf("  trust root  %s\n", result.TrustRoot)
+		a.printf("verified %s\n", arg)
+		a.printResult(result)
 	})
 	return nil
 }
 
-func loadBundle(path string) (*signing.Bundle, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, usagef("read bundle: %w", err)
+// printImage prints a passed verification of an image.
+func (a *app) printImage(got oci.Verified, what string) {
+	a.printf("verified %s: %d of %d %s(s) passed\n", got.Image, len(got.Passed), got.Found, what)
+	for _, p := range got.Passed {
+		a.printf("%s\n", p.Stored)
+		if p.PredicateType != "" {
+			a.printf("  type        %s\n", p.PredicateType)
+		}
+		for _, key := range slices.Sorted(maps.Keys(p.Annotations)) {
+			a.printf("  annotation  %s=%s\n", key, p.Annotations[key])
+		}
+		a.printResult(p.Result)
 	}
-	defer f.Close() //nolint:errcheck // only read from
-	data, err := io.ReadAll(io.LimitReader(f, signing.MaxBundle+1))
+}
+
+func (a *app) printResult(r signing.Result) {
+	by := r.Identity
+	if r.Issuer != "" {
+		by += " (" + r.Issuer + ")"
+	}
+	a.printf("  signed by   %s\n", by)
+	a.printf("  digest      %s\n", r.Digest)
+	if r.IntegratedTime.IsZero() {
+		a.printf("  logged      index %d; timestamp %s\n", r.LogIndex, r.Timestamp.Format(timeFormat))
+	} else {
+		a.printf("  logged      %s, index %d\n", r.IntegratedTime.Format(timeFormat), r.LogIndex)
+	}
+	a.printf("  trust root  %s\n", r.TrustRoot)
+}
+
+const timeFormat = "2006-01-02 15:04:05Z07:00"
+
+func loadBundle(path string) (*signing.Bundle, error) {
+	data, err := readGiven(path, signing.MaxBundle)
 	if err != nil {
-		return nil, fmt.Errorf("read bundle: %w", err)
+		return nil, err
 	}
 	return signing.ParseBundle(data)
 }

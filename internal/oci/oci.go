@@ -71,14 +71,21 @@ func newTransport() http.RoundTripper {
 	return t
 }
 
-// parse reads a reference, without oci://, as docker does: no registry means
-// Docker Hub and no tag means latest.
-func (r *Registry) parse(ref string) (name.Reference, error) {
+// CheckReference returns a *ReferenceError unless ref, without oci://, is a
+// reference to an image.
+func CheckReference(ref string) error {
+	_, err := parseReference(ref, false)
+	return err
+}
+
+// parseReference reads a reference, without oci://, as docker does: no registry
+// means Docker Hub and no tag means latest.
+func parseReference(ref string, allowHTTP bool) (name.Reference, error) {
 	parsed, err := name.ParseReference(ref)
 	if err != nil {
 		return nil, &ReferenceError{ref, err}
 	}
-	if !r.allowHTTP && !loopback(hostOf(parsed.Context().RegistryStr())) {
+	if !allowHTTP && !loopback(hostOf(parsed.Context().RegistryStr())) {
 		return parsed, nil
 	}
 	return name.ParseReference(ref, name.Insecure) // HTTPS is still tried first

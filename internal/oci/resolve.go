@@ -43,7 +43,7 @@ func (i image) tag(suffix string) name.Tag {
 // resolve finds the manifest that ref names. Its digest is computed from its
 // bytes, never taken from a header.
 func (r *Registry) resolve(ctx context.Context, ref string) (image, error) {
-	parsed, err := r.parse(ref)
+	parsed, err := parseReference(ref, r.allowHTTP)
 	if err != nil {
 		return image{}, err
 	}

@@ -23,6 +23,10 @@ const (
 	Announcement = "announcement.html"
 )
 
+// AttestationSuffix is appended to a file's name to name an attestation of it,
+// apart from the bundle of its signature.
+const AttestationSuffix = ".att" + signing.BundleSuffix
+
 const (
 	sha256Suffix = ".sha256"
 	sha512Suffix = ".sha512"
@@ -74,7 +78,7 @@ func unlistable(name string) bool {
 func sidecarOf(name string) (base string, ok bool) {
 	for _, suffix := range []string{
 		sha256Suffix, sha512Suffix,
-		signing.SignatureSuffix, signing.CertificateSuffix, signing.BundleSuffix,
+		signing.SignatureSuffix, signing.CertificateSuffix, AttestationSuffix, signing.BundleSuffix,
 	} {
 		if base, ok := strings.CutSuffix(name, suffix); ok && base != "" && !strings.HasSuffix(base, "/") {
 			return base, true
