@@ -124,7 +124,7 @@ type Client interface {
 
 // All returns every client.
 func All() []Client {
-	return []Client{CosignV3(), CosignV2(), SigstoreJS()}
+	return []Client{CosignV3(), CosignV2(), SigstoreJS(), Sigstack()}
 }
 
 // cache returns a directory for TUF state, and whether it is filled already.

@@ -58,7 +58,7 @@ async function builder() {
     identityProvider: new sign.CIContextProvider('sigstore'),
     bundleType: request.statement ? 'dsseEnvelope' : 'messageSignature',
   })
-  if (request.privateKey) built.signer = keySigner(request.privateKey)
+  if (request.signWith) built.signer = keySigner(request.signWith)
   return built
 }
 

@@ -138,11 +138,11 @@ type scriptRequest struct {
 	Statement     string `json:"statement,omitempty"` // what to sign; a file's bytes otherwise
 	PredicateType string `json:"predicateType,omitempty"`
 
-	PrivateKey string `json:"privateKey,omitempty"`
-	PublicKey  string `json:"publicKey,omitempty"`
-	Identity   string `json:"identity,omitempty"`
-	Issuer     string `json:"issuer,omitempty"`
-	Timestamp  bool   `json:"timestamp,omitempty"`
+	SignWith  string `json:"signWith,omitempty"`
+	PublicKey string `json:"publicKey,omitempty"`
+	Identity  string `json:"identity,omitempty"`
+	Issuer    string `json:"issuer,omitempty"`
+	Timestamp bool   `json:"timestamp,omitempty"`
 }
 
 type scriptTUF struct {
@@ -156,12 +156,12 @@ func (sigstoreJS) request(t *testing.T, r Request) scriptRequest {
 	t.Helper()
 	q := scriptRequest{
 		File: r.File, Bundle: r.Bundle, Image: r.Image, PredicateType: r.PredicateType,
-		PrivateKey: r.PrivateKey, PublicKey: r.PublicKey, Identity: r.Identity, Issuer: r.Issuer, Timestamp: r.Timestamp,
+		SignWith: r.PrivateKey, PublicKey: r.PublicKey, Identity: r.Identity, Issuer: r.Issuer, Timestamp: r.Timestamp,
 	}
-	switch {
-	case r.Kind == Blob:
-		q.PredicateType, q.Image = "", ""
-	case r.Kind == ImageReferrer:
+	switch r.Kind {
+	case Blob:
+		q.PredicateType = ""
+	case ImageReferrer:
 		q.PredicateType = cosignSignType
 	}
 	if r.Kind.Image() {
