@@ -16,15 +16,28 @@ type client struct {
 	name    string
 	command func(t *testing.T, s *e2etest.Stack, blob, bundle string) []string
 
+	loggedIn string // on the page that the client answers the browser with
+
+	refused string // pattern of what it says to an answer without a code
+
 	device []string // what it needs to be told for want of a terminal, or to choose the device flow
 	asks   bool     // whether a person must agree, on the terminal, to what gets public
 }
 
 var (
-	cosign3  = client{name: "cosign-v3", command: cosign3Sign, asks: true}
-	cosign2  = client{name: "cosign-v2", command: cosign2Sign, asks: true, device: []string{"--yes"}}
-	sigstack = client{name: "sigstack", command: sigstackSign, device: []string{"--device"}}
-	clients  = []client{cosign3, cosign2, sigstack}
+	cosign3 = client{
+		name: "cosign-v3", command: cosign3Sign, asks: true,
+		loggedIn: "authentication successful", refused: "Required param: code",
+	}
+	cosign2 = client{
+		name: "cosign-v2", command: cosign2Sign, device: []string{"--yes"}, asks: true,
+		loggedIn: "authentication successful", refused: "Required param: code",
+	}
+	sigstack = client{
+		name: "sigstack", command: sigstackSign, device: []string{"--device"},
+		loggedIn: "logged in", refused: "unsupported_response_type",
+	}
+	clients = []client{cosign3, cosign2, sigstack}
 )
 
 // cosign3Sign gets the kit's files and no other flag.

@@ -18,6 +18,7 @@ const (
 	loginError    = "#login-error"
 	deviceDone    = "#device-success"
 	errorPage     = "#error"
+	rememberMe    = "[name=remember_me]"
 )
 
 // demoPassword is that of the user whom `sigstack up` made.

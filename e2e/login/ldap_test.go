@@ -1,0 +1,134 @@
+package login
+
+import (
+	"net/http"
+	"testing"
+
+	"sigstack/e2e/e2etest"
+	"sigstack/internal/config"
+)
+
+// The directory's people. One has no address, which no certificate can do
+// without.
+var (
+	ann    = e2etest.Person{UID: "ann", Name: "Ann Ant", Mail: "ann@corp.example", Password: "ann's own password"}
+	bob    = e2etest.Person{UID: "bob", Name: "Bob Bee", Mail: "bob@corp.example", Password: "bob's own password"}
+	noMail = e2etest.Person{UID: "cat", Name: "Cat Cod", Password: "cat's own password"}
+)
+
+// startWithDirectory is a stack whose people are those of a directory, besides
+// its own demo user.
+func startWithDirectory(t *testing.T) (*e2etest.Stack, *e2etest.Directory) {
+	t.Helper()
+	d := e2etest.StartDirectory(t, ann, bob, noMail)
+	return configure(t, func(_ *e2etest.Stack, c *config.Config) {
+		c.OIDC.Connectors = []config.Connector{{Type: "ldap", ID: "corp", Name: "Corp directory", Config: map[string]any{
+			"host": d.Host, "insecureNoSSL": true,
+			"bindDN": e2etest.DirectoryBindDN, "bindPW": e2etest.DirectoryBindPassword,
+			"usernamePrompt": "Corp user",
+			"userSearch": map[string]any{
+				"baseDN": e2etest.DirectoryPeople, "filter": "(objectClass=inetOrgPerson)",
+				"username": "uid", "idAttr": "uid", "emailAttr": "mail", "nameAttr": "cn",
+			},
+		}}}
+	}), d
+}
+
+// A directory's people sign in their own names. Without the directory, the
+// stack's own users still do, even when it is down at the start.
+func TestDirectory(t *testing.T) {
+	s, d := startWithDirectory(t)
+	t.Run("up", func(t *testing.T) {
+		t.Run("cosign opens a browser", func(t *testing.T) {
+			t.Parallel()
+			b, g := e2etest.StartBrowser(t), cosign3.atTerminal(t, s)
+			chooseDirectory(t, b, g.opened.wait(t))
+			fillIn(b, ann.UID, ann.Password)
+			b.WantText(cosign3.loggedIn)
+			g.wantSigned(t, s, ann.Mail)
+		})
+		t.Run("sigstack shows a code", func(t *testing.T) {
+			t.Parallel()
+			b, g := e2etest.StartBrowser(t), sigstack.inScript(t, s)
+			page, code := g.deviceCode(t)
+			want(t, b, b.Open(page), http.StatusOK, codeField)
+			b.Type(codeField, code)
+			want(t, b, b.Click(submit), http.StatusOK, choose("corp"))
+			want(t, b, b.Click(choose("corp")), http.StatusOK, passwordField)
+			want(t, b, fillIn(b, bob.UID, bob.Password), http.StatusOK, deviceDone)
+			g.wantSigned(t, s, bob.Mail)
+		})
+		t.Run("refused", func(t *testing.T) {
+			t.Parallel()
+			refuseDirectoryLogins(t, s)
+		})
+	})
+	t.Run("down", func(t *testing.T) {
+		d.Stop()
+		b, g := e2etest.StartBrowser(t), cosign3.atTerminal(t, s)
+		page := g.opened.wait(t)
+		chooseDirectory(t, b, page)
+		want(t, b, fillIn(b, ann.UID, ann.Password), http.StatusInternalServerError, errorPage)
+		if status, body := e2etest.Get(t, s.URL+"/readyz"); status != http.StatusOK {
+			t.Errorf("readyz: %d %s", status, body)
+		}
+		g.wantUnsigned(t)
+		// The same login goes on with a user whom the stack knows itself.
+		want(t, b, b.Open(page), http.StatusOK, choose("local"))
+		want(t, b, b.Click(choose("local")), http.StatusOK, passwordField)
+		fillIn(b, e2etest.DemoUser, demoPassword(t, s))
+		b.WantText(cosign3.loggedIn)
+		g.wantSigned(t, s, e2etest.DemoUser)
+	})
+	t.Run("down at the start", func(t *testing.T) {
+		s.Stop()
+		s = e2etest.Start(t, s.Dir)
+		b, g := e2etest.StartBrowser(t), cosign3.atTerminal(t, s)
+		want(t, b, b.Open(g.opened.wait(t)), http.StatusOK, choose("local"))
+		want(t, b, b.Click(choose("local")), http.StatusOK, passwordField)
+		fillIn(b, e2etest.DemoUser, demoPassword(t, s))
+		g.wantSigned(t, s, e2etest.DemoUser)
+	})
+	t.Run("up again", func(t *testing.T) {
+		s = e2etest.Start(t, s.Dir)
+		d.Start()
+		b, g := e2etest.StartBrowser(t), cosign3.atTerminal(t, s)
+		chooseDirectory(t, b, g.opened.wait(t))
+		fillIn(b, bob.UID, bob.Password)
+		g.wantSigned(t, s, bob.Mail)
+	})
+}
+
+// chooseDirectory opens a login and picks the directory's.
+func chooseDirectory(t *testing.T, b *e2etest.Browser, page string) {
+	t.Helper()
+	want(t, b, b.Open(page), http.StatusOK, choose("local"))
+	want(t, b, b.Click(choose("corp")), http.StatusOK, passwordField)
+	b.WantText("Corp user")
+}
+
+// refuseDirectoryLogins tries what a directory must not take for a login.
+func refuseDirectoryLogins(t *testing.T, s *e2etest.Stack) {
+	t.Helper()
+	b, g := e2etest.StartBrowser(t), cosign3.atTerminal(t, s)
+	chooseDirectory(t, b, g.opened.wait(t))
+	for name, try := range map[string][2]string{
+		"wrong password":    {ann.UID, "wrong"},
+		"another's":         {ann.UID, bob.Password},
+		"unknown":           {"nobody", ann.Password},
+		"filter":            {"a*", ann.Password},
+		"filter, broken up": {"ann)(uid=*", ann.Password},
+		"reader":            {"reader", e2etest.DirectoryBindPassword},
+		"local user":        {e2etest.DemoUser, demoPassword(t, s)},
+	} {
+		if status := fillIn(b, try[0], try[1]); b.Has(errorPage) || !b.Has(loginError) {
+			t.Errorf("%s: status %d, page %s:\n%s", name, status, b.URL(), b.Text())
+		}
+	}
+	// Whoever has no address is told so: no certificate can name them.
+	fillIn(b, noMail.UID, noMail.Password)
+	if !b.Has(errorPage) {
+		t.Errorf("somebody without an address is at %s:\n%s", b.URL(), b.Text())
+	}
+	g.wantUnsigned(t)
+}

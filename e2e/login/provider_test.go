@@ -1,0 +1,116 @@
+package login
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"sigstack/e2e/e2etest"
+	"sigstack/internal/config"
+)
+
+// Somebody whom only the outside provider knows.
+const (
+	partner         = "carol@partner.example"
+	partnerPassword = "carol's own password"
+)
+
+// startProvider is an outside OpenID provider with its own people: another
+// stack, whose public client takes any callback on loopback.
+func startProvider(t *testing.T) *e2etest.Stack {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(partnerPassword), bcrypt.DefaultCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return configure(t, func(_ *e2etest.Stack, c *config.Config) {
+		c.OIDC.Users = append(c.OIDC.Users, config.User{Email: partner, Name: "Carol", ID: "carol", PasswordHash: string(hash)})
+	})
+}
+
+// providerConnector sends people of s to log in at the provider.
+func providerConnector(s, provider *e2etest.Stack) config.Connector {
+	return config.Connector{Type: "oidc", ID: "partner", Name: "Partner login", Config: map[string]any{
+		"issuer": provider.Issuer(), "clientID": "sigstore", "redirectURI": s.Issuer() + "/callback",
+	}}
+}
+
+// People of an outside provider sign in their own names, and verifiers need to
+// know the stack's issuer alone.
+func TestProvider(t *testing.T) {
+	provider := startProvider(t)
+	s := configure(t, func(s *e2etest.Stack, c *config.Config) {
+		c.OIDC.Connectors = []config.Connector{providerConnector(s, provider)}
+	})
+	for _, c := range []client{cosign3, sigstack} {
+		t.Run(c.name+" opens a browser", func(t *testing.T) {
+			t.Parallel()
+			b, g := e2etest.StartBrowser(t), c.atTerminal(t, s)
+			atProvider(t, b, provider, b.Open(g.opened.wait(t)))
+			fillIn(b, partner, partnerPassword)
+			b.WantText(c.loggedIn)
+			g.wantSigned(t, s, partner)
+		})
+	}
+	t.Run("cosign-v3 shows a code", func(t *testing.T) {
+		t.Parallel()
+		b, g := e2etest.StartBrowser(t), cosign3.inScript(t, s)
+		page, code := g.deviceCode(t)
+		want(t, b, b.Open(page), http.StatusOK, codeField)
+		b.Type(codeField, code)
+		atProvider(t, b, provider, b.Click(submit))
+		want(t, b, fillIn(b, partner, partnerPassword), http.StatusOK, deviceDone)
+		g.wantSigned(t, s, partner)
+	})
+	t.Run("refused there", func(t *testing.T) {
+		t.Parallel()
+		b, g := e2etest.StartBrowser(t), cosign3.atTerminal(t, s)
+		page := g.opened.wait(t)
+		atProvider(t, b, provider, b.Open(page))
+		want(t, b, fillIn(b, partner, "wrong"), http.StatusUnauthorized, loginError)
+		for _, answer := range []url.Values{
+			{"error": {"access_denied"}}, // to somebody who may not log in
+			{"code": {"nosuchcode"}},
+			{},
+		} {
+			answer.Set("state", stateAtProvider(t, page))
+			want(t, b, b.Open(s.Issuer()+"/callback?"+answer.Encode()), http.StatusInternalServerError, errorPage)
+		}
+		g.wantUnsigned(t)
+	})
+}
+
+// stateAtProvider starts another login on page and returns what the provider's
+// answer to it has to name.
+func stateAtProvider(t *testing.T, page string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, strings.Replace(page, "/auth?", "/auth/partner?", 1), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req) // follows no redirect
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := resp.Body.Close(); err != nil {
+		t.Fatal(err)
+	}
+	to, err := resp.Location()
+	if err != nil || to.Query().Get("state") == "" {
+		t.Fatalf("status %d, sent to %v: %v", resp.StatusCode, to, err)
+	}
+	return to.Query().Get("state")
+}
+
+// atProvider picks the provider's login, and expects to land there.
+func atProvider(t *testing.T, b *e2etest.Browser, provider *e2etest.Stack, status int) {
+	t.Helper()
+	want(t, b, status, http.StatusOK, choose("partner"))
+	want(t, b, b.Click(choose("partner")), http.StatusOK, loginField)
+	if !strings.HasPrefix(b.URL(), provider.Issuer()) {
+		t.Errorf("sent to %s, want the provider %s", b.URL(), provider.Issuer())
+	}
+}
