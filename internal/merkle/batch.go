@@ -63,18 +63,27 @@ func (t *Tree) commit(ctx context.Context, first *pending) error {
 // collect takes what is queued, without waiting, leaving out leaves nobody
 // waits for any more.
 func (t *Tree) collect(first *pending) []*pending {
-	ps, size := []*pending{first}, len(first.leaf.Value)
+	ps, size := []*pending{first}, first.leaf.size()
 	for len(ps) < maxBatch && size < maxBatchBytes {
 		select {
 		case p := <-t.queue:
 			if p.ctx.Err() == nil {
-				ps, size = append(ps, p), size+len(p.leaf.Value)+len(p.leaf.Extra)
+				ps, size = append(ps, p), size+p.leaf.size()
 			}
 		default:
 			return ps
 		}
 	}
 	return ps
+}
+
+// size is about what a leaf takes in a commit, in bytes.
+func (l *Leaf) size() int {
+	n := len(l.Value) + len(l.Extra)
+	for _, r := range l.Rows {
+		n += len(r.Key) + len(r.Value)
+	}
+	return n
 }
 
 // worklist is a batch sorted by what is to be done.

@@ -2,6 +2,7 @@ package merkle
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -24,9 +25,11 @@ type (
 	rowWriter interface {
 		PutRow(ctx context.Context, key, value []byte) error
 	}
-	// rowReader reads such rows.
+	// rowReader reads such rows: one, or those of low <= key < high, the last
+	// first and at most limit of them, until each returns an error.
 	rowReader interface {
 		GetRow(ctx context.Context, key []byte) (value []byte, found bool, err error)
+		LastRows(ctx context.Context, low, high []byte, limit int, each func(key, value []byte) error) error
 	}
 )
 
@@ -35,7 +38,7 @@ type (
 type batchStorage struct {
 	storage.LogStorage
 	leaves []*trillian.LogLeaf
-	rows   []Row
+	rows   [][]Row                   // of each leaf
 	edge   map[compact.NodeID][]byte // may be nil
 
 	// Set by the transaction.
@@ -67,19 +70,37 @@ func (t *batchTX) UpdateSequencedLeaves(ctx context.Context, leaves []*trillian.
 	if err := t.LogTreeTX.UpdateSequencedLeaves(ctx, leaves); err != nil {
 		return err
 	}
-	if len(t.b.rows) == 0 {
+	for i, leaf := range t.b.leaves { // those of the call, numbered by now
+		if err := t.putRows(ctx, uint64(leaf.LeafIndex), t.b.rows[i]); err != nil {
+			return fmt.Errorf("store extra row of leaf %d: %w", leaf.LeafIndex, err)
+		}
+	}
+	return nil
+}
+
+func (t *batchTX) putRows(ctx context.Context, index uint64, rows []Row) error {
+	if len(rows) == 0 {
 		return nil
 	}
 	w, ok := t.LogTreeTX.(rowWriter)
 	if !ok {
 		return errors.New("this storage driver takes no extra rows")
 	}
-	for _, row := range t.b.rows {
-		if err := w.PutRow(ctx, row.Key, row.Value); err != nil {
-			return fmt.Errorf("store extra row: %w", err)
+	for _, row := range rows {
+		key := row.Key
+		if row.ByIndex {
+			key = indexedKey(key, index)
+		}
+		if err := w.PutRow(ctx, key, row.Value); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// indexedKey is the key of a row ByIndex.
+func indexedKey(key []byte, index uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(make([]byte, 0, len(key)+8), key...), index)
 }
 
 // GetMerkleNodes answers from the edge kept in memory, else from storage.

@@ -64,7 +64,10 @@ func (t *Tree) integrate(ctx context.Context, fresh []*pending) (*batch, []Entry
 		return nil, nil, err
 	}
 	t.pace(at)
-	capture := &batchStorage{LogStorage: t.cfg.Storage, edge: t.edge, leaves: make([]*trillian.LogLeaf, len(fresh))}
+	capture := &batchStorage{
+		LogStorage: t.cfg.Storage, edge: t.edge,
+		leaves: make([]*trillian.LogLeaf, len(fresh)), rows: make([][]Row, len(fresh)),
+	}
 	for i, p := range fresh {
 		capture.leaves[i] = &trillian.LogLeaf{
 			MerkleLeafHash:   p.leafHash[:],
@@ -73,7 +76,7 @@ func (t *Tree) integrate(ctx context.Context, fresh []*pending) (*batch, []Entry
 			ExtraData:        p.leaf.Extra,
 			QueueTimestamp:   timestamppb.New(p.queued),
 		}
-		capture.rows = append(capture.rows, p.leaf.Rows...)
+		capture.rows[i] = p.leaf.Rows
 	}
 	b, err := t.sequence(ctx, capture, at, 0)
 	if err != nil {

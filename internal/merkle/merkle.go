@@ -15,9 +15,21 @@ type Leaf struct {
 	Rows     []Row    // committed with the leaf, or, for a duplicate, not at all
 }
 
-// Row is one row of a service's own, such as a search index, kept per tree.
-// Rows of equal key replace one another.
-type Row struct{ Key, Value []byte }
+// Row is one row of a service's own, kept per tree. Rows of equal key replace
+// one another.
+type Row struct {
+	Key, Value []byte
+	// ByIndex puts the entry's index, which only the batcher knows, behind Key in
+	// 8 bytes, big-endian. So entries share a Key, as in a search index, and
+	// RowsBefore reads them in order.
+	ByIndex bool
+}
+
+// IndexRow is a row of an entry under a key that entries share.
+type IndexRow struct {
+	Index uint64 // of the entry
+	Value []byte
+}
 
 // Entry is a leaf that is durably in the tree. Times are UTC, in nanoseconds,
 // and read back the same for ever.

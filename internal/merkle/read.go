@@ -1,7 +1,9 @@
 package merkle
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -91,6 +93,32 @@ func (t *Tree) Row(ctx context.Context, key []byte) (value []byte, err error) {
 		return nil, fmt.Errorf("read extra row: %w", err)
 	}
 	return value, nil
+}
+
+// RowsBefore returns the rows that entries below before brought ByIndex under
+// key, the newest entry first, at most limit of them. They are of published
+// entries only.
+func (t *Tree) RowsBefore(ctx context.Context, key []byte, before uint64, limit int) ([]IndexRow, error) {
+	before = min(before, t.Head().Size) // read before the rows are
+	var rows []IndexRow
+	err := t.view(ctx, func(tx storage.ReadOnlyLogTreeTX) error {
+		r, ok := tx.(rowReader)
+		if !ok {
+			return errors.New("this storage driver keeps no extra rows")
+		}
+		return r.LastRows(ctx, indexedKey(key, 0), indexedKey(key, before), limit, func(full, value []byte) error {
+			if len(full) != len(key)+8 {
+				return fmt.Errorf("row %x does not end in an index", full)
+			}
+			index := binary.BigEndian.Uint64(full[len(key):])
+			rows = append(rows, IndexRow{Index: index, Value: bytes.Clone(value)})
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read extra rows: %w", err)
+	}
+	return rows, nil
 }
 
 // Inclusion proves entry index in the tree of the given size, which need not be

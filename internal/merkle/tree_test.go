@@ -1,7 +1,10 @@
 package merkle_test
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -264,6 +267,64 @@ func TestExtraRowsAreCommittedWithTheirLeaf(t *testing.T) {
 		if err != nil || string(got) != want || (got == nil) != (key == "absent") {
 			t.Errorf("row %q: got %q, %v; want %q", key, got, err, want)
 		}
+	}
+}
+
+// TestRowsByIndex: rows that entries share a key in are read from the newest
+// entry down, whatever batches they came in, and after a restart.
+func TestRowsByIndex(t *testing.T) {
+	fs := vfs.NewMem()
+	o := pebblelog.Options{NoSync: true}
+	r := startOn(t, fs, o, merkle.Config{})
+	const n = 300
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			l := leaf(i)
+			l.Rows = []merkle.Row{
+				{Key: []byte("all"), Value: l.Value, ByIndex: true},
+				{Key: fmt.Appendf(nil, "mod %d", i%3), ByIndex: true},
+				{Key: []byte("alloy"), Value: []byte("another key"), ByIndex: true},
+			}
+			if _, err := r.Add(t.Context(), l); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	r = r.restart(t, fs, o)
+	rows, err := r.RowsBefore(t.Context(), []byte("all"), math.MaxUint64, n+1)
+	if err != nil || len(rows) != n {
+		t.Fatalf("%d rows, %v, want %d", len(rows), err, n)
+	}
+	for i, row := range rows {
+		e, err := r.Entry(t.Context(), row.Index)
+		if err != nil || row.Index != uint64(n-1-i) || !bytes.Equal(row.Value, e.Leaf.Value) {
+			t.Fatalf("row %d is %d %q of entry %q, %v", i, row.Index, row.Value, e.Leaf.Value, err)
+		}
+	}
+	for name, tt := range map[string]struct {
+		key    string
+		before uint64
+		limit  int
+		want   int
+		newest uint64
+	}{
+		"limited":       {"all", n, 7, 7, n - 1},
+		"from below":    {"all", 10, 100, 10, 9},
+		"from the end":  {"all", 0, 100, 0, 0},
+		"a third":       {"mod 0", n, n, n / 3, 0},
+		"unknown key":   {"al", n, n, 0, 0},
+		"longer key":    {"alloys", n, n, 0, 0},
+		"nothing asked": {"all", n, 0, 0, 0},
+	} {
+		rows, err := r.RowsBefore(t.Context(), []byte(tt.key), tt.before, tt.limit)
+		if err != nil || len(rows) != tt.want || tt.newest > 0 && rows[0].Index != tt.newest {
+			t.Errorf("%s: %d rows, %v, want %d from %d down", name, len(rows), err, tt.want, tt.newest)
+		}
+	}
+	if got, err := r.Row(t.Context(), []byte("all")); err != nil || got != nil {
+		t.Errorf("row without an index: %q, %v, want none", got, err)
 	}
 }
 

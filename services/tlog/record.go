@@ -8,6 +8,7 @@ import (
 
 	"sigstack/internal/fault"
 	"sigstack/internal/merkle"
+	"sigstack/services/tlog/entry"
 )
 
 // Record is one entry as the log vouches for it.
@@ -38,14 +39,14 @@ func EntryID(treeID int64, leafHash [32]byte) string {
 	return fmt.Sprintf("%016x%s", uint64(treeID), hex.EncodeToString(leafHash[:]))
 }
 
-// Add logs a canonical entry and returns once it is durable, proven and
-// readable; created is false if it was there before. It fails with fault.Timeout,
+// Add logs a canonical entry and returns once it is durable, proven, readable
+// and found by each of its terms; created is false if it was there before. It fails with fault.Timeout,
 // fault.Canceled or fault.Unavailable, after which the entry may be there all the
 // same: adding it again tells.
-func (s *Service) Add(ctx context.Context, canonical []byte) (r Record, created bool, err error) {
+func (s *Service) Add(ctx context.Context, canonical []byte, terms entry.Terms) (r Record, created bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.AddTimeout)
 	defer cancel()
-	added, err := s.cfg.Tree.Add(ctx, merkle.Leaf{Value: canonical})
+	added, err := s.cfg.Tree.Add(ctx, leafOf(canonical, terms))
 	if err != nil {
 		return Record{}, false, classify(fmt.Errorf("add entry: %w", err))
 	}

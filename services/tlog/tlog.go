@@ -34,6 +34,7 @@ type Tree interface {
 	EntryByHash(ctx context.Context, leafHash [32]byte) (merkle.Entry, error)
 	Inclusion(ctx context.Context, index, size uint64) (merkle.Proof, error)
 	Consistency(ctx context.Context, first, second uint64) ([][]byte, error)
+	RowsBefore(ctx context.Context, key []byte, before uint64, limit int) ([]merkle.IndexRow, error)
 }
 
 // DefaultAddTimeout bounds an Add: half of what Go clients wait.

@@ -50,7 +50,7 @@ func treeKey(tree int64) []byte {
 
 // dataKey starts the key of a row of one tree, with room for the longest rest.
 func dataKey(tree int64, kind byte) []byte {
-	k := append(make([]byte, 0, 10+hashSize+8), spaceData)
+	k := append(make([]byte, 0, 10+1+hashSize+8), spaceData)
 	k = binary.BigEndian.AppendUint64(k, uint64(tree))
 	return append(k, kind)
 }

@@ -28,42 +28,44 @@ type envelopeDSSE struct {
 	payloadType string
 	payload     []byte
 	signatures  map[string][]byte // raw signature by its base64 text
+
+	textHash, payloadHash [sha256.Size]byte
 }
 
 // DSSE is the Canonicalizer of dsse 0.0.1: every signature of an envelope, each
 // with the key that verifies it. The envelope itself is not logged. Key IDs in
 // the envelope are hints of the signer and have no say.
-func DSSE(spec json.RawMessage, permitted Algorithms) ([]byte, error) {
+func DSSE(spec json.RawMessage, permitted Algorithms) (Content, error) {
 	root, err := parseObject("spec", spec)
 	if err != nil {
-		return nil, err
+		return Content{}, err
 	}
 	for _, name := range []string{"envelopeHash", "payloadHash", "signatures"} {
 		if root.has(name) {
-			return nil, fault.Newf(fault.Invalid, "spec.%s is the server's to fill in", name)
+			return Content{}, fault.Newf(fault.Invalid, "spec.%s is the server's to fill in", name)
 		}
 	}
 	proposed, err := root.object("proposedContent")
 	if err != nil {
-		return nil, err
+		return Content{}, err
 	}
 	text, err := proposed.text("envelope")
 	if err != nil {
-		return nil, err
+		return Content{}, err
 	}
 	env, err := parseEnvelope(text)
 	if err != nil {
-		return nil, err
+		return Content{}, err
 	}
 	materials, err := parseVerifiers(proposed)
 	if err != nil {
-		return nil, err
+		return Content{}, err
 	}
 	found, err := env.verify(materials, permitted)
 	if err != nil {
-		return nil, err
+		return Content{}, err
 	}
-	return env.canonical(found), nil
+	return Content{env.canonical(found), func() Terms { return env.terms(found) }}, nil
 }
 
 func parseVerifiers(proposed object) ([][]byte, error) {
@@ -114,7 +116,9 @@ func parseEnvelope(text string) (envelopeDSSE, error) {
 	if err != nil {
 		return none, err
 	}
-	return envelopeDSSE{text, payloadType, payload, signatures}, nil
+	return envelopeDSSE{
+		text, payloadType, payload, signatures, sha256.Sum256([]byte(text)), sha256.Sum256(payload),
+	}, nil
 }
 
 // decodePayload takes both base64 alphabets, as the DSSE envelope specification
@@ -222,9 +226,9 @@ func verifyMessage(key crypto.PublicKey, message, digest, sig []byte) bool {
 func (e envelopeDSSE) canonical(found map[string]verifier) []byte {
 	var out []byte
 	out = append(out, `{"envelopeHash":`...)
-	out = appendHash(out, sha256.Sum256([]byte(e.text)))
+	out = appendHash(out, e.textHash)
 	out = append(out, `,"payloadHash":`...)
-	out = appendHash(out, sha256.Sum256(e.payload))
+	out = appendHash(out, e.payloadHash)
 	out = append(out, `,"signatures":[`...)
 	for i, text := range slices.Sorted(maps.Keys(found)) {
 		if i > 0 {
@@ -237,6 +241,16 @@ func (e envelopeDSSE) canonical(found map[string]verifier) []byte {
 		out = append(out, `"}`...)
 	}
 	return append(out, `]}`...)
+}
+
+// terms are those of the verifiers, the envelope and its payload.
+func (e envelopeDSSE) terms(found map[string]verifier) Terms {
+	var body []string
+	for _, text := range slices.Sorted(maps.Keys(found)) {
+		body = append(body, found[text].terms()...)
+	}
+	body = append(body, "sha256:"+hex.EncodeToString(e.textHash[:]), "sha256:"+hex.EncodeToString(e.payloadHash[:]))
+	return Terms{Body: unique(body), Payload: statementTerms(e.payloadType, e.payload)}
 }
 
 func appendHash(out []byte, digest [sha256.Size]byte) []byte {

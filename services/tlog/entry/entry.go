@@ -27,9 +27,17 @@ var ErrNotEnabled = errors.New("kind of entry is not enabled")
 // Type names a kind of entry and its version, such as hashedrekord 0.0.1.
 type Type struct{ Kind, Version string }
 
-// Canonicalizer checks the spec of a proposed entry, a JSON object, and returns
-// the canonical spec: RFC 8785 JSON. Every error is fault.Invalid.
-type Canonicalizer func(spec json.RawMessage, permitted Algorithms) ([]byte, error)
+// Canonicalizer checks the spec of a proposed entry, a JSON object. Every error
+// is fault.Invalid.
+type Canonicalizer func(spec json.RawMessage, permitted Algorithms) (Content, error)
+
+// Content is what a checked spec comes to.
+type Content struct {
+	Spec []byte // canonical: RFC 8785 JSON
+	// Terms computes what the entry is found by, which those who only look an
+	// entry up do without.
+	Terms func() Terms
+}
 
 // Types is the table of entry types that may be inserted.
 type Types map[Type]Canonicalizer
@@ -39,6 +47,8 @@ func DefaultTypes() Types {
 	return Types{
 		{"hashedrekord", "0.0.1"}: HashedRekord,
 		{"dsse", "0.0.1"}:         DSSE,
+		{"intoto", "0.0.1"}:       InTotoV001,
+		{"intoto", "0.0.2"}:       InTotoV002,
 	}
 }
 
@@ -59,8 +69,9 @@ type Parser struct {
 
 // Entry is a checked entry, ready to be logged.
 type Entry struct {
-	Type Type
-	Body []byte // canonical: RFC 8785 JSON, ASCII
+	Type  Type
+	Body  []byte       // canonical: RFC 8785 JSON
+	Terms func() Terms // what it is found by
 }
 
 // Parse checks a proposed entry, one JSON object
@@ -90,11 +101,11 @@ func (p Parser) Parse(proposed []byte) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	spec, err := canonicalize(env.members["spec"], p.Algorithms)
+	content, err := canonicalize(env.members["spec"], p.Algorithms)
 	if err != nil {
 		return Entry{}, err
 	}
-	return Entry{typ, envelope(typ, spec)}, nil
+	return Entry{typ, envelope(typ, content.Spec), content.Terms}, nil
 }
 
 // typeOf reads kind and apiVersion as the schema wants them.

@@ -27,9 +27,9 @@ import (
 	"sigstack/services/tlog/tlogtest"
 )
 
-// update makes new proposals with new keys and takes the canonical bytes from
-// the reference server's library, not from this package.
-var update = flag.Bool("update", false, "rewrite testdata")
+// update makes the proposals that are not there, with new keys, and takes the
+// canonical bytes from the reference server's library, not from this package.
+var update = flag.Bool("update", false, "write the files that testdata lacks")
 
 func parser() entry.Parser {
 	return entry.Parser{Types: entry.DefaultTypes(), Algorithms: entry.DefaultAlgorithms()}
@@ -90,12 +90,15 @@ func read(tb testing.TB, name string) []byte {
 
 func writeGoldens(t *testing.T) {
 	for name, proposal := range goldens(t) {
+		base := filepath.Join("testdata", name)
+		if _, err := os.Stat(base + ".proposed.json"); err == nil {
+			continue
+		}
 		proposed := tlogtest.JSON(t, proposal)
 		canonical, err := upstream(proposed)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		base := filepath.Join("testdata", name)
 		for ext, data := range map[string][]byte{".proposed.json": proposed, ".canonical.json": canonical} {
 			if err := os.WriteFile(base+ext, data, 0o644); err != nil {
 				t.Fatal(err)
@@ -126,6 +129,8 @@ func goldens(t *testing.T) map[string]tlogtest.Object {
 		if s.hash == crypto.SHA256 || name == "p384" || name == "ed25519" {
 			env := tlogtest.Envelope(t, "application/vnd.in-toto+json", []byte(`{"_type":"<&>"}`), s.signer)
 			out["dsse-"+name] = tlogtest.DSSE(t, env, s.signer)
+			out["intoto1-"+name] = tlogtest.InTotoV001(t, env, s.signer)
+			out["intoto2-"+name] = tlogtest.InTotoV002(t, env, s.signer)
 		}
 	}
 	out["hashedrekord-p1363"] = withP1363(t, tlogtest.HashedRekord(t, p256, crypto.SHA256, []byte("artifact")))
@@ -136,7 +141,20 @@ func goldens(t *testing.T) map[string]tlogtest.Object {
 	out["hashedrekord-untidy"] = untidy
 	env := tlogtest.Envelope(t, "text/plain", nil, p256, p384, leaf)
 	out["dsse-three-signers"] = tlogtest.DSSE(t, env, leaf, p256, p384)
+	env = tlogtest.Envelope(t, "text/plain", []byte("payload"), p256, p384, leaf)
+	out["intoto1-three-signers"] = tlogtest.InTotoV001(t, env, leaf)
+	out["intoto2-three-signers"] = tlogtest.InTotoV002(t, env, p256, p384, leaf)
+	out["intoto2-untidy"] = untidyInToto(t, p256)
 	return out
+}
+
+// untidyInToto has text that RFC 8785 escapes in a way of its own, a key that is
+// logged as it is spelt, and hashes that the server makes itself.
+func untidyInToto(t *testing.T, s tlogtest.Signer) tlogtest.Object {
+	env := tlogtest.Envelope(t, "text/<\u00e4&\u2028\x7f\x01\">", []byte("payload"), s)
+	env["signatures"].([]any)[0].(tlogtest.Object)["keyid"] = "\\\b\t\n\f\r\x1f/ \U0001f511"
+	o := tlogtest.InTotoV002(t, env, tlogtest.Signer{Key: s.Key, Material: untidyPEM(s.Material)})
+	return setAt(o, tlogtest.Object{"algorithm": "sha256", "value": strings.Repeat("0", 64)}, "spec", "content", "payloadHash")
 }
 
 // untidyPEM spells the same key another way: text before it, CRLF, a header,

@@ -21,19 +21,21 @@ type hashedRekord struct {
 
 // HashedRekord is the Canonicalizer of hashedrekord 0.0.1: a signature over the
 // digest of an artifact that the log does not see.
-func HashedRekord(spec json.RawMessage, permitted Algorithms) ([]byte, error) {
+func HashedRekord(spec json.RawMessage, permitted Algorithms) (Content, error) {
 	h, err := parseHashedRekord(spec)
 	if err != nil {
-		return nil, err
+		return Content{}, err
 	}
 	v, err := parseVerifier(h.material)
 	if err != nil {
-		return nil, err
+		return Content{}, err
 	}
 	if err := h.verify(v, permitted); err != nil {
-		return nil, err
+		return Content{}, err
 	}
-	return h.canonical(v), nil
+	return Content{h.canonical(v), func() Terms {
+		return Terms{Body: append(v.terms(), Term(h.algorithm+":"+h.value))}
+	}}, nil
 }
 
 func parseHashedRekord(spec json.RawMessage) (h hashedRekord, err error) {

@@ -18,8 +18,9 @@ const maxCertificates = 10
 
 // verifier is a public key and the canonical form of the material it came in.
 type verifier struct {
-	key crypto.PublicKey // *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
-	pem []byte           // canonical: 64 columns, LF, no headers, final newline
+	key  crypto.PublicKey  // *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
+	pem  []byte            // canonical: 64 columns, LF, no headers, final newline
+	leaf *x509.Certificate // nil for a bare key
 }
 
 // parseVerifier reads PEM: one PKIX "PUBLIC KEY", or up to ten certificates, leaf
@@ -56,7 +57,7 @@ func parsePublicKey(der []byte) (verifier, error) {
 	if err != nil {
 		return verifier{}, fault.Wrap(fault.Invalid, err, "public key could not be encoded")
 	}
-	return verifier{key, pki.PublicKeyPEM(spki)}, nil
+	return verifier{key: key, pem: pki.PublicKeyPEM(spki)}, nil
 }
 
 // parseChain reads the certificates that begin with block.
@@ -84,7 +85,7 @@ func parseChain(block *pem.Block, rest []byte) (verifier, error) {
 	if err := checkChain(chain); err != nil {
 		return verifier{}, err
 	}
-	return verifier{chain[0].PublicKey, pki.CertificatesPEM(chain)}, nil
+	return verifier{chain[0].PublicKey, pki.CertificatesPEM(chain), chain[0]}, nil
 }
 
 // checkChain accepts a lone certificate and a chain whose leaf leads to its

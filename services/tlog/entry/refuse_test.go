@@ -41,7 +41,7 @@ func TestRefuseEnvelope(t *testing.T) {
 		{"kind number", set(1, "kind"), fault.Unprocessable, 601, "kind must be a string", false},
 		{"kind unknown", set("nosuch", "kind"), fault.Unprocessable, 606, "kind is not one", false},
 		{"kind in capitals", set("HashedRekord", "kind"), fault.Unprocessable, 606, "kind is not one", false},
-		{"kind not enabled", set("intoto", "kind"), fault.Invalid, 0, "kind intoto is not enabled", false},
+		{"kind not enabled", set("rekord", "kind"), fault.Invalid, 0, "kind rekord is not enabled", false},
 		{"kind rare", set("tuf", "kind"), fault.Invalid, 0, "kind tuf is not enabled", false},
 		{"no version", unset("apiVersion"), fault.Unprocessable, 602, "apiVersion is missing", false},
 		{"version number", set(1, "apiVersion"), fault.Unprocessable, 601, "apiVersion must be a string", false},
@@ -275,9 +275,21 @@ func TestRefuseSpelling(t *testing.T) {
 // TestWiderThanUpstream: what the contract admits and the library does not.
 func TestWiderThanUpstream(t *testing.T) {
 	s := tlogtest.NewSigner(t)
-	twice := tlogtest.JSON(t, tlogtest.DSSE(t, tlogtest.Envelope(t, "t", []byte("p"), s, s), s))
-	if _, err := parser().Parse(twice); err != nil {
-		t.Errorf("two signatures by one key: %v", err)
+	twice := tlogtest.Envelope(t, "t", []byte("p"), s, s)
+	hinted := tlogtest.Envelope(t, "t", []byte("p"), s)
+	hinted["signatures"].([]any)[0].(tlogtest.Object)["keyid"] = "release key"
+	for name, proposal := range map[string]tlogtest.Object{
+		"dsse, two signatures by one key":         tlogtest.DSSE(t, twice, s),
+		"intoto 0.0.2, two signatures by one key": tlogtest.InTotoV002(t, twice, s, s),
+		"intoto 0.0.1, key ID of the signer's":    tlogtest.InTotoV001(t, hinted, s),
+	} {
+		proposed := tlogtest.JSON(t, proposal)
+		if _, err := parser().Parse(proposed); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := upstream(proposed); err == nil {
+			t.Errorf("%s: upstream accepts it", name)
+		}
 	}
 }
 

@@ -15,12 +15,31 @@ import (
 	"github.com/sigstore/rekor/pkg/types"
 	_ "github.com/sigstore/rekor/pkg/types/dsse/v0.0.1"
 	_ "github.com/sigstore/rekor/pkg/types/hashedrekord/v0.0.1"
+	_ "github.com/sigstore/rekor/pkg/types/intoto/v0.0.1"
+	_ "github.com/sigstore/rekor/pkg/types/intoto/v0.0.2"
 	"github.com/sigstore/sigstore/pkg/signature"
 )
 
 // upstream runs a proposed entry through the reference server's own library, in
 // the order of its handler: schema, entry, algorithms, canonical form.
 func upstream(proposed []byte) ([]byte, error) {
+	e, err := upstreamEntry(proposed)
+	if err != nil {
+		return nil, err
+	}
+	return types.CanonicalizeEntry(context.Background(), e)
+}
+
+// upstreamTerms are the words that the reference server's library indexes.
+func upstreamTerms(proposed []byte) ([]string, error) {
+	e, err := upstreamEntry(proposed)
+	if err != nil {
+		return nil, err
+	}
+	return e.IndexKeys()
+}
+
+func upstreamEntry(proposed []byte) (types.EntryImpl, error) {
 	pe, err := models.UnmarshalProposedEntry(bytes.NewReader(proposed), runtime.JSONConsumer())
 	if err != nil {
 		return nil, fmt.Errorf("schema: %w", err)
@@ -33,11 +52,9 @@ func upstream(proposed []byte) ([]byte, error) {
 		return nil, fmt.Errorf("entry: %w", err)
 	}
 	if pe.Kind() == "hashedrekord" {
-		if err := upstreamAlgorithm(e); err != nil {
-			return nil, err
-		}
+		err = upstreamAlgorithm(e)
 	}
-	return types.CanonicalizeEntry(context.Background(), e)
+	return e, err
 }
 
 func upstreamAlgorithm(e types.EntryImpl) error {

@@ -96,7 +96,10 @@ func TestRetrieve(t *testing.T) {
 	one, two, three := r.add(t, blob(t, s, "one")), r.add(t, blob(t, s, "two")), attestation(t, s, "three")
 	third := r.add(t, three)
 	none := strings.Repeat("ab", 32)
-	intoto := tlogtest.Object{"apiVersion": "0.0.1", "kind": "intoto", "spec": tlogtest.Object{}}
+	env := tlogtest.Envelope(t, "application/vnd.in-toto+json", []byte(`{"subject":[]}`), s)
+	twins := []any{tlogtest.DSSE(t, env, s), tlogtest.InTotoV001(t, env, s)} // of one envelope
+	asDSSE := r.add(t, twins[0].(tlogtest.Object))
+	rpm := tlogtest.Object{"apiVersion": "0.0.1", "kind": "rpm", "spec": tlogtest.Object{}}
 	type query = map[string]any
 	for name, tt := range map[string]struct {
 		query any
@@ -110,8 +113,9 @@ func TestRetrieve(t *testing.T) {
 		"nothing":            {query{"entries": []any{blob(t, s, "one")}}, nil}, // signed anew, so another entry
 		"empty question":     {query{}, nil},
 		"nulls":              {query{"entryUUIDs": nil, "logIndexes": nil, "entries": nil}, nil},
-		"as cosign does":     {query{"entries": []any{three, intoto}}, []tlogtest.Entry{third}},
-		"ten, one of them":   {query{"logIndexes": []int{9, 8, 7, 6, 5, 4, 3, 33, 34, 1}}, []tlogtest.Entry{two}},
+		"as cosign does":     {query{"entries": twins}, []tlogtest.Entry{asDSSE}},
+		"kind not enabled":   {query{"entries": []any{three, rpm}}, []tlogtest.Entry{third}},
+		"ten, one of them":   {query{"logIndexes": []int{9, 8, 7, 6, 5, 4, 32, 33, 34, 1}}, []tlogtest.Entry{two}},
 		"unknown ones, too":  {query{"email": "x", "logIndexes": []int{0}}, []tlogtest.Entry{one}},
 		"twice is two hits ": {query{"logIndexes": []int{0, 0}}, []tlogtest.Entry{one, one}},
 	} {
@@ -126,6 +130,10 @@ func TestRetrieve(t *testing.T) {
 				}
 			}
 		})
+	}
+	asInToto := r.add(t, twins[1].(tlogtest.Object))
+	if got := r.search(t, query{"entries": twins}); len(got) != 2 || got[0].ID != asDSSE.ID || got[1].ID != asInToto.ID {
+		t.Errorf("one envelope logged in two kinds: %+v, want %s and %s", got, asDSSE.ID, asInToto.ID)
 	}
 	if a := r.post(t, "/api/v1/log/entries/retrieve", query{}); string(a.body) != "[]\n" {
 		t.Errorf("no hits: %q, want []", a.body)

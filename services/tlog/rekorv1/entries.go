@@ -18,6 +18,7 @@ const (
 	codeTooLong  = 603
 	codeTooShort = 604
 	codePattern  = 605
+	codeEnum     = 606
 )
 
 func schemaError(code int, public string) error {
@@ -34,7 +35,7 @@ func (a *API) createEntry(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	record, created, err := a.cfg.Log.Add(r.Context(), e.Body)
+	record, created, err := a.cfg.Log.Add(r.Context(), e.Body, e.Terms())
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,15 @@ package rekorv1
 
 import "sigstack/services/tlog/entry"
 
+// ParseIndexQuery gives tests the terms that a search of the index is for.
+func ParseIndexQuery(body []byte) ([]string, error) {
+	q, err := parseIndexQuery(body)
+	if err != nil {
+		return nil, err
+	}
+	return q.terms()
+}
+
 // ParseSearch gives tests what a retrieve would look up: by ID or content, and
 // by index.
 func ParseSearch(p entry.Parser, body []byte) (byID int, byIndex []uint64, err error) {

@@ -105,8 +105,30 @@ func writeUntilCut(t *testing.T, r *rig, disk *vfs.MemFS, entries int) (acknowle
 	return acknowledged, left
 }
 
+// wantFound searches an acknowledged hashedrekord by its artifact and its key.
+func (r *rig) wantFound(t *testing.T, e tlogtest.Entry) error {
+	t.Helper()
+	var rekord struct {
+		Spec struct {
+			Data      struct{ Hash struct{ Value string } }
+			Signature struct{ PublicKey struct{ Content string } }
+		}
+	}
+	if err := json.Unmarshal(e.Body, &rekord); err != nil {
+		return err
+	}
+	a := r.post(t, "/api/v1/index/retrieve", tlogtest.Object{
+		"hash": rekord.Spec.Data.Hash.Value, "operator": "and",
+		"publicKey": tlogtest.Object{"format": "x509", "content": rekord.Spec.Signature.PublicKey.Content},
+	})
+	if want := fmt.Sprintf("[%q]\n", e.ID); string(a.body) != want {
+		return fmt.Errorf("acknowledged entry %d is not found: search answered %d %s, want %s", e.LogIndex, a.status, a.body, want)
+	}
+	return nil
+}
+
 // demand wants an acknowledged entry back as it was, in a tree that extends the
-// one its 201 showed.
+// one its 201 showed, and found by what it signs.
 func (r *rig) demand(t *testing.T, e tlogtest.Entry) error {
 	t.Helper()
 	a := r.do(t, http.MethodGet, "/api/v1/log/entries/"+e.ID, nil)
@@ -119,6 +141,9 @@ func (r *rig) demand(t *testing.T, e tlogtest.Entry) error {
 	}
 	if got.LogIndex != e.LogIndex || got.IntegratedTime != e.IntegratedTime || !bytes.Equal(got.Body, e.Body) {
 		return fmt.Errorf("acknowledged entry %d came back as index %d of time %d", e.LogIndex, got.LogIndex, got.IntegratedTime)
+	}
+	if err := r.wantFound(t, e); err != nil {
+		return err
 	}
 	a = r.do(t, http.MethodGet, fmt.Sprintf("/api/v1/log/proof?firstSize=%d&lastSize=%d", e.Head.Size, got.Head.Size), nil)
 	var proof struct {

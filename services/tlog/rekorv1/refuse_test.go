@@ -52,6 +52,10 @@ func TestRefusals(t *testing.T) {
 		return tlogtest.JSON(t, o)
 	}
 	const entries, retrieve, proof = "/api/v1/log/entries", "/api/v1/log/entries/retrieve", "/api/v1/log/proof"
+	const index = "/api/v1/index/retrieve"
+	key := func(format, content string) []byte {
+		return tlogtest.JSON(t, tlogtest.Object{"publicKey": tlogtest.Object{"format": format, "content": content}})
+	}
 	none := strings.Repeat("ab", 32)
 	list := func(n int, s string) string { return "[" + strings.TrimSuffix(strings.Repeat(s+",", n), ",") + "]" }
 	tests := []struct {
@@ -63,7 +67,7 @@ func TestRefusals(t *testing.T) {
 		{"not JSON", "POST", entries, []byte("{"), 400, 400, "not valid JSON"},
 		{"no body", "POST", entries, nil, 400, 400, "not valid JSON"},
 		{"unknown kind", "POST", entries, change("kind", "nosuch"), 422, 606, "kind"},
-		{"kind not enabled", "POST", entries, change("kind", "intoto"), 400, 400, "kind intoto is not enabled"},
+		{"kind not enabled", "POST", entries, change("kind", "rekord"), 400, 400, "kind rekord is not enabled"},
 		{"no kind", "POST", entries, change("kind", nil), 422, 602, "kind is missing"},
 		{"unknown version", "POST", entries, change("apiVersion", "0.0.2"), 400, 400, "version"},
 		{"over-size", "POST", entries, change("padding", strings.Repeat("x", 8<<10)), 413, 413, "limit of 8192 bytes"},
@@ -92,6 +96,26 @@ func TestRefusals(t *testing.T) {
 		{"search for eleven", "POST", retrieve, []byte(`{"logIndexes":` + list(11, "0") + `}`), 422, 603, "max allowed 10"},
 		{"search for eleven in two lists", "POST", retrieve, []byte(`{"logIndexes":` + list(6, "0") + `,"entryUUIDs":` + list(5, `"`+none+`"`) + `}`), 422, 603, "max allowed 10"},
 		{"search over-size", "POST", retrieve, []byte(`{"logIndexes":[0]}` + strings.Repeat(" ", 8<<10)), 413, 413, "limit of 8192 bytes"},
+		{"index not JSON", "POST", index, []byte("{"), 400, 400, "index query could not be parsed"},
+		{"index in a list", "POST", index, []byte(`[]`), 400, 400, "index query could not be parsed"},
+		{"index email a number", "POST", index, []byte(`{"email":1}`), 422, 601, "email holds a value of another type"},
+		{"index email that is none", "POST", index, []byte(`{"email":"x"}`), 422, 601, "email is not an e-mail address"},
+		{"index email with a name", "POST", index, []byte(`{"email":"a@b.test> <c@d.test"}`), 422, 601, "email is not an e-mail address"},
+		{"index subject too long", "POST", index, []byte(`{"subject":"` + strings.Repeat("x", 513) + `"}`), 422, 603, "subject is longer than 512 characters"},
+		{"index hash too short", "POST", index, []byte(`{"hash":"` + none[1:] + `"}`), 422, 605, "hash is not a SHA-1"},
+		{"index hash not hex", "POST", index, []byte(`{"hash":"` + none[1:] + `g"}`), 422, 605, "hash is not a SHA-1"},
+		{"index hash of another length", "POST", index, []byte(`{"hash":"sha512:` + none + `"}`), 422, 605, "hash is not a SHA-1"},
+		{"index hash of another algorithm", "POST", index, []byte(`{"hash":"md5:` + none[32:] + `"}`), 422, 605, "hash is not a SHA-1"},
+		{"index hash and more", "POST", index, []byte(`{"hash":"` + none + `\n"}`), 422, 605, "hash is not a SHA-1"},
+		{"index operator unknown", "POST", index, []byte(`{"operator":"xor"}`), 422, 606, "operator is neither and nor or"},
+		{"index key without format", "POST", index, key("", "eA=="), 422, 602, "publicKey.format is missing"},
+		{"index key of unknown format", "POST", index, key("pkcs1", "eA=="), 422, 606, "publicKey.format is none that is known"},
+		{"index key of PGP", "POST", index, key("pgp", "eA=="), 400, 400, "public key of format pgp"},
+		{"index key not base64", "POST", index, key("x509", "!"), 400, 400, "publicKey.content is not standard padded base64"},
+		{"index key not PEM", "POST", index, key("x509", "eA=="), 400, 400, "public key is not PEM"},
+		{"index key missing", "POST", index, key("x509", ""), 400, 400, "public key is not PEM"},
+		{"index over-size", "POST", index, []byte(`{}` + strings.Repeat(" ", 128<<10)), 413, 413, "limit of 131072 bytes"},
+		{"index by GET", "GET", index, nil, 405, 405, "method GET"},
 		{"proof without size", "GET", proof, nil, 400, 400, "lastSize is missing"},
 		{"proof of size 0", "GET", proof + "?lastSize=0", nil, 400, 400, "lastSize is not a tree size"},
 		{"proof from size 0", "GET", proof + "?firstSize=0&lastSize=1", nil, 400, 400, "firstSize is not a tree size"},

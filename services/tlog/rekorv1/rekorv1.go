@@ -64,6 +64,7 @@ func (a *API) Mount(mux *httpd.Mux) {
 	g.Handle(http.MethodGet, entriesPath, 0, fresh(a.entryByIndex))
 	g.Handle(http.MethodGet, entriesPath+"/{id}", 0, fresh(a.entryByID))
 	g.Handle(http.MethodPost, entriesPath+"/retrieve", a.cfg.MaxBody, a.retrieve)
+	g.Handle(http.MethodPost, indexPath, maxIndexBody, a.searchIndex)
 	g.Handle(http.MethodGet, "/api/v1/log", 0, fresh(a.logInfo))
 	g.Handle(http.MethodGet, "/api/v1/log/proof", 0, fresh(a.consistency))
 	g.Handle(http.MethodGet, "/api/v1/log/publicKey", 0, a.publicKey)

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
@@ -100,6 +101,50 @@ func DSSE(tb testing.TB, envelope Object, verifiers ...Signer) Object {
 	}
 	return Object{"apiVersion": "0.0.1", "kind": "dsse", "spec": Object{"proposedContent": Object{
 		"envelope": string(JSON(tb, envelope)), "verifiers": materials,
+	}}}
+}
+
+// InTotoV001 proposes an intoto 0.0.1 for an envelope, with the signer's material
+// as its key.
+func InTotoV001(tb testing.TB, envelope Object, s Signer) Object {
+	tb.Helper()
+	return Object{"apiVersion": "0.0.1", "kind": "intoto", "spec": Object{
+		"content":   Object{"envelope": string(JSON(tb, envelope))},
+		"publicKey": base64.StdEncoding.EncodeToString(s.Material),
+	}}
+}
+
+// InTotoV002 proposes an intoto 0.0.2 for an envelope that these signers signed,
+// in this order.
+func InTotoV002(tb testing.TB, envelope Object, signers ...Signer) Object {
+	tb.Helper()
+	twice := func(v any) string {
+		text, ok := v.(string)
+		if !ok {
+			tb.Fatalf("%v is not a string", v)
+		}
+		return base64.StdEncoding.EncodeToString([]byte(text))
+	}
+	signed, ok := envelope["signatures"].([]any)
+	if !ok || len(signed) != len(signers) {
+		tb.Fatalf("%d signers of %v", len(signers), envelope["signatures"])
+	}
+	var signatures []any
+	for i, s := range signers {
+		one, ok := signed[i].(Object)
+		if !ok {
+			tb.Fatalf("signature %d is %v", i, signed[i])
+		}
+		signatures = append(signatures, Object{
+			"keyid": one["keyid"], "sig": twice(one["sig"]), "publicKey": base64.StdEncoding.EncodeToString(s.Material),
+		})
+	}
+	digest := sha256.Sum256(JSON(tb, envelope))
+	return Object{"apiVersion": "0.0.2", "kind": "intoto", "spec": Object{"content": Object{
+		"envelope": Object{
+			"payloadType": envelope["payloadType"], "payload": twice(envelope["payload"]), "signatures": signatures,
+		},
+		"hash": Object{"algorithm": "sha256", "value": hex.EncodeToString(digest[:])},
 	}}}
 }
 
