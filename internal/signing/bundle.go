@@ -46,9 +46,10 @@ type entity struct {
 // TlogEntries returns the parsed entries.
 func (e *entity) TlogEntries() ([]*tlog.Entry, error) { return e.entries, nil }
 
-// ParseBundle parses a JSON bundle. The error is a *RefusedError at CheckBundle,
-// or at CheckEntry for a log entry that contradicts itself: one whose signature
-// is not by its key over its digest is already refused here.
+// ParseBundle parses a JSON bundle. The error is a *RefusedError at CheckBundle, at
+// CheckInclusion for a proof without checkpoint, or at CheckEntry for a log entry
+// that contradicts itself: one whose signature is not by its key over its digest
+// is already refused here.
 func ParseBundle(data []byte) (*Bundle, error) {
 	if len(data) > MaxBundle {
 		return nil, refuse(CheckBundle, fmt.Errorf("%d bytes is more than %d", len(data), MaxBundle))
@@ -66,7 +67,7 @@ func newBundle(pb *protobundle.Bundle) (*Bundle, error) {
 	}
 	entries, err := parseEntries(pb.GetVerificationMaterial().GetTlogEntries())
 	if err != nil {
-		return nil, refuse(CheckEntry, fmt.Errorf("parse log entry: %w", err))
+		return nil, err
 	}
 	b, err := bundle.NewBundle(withoutEntries(pb))
 	if err != nil {

@@ -44,15 +44,22 @@ func logEntries(b *Bundle) ([]*tlog.Entry, error) {
 }
 
 // parseEntries parses log entries, which verifies the signatures in Rekor v1 ones.
+// Errors are refusals.
 func parseEntries(from []*protorekor.TransparencyLogEntry) ([]*tlog.Entry, error) {
 	if len(from) > maxEntries {
-		return nil, fmt.Errorf("%d entries are more than %d", len(from), maxEntries)
+		return nil, refuse(CheckBundle, fmt.Errorf("%d log entries are more than %d", len(from), maxEntries))
 	}
 	entries := make([]*tlog.Entry, len(from))
 	for i, e := range from {
+		if e.GetLogIndex() < 0 {
+			return nil, refuse(CheckEntry, fmt.Errorf("the log index %d is negative", e.GetLogIndex()))
+		}
+		if e.GetInclusionProof() != nil && e.GetInclusionProof().GetCheckpoint().GetEnvelope() == "" {
+			return nil, refuse(CheckInclusion, errors.New("the proof has no checkpoint"))
+		}
 		var err error
 		if entries[i], err = tlog.ParseTransparencyLogEntry(e); err != nil {
-			return nil, err
+			return nil, refuse(CheckEntry, fmt.Errorf("parse log entry: %w", err))
 		}
 	}
 	return entries, nil
