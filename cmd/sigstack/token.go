@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,12 +17,16 @@ func (a *app) tokenCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token",
 		Short: "Get an identity token for a script",
-		Long: `Get an OIDC identity token by the password grant and print it: the bare JWT and a
-newline. With --dir it is the demo user's of a test stack; otherwise name issuer,
-user and a file with the password.`,
+		Long: `Get an OIDC identity token and print it: the bare JWT and a newline. With --dir it
+is the demo user's of a test stack, by the password grant; so it is with an
+issuer, a user and a file with the password. With --exchange it is traded for a
+token of another provider, such as a CI system's, if the issuer has a connector
+for that (RFC 8693).`,
 		Example: `  sigstack token --dir sigstack-data
   sigstack token --issuer http://localhost:8080/dex --username ann@corp.example \
-      --password-file password`,
+      --password-file password
+  echo "$CI_TOKEN" | sigstack token --issuer https://sigstack.corp.example/dex \
+      --connector ci --exchange -`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.token(cmd.Context(), t) },
 	}
@@ -28,24 +35,33 @@ user and a file with the password.`,
 	f.StringVar(&t.issuer, "issuer", "", "`URL` of the issuer")
 	f.StringVar(&t.username, "username", "", "`login` at the issuer")
 	f.StringVar(&t.passwordFile, "password-file", "", "`file` whose first line is the password")
+	f.StringVar(&t.exchange, "exchange", "", "`file` with a token of another provider to trade, - for stdin")
+	f.StringVar(&t.connector, "connector", "", "`ID` of the issuer's connector to that provider")
 	return cmd
 }
 
-type tokenFlags struct{ dir, issuer, username, passwordFile string }
+type tokenFlags struct{ dir, issuer, username, passwordFile, exchange, connector string }
 
-// check: either a directory or all that names another login.
+// check: a directory, or all that names another login, or an exchange.
 func (t tokenFlags) check() error {
-	given := 0
-	for _, v := range []string{t.issuer, t.username, t.passwordFile} {
-		if v != "" {
-			given++
-		}
-	}
+	login, trade := t.username != "" || t.passwordFile != "", t.exchange != "" || t.connector != ""
 	switch {
-	case given != 0 && given != 3:
+	case login && trade:
+		return usagef("--exchange and --username exclude each other: which token do you want?")
+	case trade && (t.issuer == "" || t.exchange == "" || t.connector == ""):
+		return usagef("--issuer, --exchange and --connector are needed together")
+	case !trade && (login || t.issuer != "") && (t.issuer == "" || t.username == "" || t.passwordFile == ""):
 		return usagef("--issuer, --username and --password-file are needed together")
-	case given == 3 && t.dir != "":
+	case t.issuer != "" && t.dir != "":
 		return usagef("--dir and --issuer exclude each other")
+	}
+	return checkNoToken("--exchange", t.exchange)
+}
+
+// checkNoToken refuses a token where its file's name belongs, without quoting it.
+func checkNoToken(flag, value string) error {
+	if strings.HasPrefix(value, "eyJ") && strings.Count(value, ".") == 2 {
+		return usagef("%s names a file, and this is a token, which other users of this machine can see on a command line: put it into a file", flag)
 	}
 	return nil
 }
@@ -54,6 +70,30 @@ func (a *app) token(ctx context.Context, t tokenFlags) error {
 	if err := t.check(); err != nil {
 		return err
 	}
+	get := a.passwordToken
+	if t.exchange != "" {
+		get = a.exchangedToken
+	}
+	token, err := get(ctx, t)
+	if err != nil {
+		return err
+	}
+	a.result(map[string]string{"token": token}, func() { a.printf("%s\n", token) })
+	return nil
+}
+
+func (a *app) exchangedToken(ctx context.Context, t tokenFlags) (string, error) {
+	subject, err := signing.ReadToken(t.exchange, a.in)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", usagef("%w", err)
+	}
+	if err != nil {
+		return "", err
+	}
+	return signing.OIDC{Issuer: t.issuer}.Exchange(ctx, t.connector, subject)
+}
+
+func (a *app) passwordToken(ctx context.Context, t tokenFlags) (string, error) {
 	var password string
 	if t.issuer == "" {
 		if t.dir == "" {
@@ -61,21 +101,16 @@ func (a *app) token(ctx context.Context, t tokenFlags) error {
 		}
 		var err error
 		if t.issuer, t.username, password, err = demoUser(stack.Layout{Dir: t.dir}); err != nil {
-			return err
+			return "", err
 		}
 	} else {
 		line, err := readPassphrase(t.passwordFile)
 		if err != nil {
-			return err
+			return "", err
 		}
 		password = string(line)
 	}
-	token, err := signing.PasswordToken(ctx, t.issuer, t.username, password)
-	if err != nil {
-		return err
-	}
-	a.result(map[string]string{"token": token}, func() { a.printf("%s\n", token) })
-	return nil
+	return signing.PasswordToken(ctx, t.issuer, t.username, password)
 }
 
 // demoUser reads how the demo user of a test stack logs in.
@@ -85,5 +120,5 @@ func demoUser(l stack.Layout) (issuer, email, password string, err error) {
 		return "", "", "", err
 	}
 	email, password, err = l.DemoPassword()
-	return conf.URL + "/dex", email, password, err
+	return conf.IssuerURL(), email, password, err
 }

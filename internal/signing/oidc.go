@@ -48,6 +48,35 @@ func (o OIDC) Password(ctx context.Context, user, password string) (string, erro
 	}, "check user and password, and that the issuer offers the password grant")
 }
 
+// idTokenType is an ID token as token exchange names it (RFC 8693 §3).
+const idTokenType = "urn:ietf:params:oauth:token-type:id_token"
+
+// Exchange trades subject, an ID token that the provider behind the issuer's
+// connector has made, for one of the issuer (RFC 8693): a login for machines.
+// Errors are *ServiceError (a token that is not taken, or a grant not offered)
+// and *UnreachableError.
+func (o OIDC) Exchange(ctx context.Context, connector, subject string) (string, error) {
+	d, err := o.discover(ctx)
+	if err != nil {
+		return "", err
+	}
+	got, err := o.grant(ctx, d, url.Values{
+		"grant_type":           {"urn:ietf:params:oauth:grant-type:token-exchange"},
+		"connector_id":         {connector}, // Dex's own: which provider the token is of
+		"subject_token":        {subject},
+		"subject_token_type":   {idTokenType},
+		"requested_token_type": {idTokenType},
+		"scope":                {scopes},
+	}, "check the token's issuer, audience and expiry, and that the connector exchanges tokens")
+	if err != nil {
+		return "", err
+	}
+	if got.IssuedType != idTokenType || got.AccessToken == "" {
+		return "", fmt.Errorf("OIDC issuer %s gave no ID token", o.Issuer)
+	}
+	return got.AccessToken, nil // it holds whatever was issued (RFC 8693 §2.2.1)
+}
+
 // discovery is what we use of an issuer's metadata (OpenID Connect Discovery §3).
 type discovery struct {
 	Issuer        string `json:"issuer"`
@@ -99,24 +128,37 @@ func (o OIDC) checkEndpoint(endpoint string) error {
 
 // exchange posts form to the token endpoint and returns the ID token.
 func (o OIDC) exchange(ctx context.Context, d discovery, form url.Values, next string) (string, error) {
+	got, err := o.grant(ctx, d, form, next)
+	if err != nil {
+		return "", err
+	}
+	if got.IDToken == "" {
+		return "", fmt.Errorf("OIDC issuer %s gave no ID token", o.Issuer)
+	}
+	return got.IDToken, nil
+}
+
+// granted is the token endpoint's answer (OpenID Connect Core §3.1.3.3).
+type granted struct {
+	IDToken     string `json:"id_token"`
+	AccessToken string `json:"access_token"`
+	IssuedType  string `json:"issued_token_type"` // of an exchange only
+}
+
+func (o OIDC) grant(ctx context.Context, d discovery, form url.Values, next string) (granted, error) {
 	if d.Token == "" {
-		return "", fmt.Errorf("OIDC issuer %s has no token endpoint", o.Issuer)
+		return granted{}, fmt.Errorf("OIDC issuer %s has no token endpoint", o.Issuer)
 	}
 	form.Set("client_id", o.clientID())
 	got, err := call(ctx, o.client(), formRequest(d.Token, form, next), http.StatusOK)
 	if err != nil {
-		return "", err
+		return granted{}, err
 	}
-	var body struct {
-		IDToken string `json:"id_token"`
-	}
+	var body granted
 	if err := json.Unmarshal(got.body, &body); err != nil {
-		return "", errors.New("read answer of OIDC issuer: it is not JSON") // the body may hold tokens
+		return granted{}, errors.New("read answer of OIDC issuer: it is not JSON") // the body may hold tokens
 	}
-	if body.IDToken == "" {
-		return "", fmt.Errorf("OIDC issuer %s gave no ID token", o.Issuer)
-	}
-	return body.IDToken, nil
+	return body, nil
 }
 
 func formRequest(endpoint string, form url.Values, next string) request {

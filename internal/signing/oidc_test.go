@@ -2,6 +2,8 @@ package signing_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -78,8 +81,8 @@ func TestBrowserLogin(t *testing.T) {
 	if err != nil || strings.Count(token, ".") != 2 {
 		t.Fatalf("got %q, %v, want a token", token, err)
 	}
-	if got := <-page; !strings.Contains(got, "Logged in") {
-		t.Errorf("got page %q, want it to say that the login worked", got)
+	if got := <-page; !strings.Contains(got, `id="logged-in"`) || !strings.Contains(got, strings.TrimPrefix(s.URL, "http://")) {
+		t.Errorf("got page %q, want it to say that the login at %s worked", got, s.URL)
 	}
 }
 
@@ -97,22 +100,32 @@ func TestBrowserLoginRefuses(t *testing.T) {
 		}
 		return q.Get("redirect_uri") + "?" + answer.Encode()
 	}
+	page := make(chan string, 1)
+	const hostile = `"><script>alert(1)</script>`
 	t.Run("issuer says no", func(t *testing.T) {
 		_, err := signing.OIDC{Issuer: s.Issuer()}.Browser(t.Context(), func(loginURL string) error {
-			go browse(t, back(loginURL, url.Values{"error": {"access_denied"}}))
+			go func() {
+				page <- browse(t, back(loginURL, url.Values{"error": {"access_denied"}, "error_description": {hostile}}))
+			}()
 			return nil
 		})
 		if err == nil || !strings.Contains(err.Error(), "access_denied") {
 			t.Errorf("got %v, want access_denied", err)
 		}
+		if got := <-page; !strings.Contains(got, `id="login-failed"`) || !strings.Contains(got, "access_denied") || strings.Contains(got, "<script") {
+			t.Errorf("got page %q, want the reason, as text", got)
+		}
 	})
 	t.Run("invented code", func(t *testing.T) {
 		_, err := signing.OIDC{Issuer: s.Issuer()}.Browser(t.Context(), func(loginURL string) error {
-			go browse(t, back(loginURL, url.Values{"code": {"made-up"}}))
+			go func() { page <- browse(t, back(loginURL, url.Values{"code": {"made-up"}})) }()
 			return nil
 		})
 		if err == nil || !strings.Contains(err.Error(), "invalid_grant") {
 			t.Errorf("got %v, want invalid_grant", err)
+		}
+		if got := <-page; !strings.Contains(got, `id="login-failed"`) || !strings.Contains(got, "invalid_grant") {
+			t.Errorf("got page %q, want no success before there is a token", got)
 		}
 	})
 	t.Run("other state is ignored", func(t *testing.T) {
@@ -136,6 +149,54 @@ func TestBrowserLoginRefuses(t *testing.T) {
 			t.Errorf("got %v, want the reason", err)
 		}
 	})
+}
+
+// TestLoginPage: nothing runs in it and nothing comes from outside, which its
+// policy says too; the style in it is the one that the policy allows.
+func TestLoginPage(t *testing.T) {
+	s := signingtest.New(t, now)
+	type answer struct {
+		header http.Header
+		body   string
+	}
+	pages := make(chan answer, 1)
+	_, err := signing.OIDC{Issuer: s.Issuer()}.Browser(t.Context(), func(loginURL string) error {
+		go func() {
+			res, err := http.Get(loginURL)
+			if err != nil {
+				t.Error(err)
+				pages <- answer{}
+				return
+			}
+			defer res.Body.Close()
+			body, err := io.ReadAll(res.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			pages <- answer{res.Header, string(body)}
+		}()
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := <-pages
+	style := regexp.MustCompile(`(?s)<style>(.*)</style>`).FindStringSubmatch(got.body)
+	if style == nil {
+		t.Fatalf("no style in %s", got.body)
+	}
+	sum := sha256.Sum256([]byte(style[1]))
+	want := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	if policy := got.header.Get("Content-Security-Policy"); policy != want {
+		t.Errorf("policy %q, want %q", policy, want)
+	}
+	if got.header.Get("Cache-Control") != "no-store" || got.header.Get("Referrer-Policy") != "no-referrer" {
+		t.Errorf("headers %v: want no-store, no-referrer", got.header)
+	}
+	outside := regexp.MustCompile(`(src|href)=|<script|ZgotmplZ`)
+	if found := outside.FindString(got.body); found != "" {
+		t.Errorf("the page holds %q:\n%s", found, got.body)
+	}
 }
 
 // TestDeviceLogin polls as RFC 8628 §3.5 asks: at the issuer's interval, and five
@@ -183,6 +244,53 @@ func TestDeviceLogin(t *testing.T) {
 					t.Errorf("got %q, %v after %s, want %v after %s", token, err, time.Since(start), tt.wantOK, tt.want)
 				}
 			})
+		})
+	}
+}
+
+// TestExchange: the form is RFC 8693's, and an answer that is no ID token is none.
+func TestExchange(t *testing.T) {
+	const idToken = "urn:ietf:params:oauth:token-type:id_token"
+	document := fmt.Sprintf(`{"issuer":%q,"token_endpoint":%q}`, issuer, issuer+"/token")
+	tests := []struct {
+		name   string
+		status int
+		answer string
+		want   string // part of the error; empty: a token
+	}{
+		{"traded", 200, fmt.Sprintf(`{"access_token":"a.b.c","issued_token_type":%q,"token_type":"bearer"}`, idToken), ""},
+		{"an access token", 200, `{"access_token":"a.b.c","issued_token_type":"urn:ietf:params:oauth:token-type:access_token"}`, "gave no ID token"},
+		{"no type", 200, `{"access_token":"a.b.c"}`, "gave no ID token"},
+		{"nothing", 200, fmt.Sprintf(`{"issued_token_type":%q}`, idToken), "gave no ID token"},
+		{"refused", 400, `{"error":"invalid_request","error_description":"subject_token is for another audience"}`, "another audience"},
+		{"no JSON", 200, `<html>`, "not JSON"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := signing.OIDC{Issuer: issuer, HTTP: &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				if r.URL.Path != "/dex/token" {
+					return respond(200, document), nil
+				}
+				if err := r.ParseForm(); err != nil {
+					return nil, err
+				}
+				want := url.Values{
+					"client_id": {"sigstore"}, "connector_id": {"ci"}, "scope": {"openid email"},
+					"grant_type":    {"urn:ietf:params:oauth:grant-type:token-exchange"},
+					"subject_token": {"s.u.b"}, "subject_token_type": {idToken}, "requested_token_type": {idToken},
+				}
+				if r.PostForm.Encode() != want.Encode() {
+					t.Errorf("form %v, want %v", r.PostForm, want)
+				}
+				return respond(tt.status, tt.answer), nil
+			})}}
+			token, err := o.Exchange(t.Context(), "ci", "s.u.b")
+			if tt.want == "" && (token != "a.b.c" || err != nil) {
+				t.Errorf("got %q, %v, want the token", token, err)
+			}
+			if tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "s.u.b")) {
+				t.Errorf("got %q, %v, want an error with %q and without the token", token, err, tt.want)
+			}
 		})
 	}
 }
