@@ -2,6 +2,7 @@ package login
 
 import (
 	"net/http"
+	"path/filepath"
 	"testing"
 
 	"sigstack/e2e/e2etest"
@@ -21,16 +22,19 @@ var (
 func startWithDirectory(t *testing.T) (*e2etest.Stack, *e2etest.Directory) {
 	t.Helper()
 	d := e2etest.StartDirectory(t, ann, bob, noMail)
-	return configure(t, func(_ *e2etest.Stack, c *config.Config) {
-		c.OIDC.Connectors = []config.Connector{{Type: "ldap", ID: "corp", Name: "Corp directory", Config: map[string]any{
-			"host": d.Host, "insecureNoSSL": true,
-			"bindDN": e2etest.DirectoryBindDN, "bindPW": e2etest.DirectoryBindPassword,
-			"usernamePrompt": "Corp user",
-			"userSearch": map[string]any{
-				"baseDN": e2etest.DirectoryPeople, "filter": "(objectClass=inetOrgPerson)",
-				"username": "uid", "idAttr": "uid", "emailAttr": "mail", "nameAttr": "cn",
+	return configure(t, func(s *e2etest.Stack, c *config.Config) {
+		e2etest.WriteFile(t, filepath.Join(s.Dir, "keys"), "corp-reader", e2etest.DirectoryBindPassword+"\n")
+		c.OIDC.Connectors = []config.Connector{{
+			Type: "ldap", ID: "corp", Name: "Corp directory",
+			Secrets: map[string]string{"bindPW": "keys/corp-reader"},
+			Config: map[string]any{
+				"host": d.Host, "insecureNoSSL": true, "bindDN": e2etest.DirectoryBindDN, "usernamePrompt": "Corp user",
+				"userSearch": map[string]any{
+					"baseDN": e2etest.DirectoryPeople, "filter": "(objectClass=inetOrgPerson)",
+					"username": "uid", "idAttr": "uid", "emailAttr": "mail", "nameAttr": "cn",
+				},
 			},
-		}}}
+		}}
 	}), d
 }
 

@@ -31,19 +31,15 @@ func startProvider(t *testing.T) *e2etest.Stack {
 	})
 }
 
-// providerConnector sends people of s to log in at the provider.
-func providerConnector(s, provider *e2etest.Stack) config.Connector {
-	return config.Connector{Type: "oidc", ID: "partner", Name: "Partner login", Config: map[string]any{
-		"issuer": provider.Issuer(), "clientID": "sigstore", "redirectURI": s.Issuer() + "/callback",
-	}}
-}
-
 // People of an outside provider sign in their own names, and verifiers need to
 // know the stack's issuer alone.
 func TestProvider(t *testing.T) {
 	provider := startProvider(t)
-	s := configure(t, func(s *e2etest.Stack, c *config.Config) {
-		c.OIDC.Connectors = []config.Connector{providerConnector(s, provider)}
+	s := configure(t, func(_ *e2etest.Stack, c *config.Config) {
+		c.OIDC.Connectors = []config.Connector{{
+			Type: "oidc", ID: "partner", Name: "Partner login",
+			Config: map[string]any{"issuer": provider.Issuer(), "clientID": "sigstore"},
+		}}
 	})
 	for _, c := range []client{cosign3, sigstack} {
 		t.Run(c.name+" opens a browser", func(t *testing.T) {

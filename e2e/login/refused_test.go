@@ -22,7 +22,7 @@ func TestWrongPassword(t *testing.T) {
 				{e2etest.DemoUser, "wrong"},
 				{"nobody@sigstack.local", demoPassword(t, s)},
 			} {
-				want(t, b, fillIn(b, try[0], try[1]), http.StatusOK, loginError)
+				want(t, b, fillIn(b, try[0], try[1]), http.StatusUnauthorized, loginError)
 				if got := b.Value(loginField); got != try[0] {
 					t.Errorf("the page names the user %q, want %q", got, try[0])
 				}
