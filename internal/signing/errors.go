@@ -56,12 +56,16 @@ type UnreachableError struct {
 	Service string // "certificate authority", "transparency log", ...
 	URL     string
 	Err     error
+	Next    string // what the user may try; empty for a service of a kit
 }
 
 // Error names the service, its URL, the reason and what to try next.
 func (e *UnreachableError) Error() string {
-	return fmt.Sprintf("%s at %s cannot be reached: %v; check that the stack is running and that --client names its kit",
-		e.Service, e.URL, e.Err)
+	next := e.Next
+	if next == "" {
+		next = "check that the stack is running and that --client names its kit"
+	}
+	return fmt.Sprintf("%s at %s cannot be reached: %v; %s", e.Service, e.URL, e.Err, next)
 }
 
 // Unwrap returns the reason.

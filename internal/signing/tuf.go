@@ -18,6 +18,7 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata/config"
 	"github.com/theupdateframework/go-tuf/v2/metadata/updater"
 
+	"sigstack/internal/durable"
 	"sigstack/internal/trust"
 )
 
@@ -55,7 +56,7 @@ func (t TUF) Kit(ctx context.Context) (*Kit, error) {
 	if t.HTTP == nil {
 		t.HTTP = NewHTTPClient()
 	}
-	targets, err := t.fetch(func(url string, most int64) ([]byte, error) { return t.download(ctx, url, most) })
+	targets, err := t.fetch(ctx)
 	if err != nil {
 		return nil, t.explain(err)
 	}
@@ -63,9 +64,14 @@ func (t TUF) Kit(ctx context.Context) (*Kit, error) {
 }
 
 // fetch returns the contents of the targets that make a kit, by name.
-func (t TUF) fetch(d downloader) (map[string][]byte, error) {
+func (t TUF) fetch(ctx context.Context) (_ map[string][]byte, err error) {
 	dir := t.dir()
-	c, err := t.config(dir, d)
+	lock, err := lockCache(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	c, err := t.config(dir, func(url string, most int64) ([]byte, error) { return t.download(ctx, url, most) })
 	if err != nil {
 		return nil, err
 	}
@@ -114,6 +120,23 @@ func (t TUF) dir() string {
 	return filepath.Join(t.Cache, hex.EncodeToString(sum[:16]))
 }
 
+// lockCache waits for the cache: two processes at once might leave the older
+// state behind, and with it forget that a newer one was seen.
+func lockCache(ctx context.Context, dir string) (*durable.Lock, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	for {
+		lock, err := durable.LockDir(dir)
+		if !errors.Is(err, durable.ErrLocked) {
+			return lock, err
+		}
+		if sleep(ctx, 20*time.Millisecond) != nil {
+			return nil, fmt.Errorf("wait for TUF cache: %w: %w", err, ctx.Err())
+		}
+	}
+}
+
 func (t TUF) config(dir string, d downloader) (*config.UpdaterConfig, error) {
 	seen, err := readCache(dir)
 	if err != nil {
@@ -157,8 +180,12 @@ func readCache(dir string) (root []byte, err error) {
 // explain classifies a failure: of the mirror, of the cache, or of the metadata.
 func (t TUF) explain(err error) error {
 	var unreachable *UnreachableError
+	if errors.As(err, &unreachable) {
+		unreachable.Next = "check that it is running, and its URL"
+		return err
+	}
 	var answered *ServiceError
-	if errors.As(err, &unreachable) || errors.As(err, &answered) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.As(err, &answered) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	var missing *metadata.ErrDownloadHTTP

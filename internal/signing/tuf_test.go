@@ -9,10 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"sigstack/internal/durable"
 	"sigstack/internal/signing"
 	"sigstack/internal/signing/signingtest"
 )
@@ -253,7 +255,7 @@ func TestTUFMirrorFails(t *testing.T) {
 		})}
 		_, err := c.Kit(t.Context())
 		var unreachable *signing.UnreachableError
-		if !errors.As(err, &unreachable) || !strings.Contains(err.Error(), mirror) {
+		if !errors.As(err, &unreachable) || !strings.Contains(err.Error(), mirror) || strings.Contains(err.Error(), "--client") {
 			t.Errorf("got %v, want the mirror unreachable", err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -303,6 +305,40 @@ func TestTUFCache(t *testing.T) {
 	}
 	if _, err := c.Kit(t.Context()); err == nil || errors.As(err, &refused) {
 		t.Errorf("cache is a file: got %v, want an error that is no refusal", err)
+	}
+}
+
+// TestTUFCacheIsShared has clients of one cache at once: they take turns.
+func TestTUFCacheIsShared(t *testing.T) {
+	r, _ := newTUF(t)
+	c := r.client()
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if _, err := c.Kit(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	found, err := filepath.Glob(filepath.Join(c.Cache, "*"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("got %v, %v, want one directory", found, err)
+	}
+	lock, err := durable.LockDir(found[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.Kit(ctx); !errors.Is(err, durable.ErrLocked) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the holder waited for until the deadline", err)
+	}
+	if err := lock.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Kit(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 
