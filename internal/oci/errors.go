@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"sigstack/internal/signing"
 )
 
 // ReferenceError says that a string is not a reference to an image.
@@ -68,19 +70,31 @@ type RefusedError struct {
 	Reasons []error
 }
 
-// Error names the image, the number found and why each was refused.
+// Error names the image, the number found, why each was refused, and the trust
+// root.
 func (e *RefusedError) Error() string {
-	s := fmt.Sprintf("no %s of %s passed; found %d", e.What, e.Image, e.Found)
+	s := fmt.Sprintf("refused: no %s of %s passed; found %d", e.What, e.Image, e.Found)
 	if e.Cut != "" {
 		s += " (" + e.Cut + ")"
 	}
-	reasons := make([]string, 0, maxReasons)
-	for _, err := range e.Reasons[:min(maxReasons, len(e.Reasons))] {
-		reasons = append(reasons, err.Error())
+	trustRoot := ""
+	for i, err := range e.Reasons {
+		if i == maxReasons {
+			s += fmt.Sprintf("; and %d more", len(e.Reasons)-i)
+			break
+		}
+		separator := map[bool]string{true: ": ", false: "; "}[i == 0]
+		reason := err.Error()
+		var refused *signing.RefusedError
+		if errors.As(err, &refused) { // its own text would name the root each time
+			trustRoot = refused.TrustRoot
+			reason = (&signing.RefusedError{Check: refused.Check, Err: refused.Err}).Error()
+			reason = strings.TrimPrefix(reason, "refused: ")
+		}
+		s += separator + reason
 	}
-	s += ": " + strings.Join(reasons, "; ")
-	if more := len(e.Reasons) - len(reasons); more > 0 {
-		s += fmt.Sprintf("; and %d more", more)
+	if trustRoot != "" {
+		s += " (trust root " + trustRoot + ")"
 	}
 	return s
 }

@@ -1,7 +1,6 @@
 package oci_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -167,20 +166,6 @@ func wantError[E error](t *testing.T, err error, parts ...string) {
 			t.Errorf("got %q, want %q in it", err, part)
 		}
 	}
-}
-
-func get(tb testing.TB, url string) []byte {
-	tb.Helper()
-	resp, err := http.Get(url)
-	must(tb, err)
-	defer resp.Body.Close()
-	var buf bytes.Buffer
-	_, err = buf.ReadFrom(resp.Body)
-	must(tb, err)
-	if resp.StatusCode != http.StatusOK {
-		tb.Fatalf("GET %s: got %d %s, want 200", url, resp.StatusCode, buf.Bytes())
-	}
-	return buf.Bytes()
 }
 
 func must(tb testing.TB, err error) {

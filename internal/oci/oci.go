@@ -7,6 +7,7 @@ package oci
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net"
 	"net/http"
 	"strings"
@@ -82,6 +83,9 @@ func CheckReference(ref string) error {
 // means Docker Hub and no tag means latest.
 func parseReference(ref string, allowHTTP bool) (name.Reference, error) {
 	parsed, err := name.ParseReference(ref)
+	if err == nil && strings.Contains(ref, "://") {
+		err = errors.New("it has a scheme")
+	}
 	if err != nil {
 		return nil, &ReferenceError{ref, err}
 	}

@@ -248,5 +248,8 @@ func parseIndex(data []byte) ([]v1.Descriptor, error) {
 	if index.SchemaVersion != 2 || index.MediaType != "" && index.MediaType != types.OCIImageIndex {
 		return nil, fmt.Errorf("parse index: it is a %q of version %d", index.MediaType, index.SchemaVersion)
 	}
+	if err := checkDigests(index.Manifests); err != nil {
+		return nil, fmt.Errorf("parse index: %w", err)
+	}
 	return index.Manifests, nil
 }

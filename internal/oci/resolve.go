@@ -71,18 +71,19 @@ func hashOf(data []byte) v1.Hash {
 	return v1.Hash{Algorithm: "sha256", Hex: fmt.Sprintf("%x", sha256.Sum256(data))}
 }
 
-// manifest fetches and parses the manifest that ref names, with its digest. An
-// index is refused: signatures are stored in image manifests only.
-func (r *Registry) manifest(ctx context.Context, ref name.Reference) (*v1.Manifest, v1.Hash, error) {
+// manifest fetches and parses the manifest that ref names, with its digest and
+// size. An index is refused: signatures are stored in image manifests only.
+func (r *Registry) manifest(ctx context.Context, ref name.Reference) (*v1.Manifest, v1.Descriptor, error) {
 	got, err := r.puller.Get(ctx, ref)
 	if err != nil {
-		return nil, v1.Hash{}, err
+		return nil, v1.Descriptor{}, err
 	}
+	desc := v1.Descriptor{Digest: hashOf(got.Manifest), Size: int64(len(got.Manifest))}
 	m, err := parseManifest(got.Manifest)
 	if err != nil {
-		return nil, v1.Hash{}, fmt.Errorf("parse manifest of %s: %w", ref, err)
+		return nil, desc, fmt.Errorf("parse manifest of %s: %w", ref, err)
 	}
-	return m, hashOf(got.Manifest), nil
+	return m, desc, nil
 }
 
 // parseManifest reads an image manifest that holds signatures.
@@ -101,7 +102,21 @@ func parseManifest(data []byte) (*v1.Manifest, error) {
 	if m.SchemaVersion != 2 || m.MediaType != "" && m.MediaType != types.OCIManifestSchema1 && m.MediaType != types.DockerManifestSchema2 {
 		return nil, fmt.Errorf("it is a %q of version %d, not an image manifest", m.MediaType, m.SchemaVersion)
 	}
+	if err := checkDigests(append([]v1.Descriptor{m.Config}, m.Layers...)); err != nil {
+		return nil, err
+	}
 	return &m, nil
+}
+
+// checkDigests: a digest that is there has been parsed with its descriptor, but
+// one may be missing.
+func checkDigests(descs []v1.Descriptor) error {
+	for _, d := range descs {
+		if d.Digest == (v1.Hash{}) {
+			return fmt.Errorf("a descriptor of type %q has no digest", d.MediaType)
+		}
+	}
+	return nil
 }
 
 // blob fetches a blob whose size and digest must be as described.

@@ -81,7 +81,8 @@ func (r *Registry) search(ctx context.Context, s *search) (Verified, error) {
 // searchTag judges the layers of the image at the tag.
 func (r *Registry) searchTag(ctx context.Context, s *search) {
 	tag := s.img.tag(s.suffix)
-	m, _, err := r.manifest(ctx, tag)
+	m, desc, err := r.manifest(ctx, tag)
+	s.bytes += desc.Size
 	if notFound(err) {
 		return
 	}
@@ -138,10 +139,11 @@ func mayHoldBundle(artifactType string) bool {
 // judgeReferrer judges the bundle of one referrer; false ends the search.
 func (r *Registry) judgeReferrer(ctx context.Context, s *search, desc v1.Descriptor) bool {
 	ref := s.img.repo.Digest(desc.Digest.String())
-	if !s.take(desc.Size) {
+	if !s.more() {
 		return false
 	}
-	m, _, err := r.manifest(ctx, ref)
+	m, got, err := r.manifest(ctx, ref)
+	s.bytes += got.Size
 	if err != nil {
 		s.fail(explain(ref.RegistryStr(), err))
 		return ctx.Err() == nil
@@ -160,11 +162,13 @@ func (r *Registry) judgeReferrer(ctx context.Context, s *search, desc v1.Descrip
 
 // judge fetches one layer and judges it; false ends the search.
 func (r *Registry) judge(ctx context.Context, s *search, f found, verdict func(found) (Proof, error)) bool {
-	if !s.take(f.layer.Size) {
+	if !s.more() {
 		return false
 	}
 	var err error
-	if f.content, err = r.blob(ctx, s.img.repo, f.layer); err != nil {
+	f.content, err = r.blob(ctx, s.img.repo, f.layer)
+	s.bytes += int64(len(f.content))
+	if err != nil {
 		s.found++
 		s.fail(fmt.Errorf("read %s: %w", f.stored, explain(s.img.repo.RegistryStr(), err)))
 		return ctx.Err() == nil
@@ -185,10 +189,10 @@ func (r *Registry) judge(ctx context.Context, s *search, f found, verdict func(f
 	return true
 }
 
-// take books what is about to be fetched; false means that the limits are reached.
-func (s *search) take(size int64) bool {
+// more books one more look; false means that a limit is reached. What counts is
+// what was fetched: sizes in descriptors are anybody's claims.
+func (s *search) more() bool {
 	s.looked++
-	s.bytes += max(size, 0)
 	if s.found >= maxFound || s.looked > maxLooked || s.bytes > maxBytes {
 		s.cut = fmt.Sprintf("not all were looked at: the limit is %d, in %d manifests and layers of %d bytes", maxFound, maxLooked, maxBytes)
 		return false

@@ -139,7 +139,7 @@ func (r *Registry) settled(ctx context.Context, tag name.Tag, want v1.Descriptor
 }
 
 func (r *Registry) look(ctx context.Context, tag name.Tag, want v1.Descriptor) (v1.Hash, error) {
-	m, digest, err := r.manifest(ctx, tag)
+	m, desc, err := r.manifest(ctx, tag)
 	switch {
 	case notFound(err):
 		return v1.Hash{}, errChanged
@@ -148,7 +148,7 @@ func (r *Registry) look(ctx context.Context, tag name.Tag, want v1.Descriptor) (
 	case !holds(m, want):
 		return v1.Hash{}, errChanged
 	}
-	return digest, nil
+	return desc.Digest, nil
 }
 
 func holds(m *v1.Manifest, want v1.Descriptor) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -56,8 +57,11 @@ func (r *Registry) Verify(ctx context.Context, ref string, trusted *signing.Trus
 // styles; at least one of the predicate types must pass in full, as by
 // signing.VerifyStatement. Errors are those of Verify.
 func (r *Registry) VerifyAttestation(ctx context.Context, ref string, trusted *signing.TrustRoot, id *signing.Identity, predicateTypes ...string) (Verified, error) {
-	if len(predicateTypes) == 0 || slices.Contains(predicateTypes, "") {
-		return Verified{}, fmt.Errorf("verify attestation: say of which type")
+	switch {
+	case len(predicateTypes) == 0 || slices.Contains(predicateTypes, ""):
+		return Verified{}, errors.New("verify attestation: say of which type")
+	case slices.Contains(predicateTypes, SignaturePredicate):
+		return Verified{}, fmt.Errorf("verify attestation: %s is the type of signatures, which are verified as such", SignaturePredicate)
 	}
 	img, err := r.resolve(ctx, ref)
 	if err != nil {
