@@ -23,6 +23,9 @@ const (
 	pemCosignKey   = "ENCRYPTED COSIGN PRIVATE KEY"
 )
 
+// errOpenSSL is of keys that openssl encrypted, in either of its ways.
+var errOpenSSL = errors.New("it is encrypted by openssl, which is not supported; decrypt it with openssl pkey, then encrypt it with cosign import-key-pair")
+
 // LoadPrivateKey parses a private key in PEM: PKCS #8 or SEC 1, or one that
 // cosign generate-key-pair encrypted. The password is of the encrypted form only:
 // nil says that there is none, which is not the empty password.
@@ -48,13 +51,13 @@ func parsePrivateKey(block *pem.Block, password []byte) (any, error) {
 		return x509.ParsePKCS8PrivateKey(block.Bytes)
 	case "EC PRIVATE KEY":
 		if block.Headers["DEK-Info"] != "" {
-			return nil, errors.New("it is encrypted in OpenSSL's old way; convert it with cosign import-key-pair")
+			return nil, errOpenSSL
 		}
 		return x509.ParseECPrivateKey(block.Bytes)
 	case pemSigstoreKey, pemCosignKey:
 		return decryptPrivateKey(block.Bytes, password)
 	case "ENCRYPTED PRIVATE KEY":
-		return nil, errors.New("it is encrypted as PKCS #8, which is not supported; decrypt it with openssl pkcs8, or convert it with cosign import-key-pair")
+		return nil, errOpenSSL
 	case "PUBLIC KEY":
 		return nil, errors.New("it is a public key; signing needs the private one")
 	default:
