@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"sigstack/internal/config"
 	"sigstack/services/oidc"
@@ -24,13 +25,13 @@ func CheckConfig(conf *config.Config) error {
 	if conf.OIDC == nil {
 		return nil
 	}
-	conns, err := connectors(conf.OIDC.Connectors, func(string) (string, error) { return "unread", nil })
+	conns, err := Layout{}.connectors(conf.OIDC.Connectors, func(string) (string, error) { return "unread", nil })
 	return errors.Join(err, oidc.CheckConnectors(conf.IssuerURL(), conns))
 }
 
 // connectors returns the configured ones with what read returns for the file of
 // each secret. Errors are joined, one for each secret that cannot be had.
-func connectors(configured []config.Connector, read func(path string) (string, error)) ([]oidc.Connector, error) {
+func (l Layout) connectors(configured []config.Connector, read func(path string) (string, error)) ([]oidc.Connector, error) {
 	var out []oidc.Connector
 	var errs []error
 	for _, c := range configured {
@@ -45,6 +46,7 @@ func connectors(configured []config.Connector, read func(path string) (string, e
 			}
 			settings[field] = secret
 		}
+		l.resolve(settings)
 		raw, err := json.Marshal(settings)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("connector %q: config: %w", c.ID, err))
@@ -57,6 +59,45 @@ func connectors(configured []config.Connector, read func(path string) (string, e
 		out = append(out, conn)
 	}
 	return out, errors.Join(errs...)
+}
+
+// pathFields are the fields of connectors that name a file, in lower case.
+var pathFields = []string{"ca", "clientassertion", "clientcert", "clientkey", "keytabpath", "rootca", "serviceaccountfilepath"}
+
+// resolve makes relative paths in a connector's settings those below the data
+// directory, as everywhere in the configuration.
+func (l Layout) resolve(settings map[string]any) {
+	for key, value := range settings {
+		switch value := value.(type) {
+		case string:
+			if value != "" && slices.Contains(pathFields, strings.ToLower(key)) {
+				settings[key] = l.path(value)
+			}
+		case []any:
+			if strings.EqualFold(key, "rootCAs") {
+				settings[key] = l.resolveList(value)
+			}
+		case map[string]any:
+			value = maps.Clone(value)
+			l.resolve(value)
+			settings[key] = value
+		}
+	}
+}
+
+// resolveList: a list of authorities may hold certificates instead of paths.
+func (l Layout) resolveList(list []any) []any {
+	out := slices.Clone(list)
+	for i, item := range out {
+		name, ok := item.(string)
+		if !ok || strings.Contains(name, "-----BEGIN") {
+			continue
+		}
+		if found, err := exists(l.path(name)); found && err == nil {
+			out[i] = l.path(name)
+		}
+	}
+	return out
 }
 
 // secret reads the file of a secret, which nobody but its owner may read. One

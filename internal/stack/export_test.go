@@ -1,6 +1,21 @@
 package stack
 
-import "time"
+import (
+	"time"
+
+	"sigstack/internal/config"
+	"sigstack/services/oidc"
+)
 
 // SetDrainTimeout shortens how long a stopping stack waits for slow clients.
 func (s *Stack) SetDrainTimeout(d time.Duration) { s.drainTimeout = d }
+
+// TryConnectors reads the secrets of conf's connectors below dir, and opens them.
+func TryConnectors(dir string, conf *config.Config) error {
+	l := Layout{dir}
+	conns, err := l.connectors(conf.OIDC.Connectors, l.secret)
+	if err != nil {
+		return err
+	}
+	return oidc.TryConnectors(conf.IssuerURL(), conns)
+}

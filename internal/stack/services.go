@@ -214,7 +214,7 @@ func (b *builder) buildOIDC(ctx context.Context) error {
 	for _, u := range b.conf.OIDC.Users {
 		cfg.Users = append(cfg.Users, oidc.User{Email: u.Email, Username: u.Name, UserID: u.ID, PasswordHash: []byte(u.PasswordHash)})
 	}
-	if cfg.Connectors, err = connectors(b.conf.OIDC.Connectors, b.layout.secret); err != nil {
+	if cfg.Connectors, err = b.layout.connectors(b.conf.OIDC.Connectors, b.layout.secret); err != nil {
 		return errors.Join(err, CheckConfig(b.conf)) // every problem at once
 	}
 	if b.services.oidc, err = oidc.New(ctx, cfg); err != nil {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"reflect"
 	"regexp"
 	"slices"
@@ -106,7 +108,7 @@ func (c Connector) problems(issuer string) []error {
 func (c Connector) configProblems(issuer string) []error {
 	newConfig, ok := server.ConnectorsConfig[c.Type]
 	if !ok {
-		return []error{fmt.Errorf("type: %q is not known, want one of %s", c.Type, strings.Join(connectorTypes(), ", "))}
+		return []error{fmt.Errorf("type: %q is not known, want one of %s", c.Type, strings.Join(ConnectorTypes(), ", "))}
 	}
 	fields := map[string]json.RawMessage{}
 	if len(c.Config) > 0 {
@@ -152,13 +154,52 @@ func (c Connector) isCallback(issuer string, value json.RawMessage) bool {
 	return uri == callback(issuer) || strings.HasPrefix(c.Type, "saml") && uri == callback(issuer)+"/"+c.ID
 }
 
-func connectorTypes() []string {
+// ConnectorTypes returns the types there are, sorted. Each has a sample in the
+// folder connectors.
+func ConnectorTypes() []string {
 	var types []string
 	for name := range server.ConnectorsConfig {
 		types = append(types, name)
 	}
 	slices.Sort(types)
 	return types
+}
+
+// asksNetwork are the types that fetch their provider's metadata when opened.
+var asksNetwork = map[string]bool{"google": true, "oidc": true, "openshift": true}
+
+// TryConnectors opens those of conns that ask no network, and reports what they do
+// not like: files that are missing, values that make no sense. Dex itself would
+// only log it, as it does for a provider that is down. conns have been checked.
+func TryConnectors(issuer string, conns []Connector) error {
+	var errs []error
+	for _, c := range conns {
+		if asksNetwork[c.Type] {
+			continue
+		}
+		if err := c.open(issuer); err != nil {
+			errs = append(errs, fmt.Errorf("connector %q: config: %w; docs/connectors.md has a sample of type %s", c.ID, err, c.Type))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c Connector) open(issuer string) error {
+	data, err := c.withCallback(issuer)
+	if err != nil {
+		return err
+	}
+	config := server.ConnectorsConfig[c.Type]()
+	if len(data) > 0 {
+		if err := json.Unmarshal(data, config); err != nil {
+			return err
+		}
+	}
+	conn, err := config.Open(c.ID, slog.New(slog.DiscardHandler))
+	if closer, ok := conn.(io.Closer); ok && err == nil {
+		err = closer.Close()
+	}
+	return err
 }
 
 // stored returns c as Dex keeps it. c has been checked.

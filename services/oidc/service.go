@@ -38,6 +38,9 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	if err := TryConnectors(cfg.Issuer, cfg.Connectors); err != nil {
+		return nil, err
+	}
 	issuer, err := url.Parse(cfg.Issuer)
 	if err != nil {
 		return nil, fmt.Errorf("parse issuer: %w", err)
