@@ -45,6 +45,9 @@ func (e edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	e.mendDeviceRedirect(r)
+	if e.pages.saml[r.URL.Path] {
+		w = samlPage{w}
+	}
 	e.dex.ServeHTTP(w, r)
 }
 

@@ -26,6 +26,7 @@ var webFiles embed.FS
 type pages struct {
 	path   string           // of the issuer URL
 	static map[string]asset // by path
+	saml   map[string]bool  // paths that answer with Dex's form for a SAML provider
 }
 
 // asset is an answer that is the same for everybody.
@@ -59,12 +60,12 @@ func webFS() (fs.FS, error) {
 }
 
 // newPages renders what never changes.
-func newPages(issuer *url.URL, test bool) (*pages, error) {
+func newPages(issuer *url.URL, cfg Config) (*pages, error) {
 	web, err := webFS()
 	if err != nil {
 		return nil, err
 	}
-	values := templateValues(issuer, test)
+	values := templateValues(issuer, cfg.Test)
 	// Parsing the others too would need every function of Dex's.
 	t, err := template.New("").Funcs(template.FuncMap{"extra": func(key string) string { return values[key] }}).
 		ParseFS(web, "templates/head.html", "templates/body.html", "templates/where.html", "templates/end.html", "templates/home.html")
@@ -76,7 +77,11 @@ func newPages(issuer *url.URL, test bool) (*pages, error) {
 		return nil, fmt.Errorf("render home page: %w", err)
 	}
 	page := asset{contentType: "text/html; charset=utf-8", data: home.Bytes()}
-	return &pages{path: issuer.Path, static: map[string]asset{
+	saml := map[string]bool{}
+	for _, c := range cfg.Connectors {
+		saml[issuer.Path+"/auth/"+c.ID] = strings.HasPrefix(c.Type, "saml")
+	}
+	return &pages{path: issuer.Path, saml: saml, static: map[string]asset{
 		issuer.Path:                       page,
 		issuer.Path + "/":                 page,
 		issuer.Path + "/static/style.css": {"text/css; charset=utf-8", forever, []byte(look.Style())},
@@ -147,8 +152,28 @@ const basePolicy = "default-src 'none'; style-src 'self'; img-src 'self'; base-u
 // form of a device code has no such limit, because it may lead to an outside
 // login, whose own redirects nobody knows here; it holds no password.
 func (p *pages) contentPolicy(path string) string {
+	if p.saml[path] {
+		return basePolicy + "; script-src " + samlScript
+	}
 	if strings.HasPrefix(path, p.path+"/device") {
 		return basePolicy
 	}
 	return basePolicy + "; form-action 'self' http://localhost:* http://127.0.0.1:*"
+}
+
+// samlScript is the script that sends Dex's form to a SAML provider; it is the
+// only one of all pages, and its text never changes.
+const samlScript = "'sha256-DTNhELwlDwbVGE0gtwVJwQ5h5s9JyshdD130wxP9sog='"
+
+// samlPage gives that form a button, for browsers that run no script.
+type samlPage struct{ http.ResponseWriter }
+
+// Write gets the whole page in one call.
+func (w samlPage) Write(page []byte) (int, error) {
+	const end = "</form>"
+	button := []byte(`<noscript><button type="submit" id="submit-login">Continue to the login</button></noscript>` + end)
+	if _, err := w.ResponseWriter.Write(bytes.Replace(page, []byte(end), button, 1)); err != nil {
+		return 0, err
+	}
+	return len(page), nil
 }

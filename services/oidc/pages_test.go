@@ -1,6 +1,8 @@
 package oidc_test
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -201,5 +203,31 @@ func TestHeaders(t *testing.T) {
 		if status, body := i.get(t, i.url+path); status != http.StatusNotFound {
 			t.Errorf("%s: status %d, want 404: %s", path, status, body)
 		}
+	}
+}
+
+// TestSAMLForm: the one page with a script runs that script and no other, and works
+// without it.
+func TestSAMLForm(t *testing.T) {
+	i := start(t, func(c *oidc.Config) {
+		c.Connectors = []oidc.Connector{{ID: "sso", Type: "saml", Name: "SSO", Config: json.RawMessage(
+			`{"ssoURL":"https://sso.example/","usernameAttr":"n","emailAttr":"e","insecureSkipSignatureValidation":true}`)}}
+	})
+	resp, err := i.client.Get(i.url + "/auth/sso?" + newLogin(loopback).values.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := readAll(t, resp)
+	script := regexp.MustCompile(`(?s)<script>(.*?)</script>`).FindAllStringSubmatch(page, -1)
+	if len(script) != 1 {
+		t.Fatalf("want one script in\n%s", page)
+	}
+	sum := sha256.Sum256([]byte(script[0][1]))
+	want := "; script-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+	if policy := resp.Header.Get("Content-Security-Policy"); !strings.HasSuffix(policy, want) {
+		t.Errorf("policy %q, want it to end in %q", policy, want)
+	}
+	if !strings.Contains(page, `action="https://sso.example/"`) || !regexp.MustCompile(`(?s)<form.*<noscript><button.*</form>`).MatchString(page) {
+		t.Errorf("want a form with a button for who runs no script:\n%s", page)
 	}
 }

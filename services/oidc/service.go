@@ -67,7 +67,7 @@ func (s *Service) start(ctx context.Context) error {
 	if _, err := s.store.GetKeys(ctx); err != nil {
 		return fmt.Errorf("read signing keys: %w", err)
 	}
-	pages, err := newPages(s.issuer, s.cfg.Test)
+	pages, err := newPages(s.issuer, s.cfg)
 	if err != nil {
 		return err
 	}
