@@ -74,17 +74,18 @@ func unlistable(name string) bool {
 	return false
 }
 
-// sidecarOf returns the file that name would be a sidecar of.
-func sidecarOf(name string) (base string, ok bool) {
+// sidecarOf returns the files that name would be a sidecar of: none, one, or two
+// for X.att.sigstore.json, an attestation of X or the signature of X.att.
+func sidecarOf(name string) (bases []string) {
 	for _, suffix := range []string{
 		sha256Suffix, sha512Suffix,
-		signing.SignatureSuffix, signing.CertificateSuffix, AttestationSuffix, signing.BundleSuffix,
+		signing.SignatureSuffix, signing.CertificateSuffix, signing.BundleSuffix, AttestationSuffix,
 	} {
 		if base, ok := strings.CutSuffix(name, suffix); ok && base != "" && !strings.HasSuffix(base, "/") {
-			return base, true
+			bases = append(bases, base)
 		}
 	}
-	return "", false
+	return bases
 }
 
 // checkPath refuses anything but a clean relative path inside the tree, in

@@ -48,7 +48,9 @@ type FileReport struct {
 	Path      string          `json:"path"`
 	Size      int64           `json:"size"`
 	Signature *signing.Result `json:"signature,omitempty"` // nil: not signed, or refused
-	Problems  []Problem       `json:"problems,omitempty"`
+	// Attestation is that of AttestationSuffix; nil: there is none, or it is refused.
+	Attestation *Attestation `json:"attestation,omitempty"`
+	Problems    []Problem    `json:"problems,omitempty"`
 }
 
 // Report is the verdict on a tree.
@@ -117,6 +119,7 @@ type verification struct {
 	VerifyConfig
 	tree     *tree
 	present  map[string]bool
+	anybody  *signing.Identity
 	sums     [2]*sumsFile // SHA256SUMS, SHA512SUMS
 	bases    []file       // the files that are not sidecars, and checked one by one
 	files    []FileReport // of bases
@@ -124,7 +127,7 @@ type verification struct {
 }
 
 func newVerification(t *tree, c VerifyConfig) *verification {
-	v := &verification{VerifyConfig: c, tree: t, present: map[string]bool{}}
+	v := &verification{VerifyConfig: c, tree: t, present: map[string]bool{}, anybody: newAnybody()}
 	for _, f := range t.files {
 		v.present[f.path] = true
 	}
@@ -148,11 +151,17 @@ func (v *verification) classify(f file) {
 		v.bases = append(v.bases, f)
 		return
 	}
-	base, ok := sidecarOf(f.path)
-	if ok && (v.listed(base) || unlistable(base) && v.present[base]) {
-		return // checked with its base; a listed base that is missing is reported itself
+	for _, base := range sidecarOf(f.path) {
+		if v.isBase(base) {
+			return // checked with its base; a listed base that is missing is reported itself
+		}
 	}
 	v.problem(f.path, Unlisted, "in neither checksum file, and neither a sidecar nor a file that may be outside them")
+}
+
+// isBase reports whether path is a file that may have sidecars.
+func (v *verification) isBase(path string) bool {
+	return v.listed(path) || unlistable(path) && v.present[path]
 }
 
 // listed reports whether a checksum file names path. One in only one of the two
@@ -185,6 +194,7 @@ func (v *verification) verifyFile(ctx context.Context, i int, f file) error {
 	}
 	v.checkSums(r, d)
 	v.checkSignature(r, d)
+	v.checkAttestation(r, d)
 	return nil
 }
 
