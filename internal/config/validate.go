@@ -22,6 +22,12 @@ func (c *Config) Host() string {
 	return u.Hostname()
 }
 
+// HostPort returns the URL's host as people see it, with its port if it names one.
+func (c *Config) HostPort() string {
+	_, host, _ := strings.Cut(c.URL, "://")
+	return host
+}
+
 // IssuerURL returns the built-in issuer's URL.
 func (c *Config) IssuerURL() string { return c.URL + "/dex" }
 
