@@ -12,3 +12,9 @@ var (
 func (b *Bundle) Entries() []*protorekor.TransparencyLogEntry {
 	return b.entity.GetVerificationMaterial().GetTlogEntries()
 }
+
+// ParseCheckpoint returns what is read of a checkpoint.
+func ParseCheckpoint(text string) (origin string, size int64, root []byte, signers []string, err error) {
+	c, err := parseCheckpoint(text)
+	return c.origin, c.size, c.root, c.signers, err
+}

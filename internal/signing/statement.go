@@ -145,7 +145,7 @@ func parseSubject(text []byte) (Subject, error) {
 // Has reports whether a subject of the statement has the digest.
 func (s Statement) Has(digest []byte, algorithm string) bool {
 	want := hex.EncodeToString(digest)
-	return slices.ContainsFunc(s.Subjects, func(subject Subject) bool { return subject.Digest[algorithm] == want })
+	return want != "" && slices.ContainsFunc(s.Subjects, func(subject Subject) bool { return subject.Digest[algorithm] == want })
 }
 
 // readStatement returns the statement of a bundle's envelope after checking that
@@ -157,7 +157,7 @@ func readStatement(b *Bundle, digest []byte, algorithm, predicateType string) (S
 	case err != nil:
 	case predicateType != "" && s.PredicateType != predicateType:
 		err = fmt.Errorf("its predicate type is %q, want %q", s.PredicateType, predicateType)
-	case len(digest) == 0 || !s.Has(digest, algorithm):
+	case !s.Has(digest, algorithm):
 		err = fmt.Errorf("none of its %d subjects has %s:%x", len(s.Subjects), algorithm, digest)
 	}
 	if err != nil {

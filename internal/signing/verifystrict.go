@@ -40,6 +40,9 @@ func (j verdict) strict(id *Identity, got *verify.VerificationResult) error {
 		if err := checkLeaf(cert); err != nil {
 			return refuse(CheckCertificate, err)
 		}
+		if _, err := countSCTs(cert); err != nil {
+			return refuse(CheckSCT, err)
+		}
 	}
 	if err := checkEncoding(j.bundle, id); err != nil {
 		return refuse(CheckSignature, err)

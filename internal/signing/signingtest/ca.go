@@ -2,6 +2,7 @@ package signingtest
 
 import (
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
@@ -60,6 +61,12 @@ func (s *Stack) certify(w http.ResponseWriter, r *http.Request) error {
 
 // Issue makes a leaf of ten minutes with an embedded SCT.
 func (s *Stack) Issue(pub crypto.PublicKey, email, issuer string) (*x509.Certificate, error) {
+	return s.IssueAs(pub, email, issuer, func(*x509.Certificate) {}, s.Keys.CT)
+}
+
+// IssueAs is Issue for a leaf that change makes unlike others, with an SCT by each
+// of logs.
+func (s *Stack) IssueAs(pub crypto.PublicKey, email, issuer string, change func(*x509.Certificate), logs ...*ecdsa.PrivateKey) (*x509.Certificate, error) {
 	serial, err := pki.NewSerial()
 	if err != nil {
 		return nil, err
@@ -81,15 +88,18 @@ func (s *Stack) Issue(pub crypto.PublicKey, email, issuer string) (*x509.Certifi
 			{Id: pki.OIDIssuer, Value: utf8},
 		},
 	}
+	change(leaf)
 	bare, err := s.signLeaf(leaf, pub)
-	if err != nil {
-		return nil, err
+	if err != nil || len(logs) == 0 {
+		return bare, err
 	}
-	sct, err := s.sct(bare.RawTBSCertificate)
-	if err != nil {
-		return nil, err
+	scts := make([][]byte, len(logs))
+	for i, log := range logs {
+		if scts[i], err = s.sct(bare.RawTBSCertificate, log); err != nil {
+			return nil, err
+		}
 	}
-	list, err := pki.MarshalSCTList([][]byte{sct})
+	list, err := pki.MarshalSCTList(scts)
 	if err != nil {
 		return nil, err
 	}
@@ -105,9 +115,10 @@ func (s *Stack) signLeaf(leaf *x509.Certificate, pub crypto.PublicKey) (*x509.Ce
 	return x509.ParseCertificate(der)
 }
 
-// sct signs a precertificate entry of tbs (RFC 6962 §3.2) and serializes it.
-func (s *Stack) sct(tbs []byte) ([]byte, error) {
-	spki, err := pki.MarshalPublicKey(s.Keys.CT.Public())
+// sct has log sign a precertificate entry of tbs (RFC 6962 §3.2) and serializes
+// the answer.
+func (s *Stack) sct(tbs []byte, log *ecdsa.PrivateKey) ([]byte, error) {
+	spki, err := pki.MarshalPublicKey(log.Public())
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +137,7 @@ func (s *Stack) sct(tbs []byte) ([]byte, error) {
 		return nil, err
 	}
 	digest := sha256.Sum256(text)
-	sig, err := s.Keys.CT.Sign(rand.Reader, digest[:], crypto.SHA256)
+	sig, err := log.Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {
 		return nil, err
 	}
