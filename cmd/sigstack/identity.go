@@ -88,7 +88,7 @@ func (s signerFlags) given(a *app) (string, error) {
 }
 
 // passwordVariable is where cosign looks for the password of a private key.
-const passwordVariable = "COSIGN_PASSWORD" //nolint:gosec // a variable's name
+const passwordVariable = "COSIGN_PASSWORD"
 
 // keyFlags name a key pair to sign with instead of an identity.
 type keyFlags struct{ key, passphrase string }

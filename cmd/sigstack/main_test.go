@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -34,6 +40,9 @@ func TestScripts(t *testing.T) {
 			"tamper":    tamper,
 
 			"privatefiles": privateTree,
+
+			"registry":  startRegistry,
+			"pushimage": pushImage,
 		},
 	})
 }
@@ -83,6 +92,30 @@ func waitReady(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("stack in %s did not get ready within a minute", args[0])
+}
+
+// registry api|plain starts a registry in this process, with the Referrers API or
+// without, and sets REGISTRY.
+func startRegistry(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 || args[0] != "api" && args[0] != "plain" {
+		ts.Fatalf("usage: registry api|plain")
+	}
+	quiet := registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelError))
+	server := httptest.NewServer(registry.New(quiet, registry.WithReferrersSupport(args[0] == "api")))
+	ts.Defer(server.Close)
+	ts.Setenv("REGISTRY", strings.TrimPrefix(server.URL, "http://"))
+}
+
+// pushimage REFERENCE pushes an image of random content.
+func pushImage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: pushimage reference")
+	}
+	img, err := random.Image(64, 1)
+	ts.Check(err)
+	ref, err := name.ParseReference(args[0])
+	ts.Check(err)
+	ts.Check(remote.Write(ref, img))
 }
 
 // mode OCTAL FILE... demands the permission bits of files.

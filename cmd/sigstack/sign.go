@@ -168,4 +168,3 @@ func wantFile(path string) error {
 }
 
 func discardLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
-

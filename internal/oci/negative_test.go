@@ -28,7 +28,7 @@ const bundleType = "application/vnd.dev.sigstore.bundle.v0.3+json"
 // rawManifest is pushed as it is.
 type rawManifest []byte
 
-func (m rawManifest) RawManifest() ([]byte, error)          { return m, nil }
+func (m rawManifest) RawManifest() ([]byte, error)        { return m, nil }
 func (m rawManifest) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
 
 // fixture is a signed image at a registry, and a second image beside it.

@@ -82,10 +82,10 @@ func CheckReference(ref string) error {
 // parseReference reads a reference, without oci://, as docker does: no registry
 // means Docker Hub and no tag means latest.
 func parseReference(ref string, allowHTTP bool) (name.Reference, error) {
-	parsed, err := name.ParseReference(ref)
-	if err == nil && strings.Contains(ref, "://") {
-		err = errors.New("it has a scheme")
+	if strings.Contains(ref, "://") {
+		return nil, &ReferenceError{ref, errors.New("it has a scheme")}
 	}
+	parsed, err := name.ParseReference(ref)
 	if err != nil {
 		return nil, &ReferenceError{ref, err}
 	}
