@@ -25,7 +25,7 @@ type file struct {
 // test reports whether the file is built into tests only, by its own name or
 // its package's.
 func (f file) test() bool {
-	return strings.HasSuffix(f.path, "_test.go") || testPackage(f.folder())
+	return strings.HasSuffix(f.path, "_test.go") || testPackage(f.folder()) || within(f.folder(), "e2e")
 }
 
 // testPackage tells packages such as httptest: helpers that tests share.
