@@ -92,6 +92,18 @@ func (c client) inScript(t *testing.T, s *e2etest.Stack) signing {
 	return g
 }
 
+// withToken starts a signature that needs no login.
+func (c client) withToken(t *testing.T, s *e2etest.Stack, token string) signing {
+	t.Helper()
+	g := newSigning(t)
+	line := c.command(t, s, g.blob, g.bundle)
+	if c.asks {
+		line = append(line, "--yes")
+	}
+	g.Conversation = e2etest.Converse(t, append(g.opened.env(), "SIGSTORE_ID_TOKEN="+token), line[0], line[1:]...)
+	return g
+}
+
 func newSigning(t *testing.T) signing {
 	t.Helper()
 	dir := t.TempDir()
@@ -117,6 +129,17 @@ func (g signing) wantUnsigned(t *testing.T) {
 	if _, err := os.Stat(g.bundle); !os.IsNotExist(err) {
 		t.Errorf("there is a bundle, or stat says %v", err)
 	}
+}
+
+// wantFailed waits for the client's failure, which says what pattern describes,
+// and checks that nothing was signed.
+func (g signing) wantFailed(t *testing.T, pattern string) {
+	t.Helper()
+	if code := g.End(); code == 0 {
+		t.Errorf("exit %d, want a failure", code)
+	}
+	g.Hear(pattern)
+	g.wantUnsigned(t)
 }
 
 // deviceCode is what the client tells people to enter, and where.

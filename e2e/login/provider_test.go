@@ -34,6 +34,7 @@ func startProvider(t *testing.T) *e2etest.Stack {
 // People of an outside provider sign in their own names, and verifiers need to
 // know the stack's issuer alone.
 func TestProvider(t *testing.T) {
+	t.Parallel()
 	provider := startProvider(t)
 	s := configure(t, func(_ *e2etest.Stack, c *config.Config) {
 		c.OIDC.Connectors = []config.Connector{{
@@ -41,29 +42,25 @@ func TestProvider(t *testing.T) {
 			Config: map[string]any{"issuer": provider.Issuer(), "clientID": "sigstore"},
 		}}
 	})
+	b := e2etest.StartBrowser(t)
+	t.Run("code", func(t *testing.T) {
+		g := cosign3.inScript(t, s)
+		page, code := g.deviceCode(t)
+		atProvider(t, b, provider, enterCode(t, b, page, code))
+		want(t, b, fillIn(b, partner, partnerPassword), http.StatusOK, deviceDone)
+		g.wantSigned(t, s, partner)
+	})
 	for _, c := range []client{cosign3, sigstack} {
-		t.Run(c.name+" opens a browser", func(t *testing.T) {
-			t.Parallel()
-			b, g := e2etest.StartBrowser(t), c.atTerminal(t, s)
+		t.Run("browser of "+c.name, func(t *testing.T) {
+			g := c.atTerminal(t, s)
 			atProvider(t, b, provider, b.Open(g.opened.wait(t)))
 			fillIn(b, partner, partnerPassword)
 			b.WantText(c.loggedIn)
 			g.wantSigned(t, s, partner)
 		})
 	}
-	t.Run("cosign-v3 shows a code", func(t *testing.T) {
-		t.Parallel()
-		b, g := e2etest.StartBrowser(t), cosign3.inScript(t, s)
-		page, code := g.deviceCode(t)
-		want(t, b, b.Open(page), http.StatusOK, codeField)
-		b.Type(codeField, code)
-		atProvider(t, b, provider, b.Click(submit))
-		want(t, b, fillIn(b, partner, partnerPassword), http.StatusOK, deviceDone)
-		g.wantSigned(t, s, partner)
-	})
 	t.Run("refused there", func(t *testing.T) {
-		t.Parallel()
-		b, g := e2etest.StartBrowser(t), cosign3.atTerminal(t, s)
+		g := cosign3.atTerminal(t, s)
 		page := g.opened.wait(t)
 		atProvider(t, b, provider, b.Open(page))
 		want(t, b, fillIn(b, partner, "wrong"), http.StatusUnauthorized, loginError)
