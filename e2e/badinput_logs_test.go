@@ -15,7 +15,10 @@ import (
 	"sigstack/services/tlog/tlogtest"
 )
 
-const entriesPath = "/api/v1/log/entries"
+const (
+	entriesPath = "/api/v1/log/entries"
+	indexPath   = "/api/v1/index/retrieve"
+)
 
 func tlogRows(t *testing.T, s *inProcess) map[string]row {
 	t.Helper()
@@ -53,6 +56,7 @@ func tlogRows(t *testing.T, s *inProcess) map[string]row {
 			entry("tree beyond int64", "ffffffffffffffff"+none, 404, "", noBody),
 		}},
 		"POST " + entriesPath + "/retrieve": {entriesPath + "/retrieve", restError, badSearches(none)},
+		"POST " + indexPath:                 {indexPath, restError, badIndexQueries(none)},
 		"GET /api/v1/log":                   {"/api/v1/log", restError, ignored()},
 		"GET /api/v1/log/proof":             {"/api/v1/log/proof?lastSize=1", restError, badProofs("/api/v1/log/proof")},
 		"GET /api/v1/log/publicKey": {"/api/v1/log/publicKey", restError, []badCase{
@@ -122,6 +126,47 @@ func badSearches(none string) []badCase {
 	return cases
 }
 
+// badIndexQueries are questions to the search index; none is 64 hex digits.
+func badIndexQueries(none string) []badCase {
+	key := func(format, content any) string {
+		return text(object{"publicKey": object{"format": format, "content": content}})
+	}
+	certificates := []byte(strings.Repeat(string(emptyPEM("CERTIFICATE")), 1000))
+	const unread, badType, badHash = "index query could not be parsed", "holds a value of another type", "hash is not a SHA-1"
+	var cases []badCase
+	for _, c := range notJSON(400, unread) {
+		if len(c.body) > 128<<10 {
+			c.status, c.want = 413, "over the limit of"
+		}
+		cases = append(cases, c)
+	}
+	return append(cases,
+		badCase{name: "email a list", body: `{"email":["a@b.test"]}`, status: 422, want: badType},
+		badCase{name: "email that is none", body: `{"email":"a"}`, status: 422, want: "email is not an e-mail address"},
+		badCase{name: "email of two", body: `{"email":"a@b.test, c@d.test"}`, status: 422, want: "email is not an e-mail address"},
+		badCase{name: "email with a line break", body: `{"email":"a@b.test\r\nx"}`, status: 422, want: "email is not an e-mail address"},
+		badCase{name: "email without end", body: text(object{"email": strings.Repeat("a", 100_000)}), status: 422, want: "email is not an e-mail address"},
+		badCase{name: "subject a number", body: `{"subject":1}`, status: 422, want: badType},
+		badCase{name: "subject without end", body: text(object{"subject": strings.Repeat("a", 100_000)}), status: 422, want: "subject is longer than 512"},
+		badCase{name: "hash an object", body: `{"hash":{}}`, status: 422, want: badType},
+		badCase{name: "hash too short", body: text(object{"hash": none[1:]}), status: 422, want: badHash},
+		badCase{name: "hash not hex", body: text(object{"hash": none[1:] + "g"}), status: 422, want: badHash},
+		badCase{name: "hash of another length", body: text(object{"hash": "sha512:" + none}), status: 422, want: badHash},
+		badCase{name: "hash with a null byte", body: text(object{"hash": none + "\x00"}), status: 422, want: badHash},
+		badCase{name: "hash of an unknown algorithm", body: text(object{"hash": "md5:" + none[32:]}), status: 422, want: badHash},
+		badCase{name: "operator unknown", body: `{"operator":"not"}`, status: 422, want: "operator is neither"},
+		badCase{name: "operator in capitals", body: `{"operator":"AND"}`, status: 422, want: "operator is neither"},
+		badCase{name: "key a string", body: `{"publicKey":"x"}`, status: 422, want: badType},
+		badCase{name: "key of nothing", body: `{"publicKey":{}}`, status: 422, want: "publicKey.format is missing"},
+		badCase{name: "key of another format", body: key("../x509", ""), status: 422, want: "publicKey.format is none"},
+		badCase{name: "key that is not indexed", body: key("minisign", ""), status: 400, want: "format minisign"},
+		badCase{name: "key not base64", body: key("x509", "!"), status: 400, want: "not standard padded base64"},
+		badCase{name: "key not PEM", body: key("x509", []byte("x")), status: 400, want: "not PEM"},
+		badCase{name: "key empty", body: key("x509", emptyPEM("PUBLIC KEY")), status: 400, want: "could not be parsed"},
+		badCase{name: "certificates without end", body: key("x509", certificates), status: 400, want: "could not be parsed"},
+	)
+}
+
 // badEntries are proposals that are good but for one member.
 func badEntries(t *testing.T) []badCase {
 	t.Helper()
@@ -146,6 +191,11 @@ func badEntries(t *testing.T) []badCase {
 	}
 	dsse := func(v any) string {
 		return change(tlogtest.DSSE(t, tlogtest.Envelope(t, "text/plain", []byte("x"), signer), signer), v, "spec", "proposedContent", "envelope")
+	}
+	env := tlogtest.Envelope(t, "text/plain", []byte("x"), signer)
+	intoto1 := func(v any, path ...string) string { return change(tlogtest.InTotoV001(t, env, signer), v, path...) }
+	intoto2 := func(v any, path ...string) string {
+		return change(tlogtest.InTotoV002(t, env, signer), v, append([]string{"spec", "content"}, path...)...)
 	}
 	other := tlogtest.HashedRekord(t, signer, crypto.SHA256, []byte("other"))["spec"].(object)["signature"].(object)["content"]
 	cases := append(notJSON(400, ""),
@@ -172,6 +222,19 @@ func badEntries(t *testing.T) []badCase {
 		badCase{name: "key of nothing", body: rekord(emptyPEM("PUBLIC KEY"), "spec", "signature", "publicKey", "content"), status: 400},
 		badCase{name: "certificate of nothing", body: rekord(emptyPEM("CERTIFICATE"), "spec", "signature", "publicKey", "content"), status: 400},
 		badCase{name: "certificates without end", body: rekord([]byte(strings.Repeat(string(emptyPEM("CERTIFICATE")), 20_000)), "spec", "signature", "publicKey", "content"), status: 400},
+		badCase{name: "intoto of a later version", body: intoto1("0.0.3", "apiVersion"), status: 400, want: "version"},
+		badCase{name: "intoto, no content", body: intoto1(nil, "spec", "content"), status: 400, want: "spec.content is missing"},
+		badCase{name: "intoto, envelope nested deeply", body: intoto1(strings.Repeat("[", deepest), "spec", "content", "envelope"), status: 400, want: "envelope is not valid JSON"},
+		badCase{name: "intoto, envelope an object", body: intoto1(env, "spec", "content", "envelope"), status: 400, want: "must be a string"},
+		badCase{name: "intoto, another's key", body: intoto1(tlogtest.NewSigner(t).Material, "spec", "publicKey"), status: 400, want: "does not verify any signature"},
+		badCase{name: "intoto 0.0.2, no envelope", body: intoto2(nil, "envelope"), status: 400, want: "envelope is missing"},
+		badCase{name: "intoto 0.0.2, envelope a string", body: intoto2("{}", "envelope"), status: 400, want: "must be a JSON object"},
+		badCase{name: "intoto 0.0.2, no hash", body: intoto2(nil, "hash"), status: 400, want: "hash is missing"},
+		badCase{name: "intoto 0.0.2, hash of megabytes", body: intoto2(strings.Repeat("a", 4<<20), "hash", "value"), status: 400, want: "not a SHA-256"},
+		badCase{name: "intoto 0.0.2, payload of another", body: intoto2([]byte("eHg="), "envelope", "payload"), status: 400, want: "does not verify"},
+		badCase{name: "intoto 0.0.2, payload type of megabytes", body: intoto2(strings.Repeat("a", 4<<20), "envelope", "payloadType"), status: 400, want: "longer than 1024"},
+		badCase{name: "intoto 0.0.2, no signatures", body: intoto2([]any{}, "envelope", "signatures"), status: 400, want: "1 to 10 signatures"},
+		badCase{name: "intoto 0.0.2, signatures null", body: intoto2([]any{nil}, "envelope", "signatures"), status: 400, want: "must be a JSON object"},
 		badCase{name: "envelope not JSON", body: dsse("x"), status: 400, want: "envelope is not valid JSON"},
 		badCase{name: "envelope an object", body: dsse(object{}), status: 400, want: "envelope"},
 		badCase{name: "envelope of nothing", body: dsse("{}"), status: 400, want: "envelope"},

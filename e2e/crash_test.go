@@ -288,6 +288,9 @@ func checkOne(ctx context.Context, client *http.Client, url string, log tlogtest
 	if e.ID != a.ID || e.LogIndex != a.Index || e.IntegratedTime != a.Integrated || !bytes.Equal(e.Body, a.Body) {
 		return fmt.Errorf("is another entry now: index %d, time %d", e.LogIndex, e.IntegratedTime)
 	}
+	if err := checkFound(ctx, client, url, e); err != nil {
+		return err
+	}
 	if head.Size < a.Size {
 		return fmt.Errorf("checkpoint of size %d was seen, today's is %d", a.Size, head.Size)
 	}
@@ -296,6 +299,27 @@ func checkOne(ctx context.Context, client *http.Client, url string, log tlogtest
 		return err
 	}
 	return checkExtended(head, a, proof)
+}
+
+// checkFound searches an entry by what it signs.
+func checkFound(ctx context.Context, client *http.Client, url string, e tlogtest.Entry) error {
+	var rekord struct {
+		Spec struct {
+			Data struct{ Hash struct{ Value string } }
+		}
+	}
+	if err := json.Unmarshal(e.Body, &rekord); err != nil {
+		return err
+	}
+	question := fmt.Appendf(nil, `{"hash":%q}`, rekord.Spec.Data.Hash.Value)
+	status, answer, err := e2etest.Post(ctx, client, url+indexPath, question)
+	if err != nil {
+		return err
+	}
+	if want := fmt.Sprintf("[%q]\n", e.ID); string(answer) != want {
+		return fmt.Errorf("search answered %d %s, want %s", status, answer, want)
+	}
+	return nil
 }
 
 // checkExtended verifies that today's head extends the one a writer saw.
