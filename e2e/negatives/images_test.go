@@ -1,6 +1,7 @@
 package negatives
 
 import (
+	"crypto"
 	"crypto/rand"
 	"encoding/base64"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"sigstack/e2e/e2etest"
 	"sigstack/internal/oci"
+	"sigstack/internal/pki"
 	"sigstack/internal/signing"
 )
 
@@ -51,6 +53,10 @@ func refusedImages() []negative {
 			e.entry = n.other.logEntry(t, e)
 			s.annotations[promiseKey] = text(e.promise())
 		}),
+		taggedWith("signature by tag: integrated time changed", byImageVerifiers(signing.CheckPromise, "unable to verify SET").but(byCosign3, "verifying bundle with trusted root"), false, func(_ *testing.T, _ *negatives, e *evidence, s *stored) {
+			e.entry.IntegratedTime++
+			s.annotations[promiseKey] = text(e.promise())
+		}),
 		taggedWith("signature by tag: certificate swapped in", byImageVerifiers(signing.CheckEntry, "comparing public key PEMs"), false, func(t *testing.T, n *negatives, _ *evidence, s *stored) {
 			s.annotations[certificateKey] = string(newSigner(t, n.alices()).pem(t))
 		}),
@@ -61,7 +67,30 @@ func refusedImages() []negative {
 		taggedWith("signature by tag: tampered timestamp, demanded", byImageVerifiers(signing.CheckTimestamp, "unable to verify RFC3161 timestamp bundle"), true, tamperedStamp),
 		taggedBy("signature by tag: by somebody else", byImageVerifiers(signing.CheckIdentity, "none of the expected identities matched"), func(_ *testing.T, _ *negatives, c *certificate) { c.email = "mallory@example.com" }),
 		taggedBy("signature by tag: certificate of another CA", byImageVerifiers(signing.CheckCertificate, "certificate"), func(t *testing.T, n *negatives, c *certificate) { c.by = n.strangerCA(t) }),
+		{
+			name:    "signature by tag: certificate of another CA that it brings along",
+			refused: byImageVerifiers(signing.CheckCertificate, "certificate"),
+			make: func(n *negatives, t *testing.T, wrong bool) attempt {
+				stranger := n.strangerCA(t)
+				return taggedSignature{
+					by: func(_ *testing.T, _ *negatives, c *certificate) { c.by = stranger },
+					after: func(_ *testing.T, _ *negatives, _ *evidence, s *stored) {
+						s.annotations[chainKey] = string(pki.CertificatesPEM(stranger.chain))
+					},
+				}.make(n, t, wrong)
+			},
+		},
 		taggedBy("signature by tag: stripped SCT", byImageVerifiers(signing.CheckSCT, "does not include required embedded SCT"), func(_ *testing.T, _ *negatives, c *certificate) { c.ctlog = nil }),
+		{
+			name:    "signature by tag: by another key",
+			refused: byImageVerifiers(signing.CheckIdentity, "comparing public key PEMs"),
+			make: func(n *negatives, t *testing.T, wrong bool) attempt {
+				image, key := n.newImage(t), newP256(t)
+				payload := []byte(text(newPayload(image)))
+				storeByTag(t, image, "sig", n.byTag(n.sign(t, signer{key: pick(wrong, newP256(t), key)}, payload), payload))
+				return n.showImage(t, shownImage{image: image, key: key.Public()})
+			},
+		},
 		{
 			name:    "signature by tag: of the index only",
 			refused: reasons{bySigstack: {"no signature"}, byCosign3: {"no signatures found"}, byCosign2: {"no signatures found"}},
@@ -257,10 +286,11 @@ func attestedImage(name string, refused reasons, referrer bool, says func(*testi
 // shownImage is an image as it is put before the clients.
 type shownImage struct {
 	image      name.Digest
-	referrer   bool   // where cosign 2 is told to look; the others find out
-	annotation string // key=value that a signature must have, if any
-	predicate  string // wanted type of an attestation; empty for a signature
-	timed      bool   // timestamps are demanded, besides the log's word
+	referrer   bool             // where cosign 2 is told to look; the others find out
+	key        crypto.PublicKey // wanted signer; alice when nil
+	annotation string           // key=value that a signature must have, if any
+	predicate  string           // wanted type of an attestation; empty for a signature
+	timed      bool             // timestamps are demanded, besides the log's word
 }
 
 func (n *negatives) showImage(t *testing.T, s shownImage) attempt {
@@ -269,7 +299,11 @@ func (n *negatives) showImage(t *testing.T, s shownImage) attempt {
 	if s.predicate != "" {
 		command = []string{"verify-attestation", "--type", s.predicate}
 	}
-	command = append(command, n.wanted(shownFiles{})...)
+	var f shownFiles
+	if s.key != nil {
+		f.key = e2etest.WriteFile(t, t.TempDir(), "key", e2etest.PublicPEM(t, s.key))
+	}
+	command = append(command, n.wanted(f)...)
 	if s.annotation != "" {
 		command = append(command, "-a", s.annotation)
 	}

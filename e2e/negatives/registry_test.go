@@ -96,12 +96,14 @@ const (
 // byTag makes the layer for a signature over content.
 func (f *forge) byTag(e *evidence, content []byte) stored {
 	s := stored{simpleSigning, content, map[string]string{
-		signatureKey:   base64.StdEncoding.EncodeToString(e.signature),
-		certificateKey: string(pki.CertificatesPEM([]*x509.Certificate{e.signer.cert})),
-		chainKey:       string(pki.CertificatesPEM(f.ca.chain)),
-		promiseKey:     text(e.promise()),
-		timestampKey:   text(object{"SignedRFC3161Timestamp": e.timestamp}),
+		signatureKey: base64.StdEncoding.EncodeToString(e.signature),
+		promiseKey:   text(e.promise()),
+		timestampKey: text(object{"SignedRFC3161Timestamp": e.timestamp}),
 	}}
+	if e.signer.cert != nil {
+		s.annotations[certificateKey] = string(pki.CertificatesPEM([]*x509.Certificate{e.signer.cert}))
+		s.annotations[chainKey] = string(pki.CertificatesPEM(f.ca.chain))
+	}
 	if e.envelope != nil {
 		s.mediaType, s.content = dsseEnvelope, []byte(text(e.dsse()))
 		s.annotations[signatureKey] = ""

@@ -66,6 +66,11 @@ func refusedRepositories() []negative {
 			r.nextRoot(t)
 			r.sign(t, "2.root.json", n.other.repository(t).keys["root"])
 		}),
+		published("stale root.json", byTUF("expired at", "is expired"), func(t *testing.T, _ *negatives, r repository) {
+			r.nextRoot(t)
+			r.change(t, "2.root.json", stale)
+			r.sign(t, "2.root.json", r.keys["root"])
+		}),
 		published("next root.json that repeats its version", byTUF("version 1 does", "Expected version 2, got 1"), func(t *testing.T, _ *negatives, r repository) {
 			r.files["2.root.json"] = r.files[rootFile]
 		}),
