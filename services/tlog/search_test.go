@@ -154,3 +154,30 @@ func TestSearchFaults(t *testing.T) {
 		}
 	}
 }
+
+// TestEntryFromBeforeTheIndex: an entry without rows is read as ever, and not
+// found; adding it again changes nothing, and later ones are found.
+func TestEntryFromBeforeTheIndex(t *testing.T) {
+	s := newService(t, config(t))
+	terms := entry.Terms{Body: []string{"term"}}
+	old, _, err := s.Add(t.Context(), []byte("old"), entry.Terms{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, created, err := s.Add(t.Context(), []byte("old"), terms); created || err != nil {
+		t.Errorf("added again: created %v, %v", created, err)
+	}
+	if _, err := s.ByHash(t.Context(), 0, old.LeafHash); err != nil {
+		t.Errorf("read: %v", err)
+	}
+	if got, err := s.Search(t.Context(), terms.Body, false); err != nil || len(got.IDs) != 0 || got.More {
+		t.Errorf("found %+v, %v, want nothing", got, err)
+	}
+	later, _, err := s.Add(t.Context(), []byte("later"), terms)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Search(t.Context(), terms.Body, false); err != nil || !slices.Equal(got.IDs, []string{later.EntryID()}) {
+		t.Errorf("found %+v, %v, want %s", got, err, later.EntryID())
+	}
+}

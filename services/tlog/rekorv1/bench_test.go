@@ -119,6 +119,39 @@ func BenchmarkGetEntryFloor(b *testing.B) {
 	b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op")
 }
 
+// BenchmarkSearchIndex looks an artifact up by its digest in a log of a thousand
+// entries: one hit, as most searches have.
+func BenchmarkSearchIndex(b *testing.B) {
+	r := start(b)
+	const entries = 1000
+	proposals, questions := proposals(b, entries), make([][]byte, entries)
+	work(64, entries, func(i int) {
+		r.serve("POST", "/api/v1/log/entries", proposals[i])
+		questions[i] = fmt.Appendf(nil, `{"hash":"sha256:%x"}`, sha256.Sum256([]byte(fmt.Sprint(i))))
+	})
+	b.ReportAllocs()
+	b.ResetTimer()
+	before := cpuTime(b)
+	work(64, b.N, func(i int) {
+		a := r.serve("POST", "/api/v1/index/retrieve", questions[i*7919%entries])
+		if a.status != http.StatusOK || len(a.body) != len("[\"\"]\n")+80 {
+			b.Errorf("%d %s", a.status, a.body)
+		}
+	})
+	b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op")
+}
+
+// BenchmarkSearchIndexFloor: one SHA-256 of what is searched.
+func BenchmarkSearchIndexFloor(b *testing.B) {
+	term := make([]byte, 71)
+	b.ReportAllocs()
+	before := cpuTime(b)
+	for b.Loop() {
+		sha256.Sum256(term)
+	}
+	b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op")
+}
+
 // proposals makes n different entries, about as large as keyless signing does.
 func proposals(b *testing.B, n int) [][]byte {
 	b.Helper()
