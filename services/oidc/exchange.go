@@ -61,13 +61,19 @@ func audiences(token string) []string {
 	if json.Unmarshal(payload, &claims) != nil {
 		return nil
 	}
-	var one string
-	if json.Unmarshal(claims["aud"], &one) == nil {
-		return []string{one}
+	var one *string // null is none, where a string would be left empty
+	if json.Unmarshal(claims["aud"], &one) == nil && one != nil {
+		return []string{*one}
 	}
-	var many []string
+	var many []*string
 	if json.Unmarshal(claims["aud"], &many) != nil {
 		return nil
 	}
-	return many
+	var found []string
+	for _, aud := range many {
+		if aud != nil {
+			found = append(found, *aud)
+		}
+	}
+	return found
 }

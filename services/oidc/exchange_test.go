@@ -1,9 +1,11 @@
 package oidc_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -127,4 +129,35 @@ func TestExchangeOnlyIsNoLogin(t *testing.T) {
 	if status := b.open(i.url + "/auth/ci?" + newLogin(loopback).values.Encode()); status != http.StatusBadRequest || b.left != nil {
 		t.Errorf("a login at ci: status %d, sent to %v; want 400", status, b.left)
 	}
+}
+
+// FuzzAudiences: what is read from a stranger's token before its signature is
+// checked is what every other reader of JSON finds there.
+func FuzzAudiences(f *testing.F) {
+	for _, seed := range []string{
+		`{"aud":"a"}`, `{"aud":["a","b"]}`, `{"AUD":"a"}`, `{"aud":1}`, `{"aud":"a","aud":"b"}`, `[]`, ``, `{"aud":null}`, `{"aud":[1]}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		got := oidc.Audiences("e30." + base64.RawURLEncoding.EncodeToString(payload) + ".e30")
+		var claims map[string]any
+		if json.Unmarshal(payload, &claims) != nil {
+			claims = nil
+		}
+		var want []string
+		switch aud := claims["aud"].(type) {
+		case string:
+			want = []string{aud}
+		case []any:
+			for _, one := range aud {
+				if s, ok := one.(string); ok {
+					want = append(want, s)
+				}
+			}
+		}
+		if len(got) > 0 && !slices.Equal(got, want) {
+			t.Errorf("%q: got %q, want %q", payload, got, want)
+		}
+	})
 }
