@@ -41,6 +41,7 @@ func setChain(b *protobundle.Bundle, chain []*protocommon.X509Certificate) {
 func shapes(s *signingtest.Stack) []shape {
 	middle, root := s.Keys.CA.Chain[0].Raw, s.Keys.CA.Chain[1].Raw
 	digestOf := func(b *protobundle.Bundle) *protocommon.HashOutput { return b.GetMessageSignature().MessageDigest }
+	sha3 := protocommon.HashAlgorithm(protocommon.HashAlgorithm_value["SHA3_256"])
 	return []shape{
 		{"nothing", func(*protobundle.Bundle) {}, ""},
 		{"v0.3 as it was first called", func(b *protobundle.Bundle) { b.MediaType = oldMediaType + "0.3" }, ""},
@@ -81,7 +82,7 @@ func shapes(s *signingtest.Stack) []shape {
 		{"empty digest", func(b *protobundle.Bundle) { digestOf(b).Digest = nil }, signing.CheckBundle},
 		{"digest without algorithm", func(b *protobundle.Bundle) { digestOf(b).Algorithm = 0 }, signing.CheckBundle},
 		{"SHA-256 called SHA-512", func(b *protobundle.Bundle) { digestOf(b).Algorithm = protocommon.HashAlgorithm_SHA2_512 }, signing.CheckBundle},
-		{"SHA-256 called SHA3-256", func(b *protobundle.Bundle) { digestOf(b).Algorithm = protocommon.HashAlgorithm_SHA3_256 }, signing.CheckBundle},
+		{"SHA-256 called SHA3-256", func(b *protobundle.Bundle) { digestOf(b).Algorithm = sha3 }, signing.CheckBundle},
 		{"key in place of the certificate", func(b *protobundle.Bundle) {
 			b.VerificationMaterial.Content = &protobundle.VerificationMaterial_PublicKey{PublicKey: &protocommon.PublicKeyIdentifier{}}
 		}, signing.CheckBundle},

@@ -161,6 +161,8 @@ func TestVerifyRefusesCertificate(t *testing.T) {
 		{"two addresses", func(c *x509.Certificate) { c.EmailAddresses = append(c.EmailAddresses, "other@fake.example") }, ct, signing.CheckCertificate},
 		{"a host besides", func(c *x509.Certificate) { c.DNSNames = []string{"fake.example"} }, ct, signing.CheckCertificate},
 		{"a URI besides", func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "https", Host: "fake.example"}} }, ct, signing.CheckCertificate},
+		{"another issuer in the old extension", func(c *x509.Certificate) { c.ExtraExtensions[0].Value = []byte("https://other.example") }, ct, signing.CheckCertificate},
+		{"old extension only", func(c *x509.Certificate) { c.ExtraExtensions = c.ExtraExtensions[:1] }, ct, ""},
 		{"no SCT", func(*x509.Certificate) {}, nil, signing.CheckSCT},
 		{"an SCT of an unknown log besides", func(*x509.Certificate) {}, []*ecdsa.PrivateKey{s.Keys.CT, other}, signing.CheckSCT},
 		{"two SCTs of one log", func(*x509.Certificate) {}, []*ecdsa.PrivateKey{s.Keys.CT, s.Keys.CT}, signing.CheckSCT},

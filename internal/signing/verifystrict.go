@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/x509"
 	"encoding/asn1"
@@ -64,8 +65,7 @@ func checkWindow(e *tlog.Entry, log *root.TransparencyLog, times []verify.Timest
 	return nil
 }
 
-// checkLeaf checks that cert is one for signing code, as the CA's profile has it,
-// with one subject: of several, verifiers differ in which one they compare.
+// checkLeaf checks that cert is one for signing code, as the CA's profile has it.
 func checkLeaf(cert *x509.Certificate) error {
 	coded := false
 	for _, usage := range cert.ExtKeyUsage {
@@ -79,17 +79,35 @@ func checkLeaf(cert *x509.Certificate) error {
 	case !coded:
 		return errors.New("its extended key usage has no code signing")
 	}
+	return checkNames(cert)
+}
+
+// checkNames checks that cert has one subject and one issuer of it: of several,
+// verifiers differ in which they compare.
+func checkNames(cert *x509.Certificate) error {
+	var old, current []byte
 	for _, ext := range cert.Extensions {
-		if !ext.Id.Equal(oidSubjectAltName) {
-			continue
+		switch {
+		case ext.Id.Equal(oidSubjectAltName):
+			var names []asn1.RawValue
+			if rest, err := asn1.Unmarshal(ext.Value, &names); err != nil || len(rest) > 0 {
+				return errors.New("its subject names cannot be read")
+			}
+			if len(names) != 1 {
+				return fmt.Errorf("it has %d subject names, want 1", len(names))
+			}
+		case ext.Id.Equal(pki.OIDIssuerV1):
+			old = ext.Value
+		case ext.Id.Equal(pki.OIDIssuer):
+			var name asn1.RawValue
+			if rest, err := asn1.Unmarshal(ext.Value, &name); err != nil || len(rest) > 0 {
+				return errors.New("its OIDC issuer cannot be read")
+			}
+			current = name.Bytes
 		}
-		var names []asn1.RawValue
-		if rest, err := asn1.Unmarshal(ext.Value, &names); err != nil || len(rest) > 0 {
-			return errors.New("its subject names cannot be read")
-		}
-		if len(names) != 1 {
-			return fmt.Errorf("it has %d subject names, want 1", len(names))
-		}
+	}
+	if old != nil && current != nil && !bytes.Equal(old, current) {
+		return fmt.Errorf("it names two OIDC issuers, %q and %q", old, current)
 	}
 	return nil
 }

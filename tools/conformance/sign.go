@@ -22,7 +22,7 @@ func sign(ctx context.Context, o options, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(o.bundle, signed.JSON, 0o644); err != nil { //nolint:gosec // a bundle is for everybody
+	if err := os.WriteFile(o.bundle, signed.JSON, 0o644); err != nil {
 		return fmt.Errorf("write bundle: %w", err)
 	}
 	_, err = fmt.Fprintf(stdout, "signed %s as %s, log index %d\n", signed.Result.Digest, signed.Result.Identity, signed.Result.LogIndex)
