@@ -57,6 +57,9 @@ func StartBrowser(t *testing.T) *Browser {
 	return b
 }
 
+// In is the same browser for a subtest, whose failures are then its own.
+func (b *Browser) In(t *testing.T) *Browser { return &Browser{t: t, ctx: b.ctx} }
+
 // Open loads a page and returns its HTTP status, after redirects.
 func (b *Browser) Open(url string) int {
 	b.t.Helper()

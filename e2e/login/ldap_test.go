@@ -45,7 +45,7 @@ func TestDirectory(t *testing.T) {
 	s, d := startWithDirectory(t)
 	b := e2etest.StartBrowser(t)
 	t.Run("code", func(t *testing.T) {
-		g := sigstack.inScript(t, s)
+		b, g := b.In(t), sigstack.inScript(t, s)
 		page, code := g.deviceCode(t)
 		want(t, b, enterCode(t, b, page, code), http.StatusOK, choose("corp"))
 		want(t, b, b.Click(choose("corp")), http.StatusOK, passwordField)
@@ -53,7 +53,7 @@ func TestDirectory(t *testing.T) {
 		g.wantSigned(t, s, bob.Mail)
 	})
 	t.Run("browser", func(t *testing.T) {
-		g := cosign3.atTerminal(t, s)
+		b, g := b.In(t), cosign3.atTerminal(t, s)
 		chooseDirectory(t, b, g.opened.wait(t))
 		refuseDirectoryLogins(t, b, s)
 		g.wantUnsigned(t)
@@ -62,7 +62,7 @@ func TestDirectory(t *testing.T) {
 		g.wantSigned(t, s, ann.Mail)
 	})
 	t.Run("nobody's address", func(t *testing.T) {
-		g := sigstack.atTerminal(t, s)
+		b, g := b.In(t), sigstack.atTerminal(t, s)
 		chooseDirectory(t, b, g.opened.wait(t))
 		// No certificate can name somebody without one.
 		want(t, b, fillIn(b, noMail.UID, noMail.Password), http.StatusInternalServerError, errorPage)
@@ -70,7 +70,7 @@ func TestDirectory(t *testing.T) {
 	})
 	t.Run("down", func(t *testing.T) {
 		d.Stop()
-		g := cosign3.atTerminal(t, s)
+		b, g := b.In(t), cosign3.atTerminal(t, s)
 		page := g.opened.wait(t)
 		chooseDirectory(t, b, page)
 		want(t, b, fillIn(b, ann.UID, ann.Password), http.StatusInternalServerError, errorPage)
@@ -88,7 +88,7 @@ func TestDirectory(t *testing.T) {
 	t.Run("down at the start", func(t *testing.T) {
 		s.Stop()
 		s = e2etest.Start(t, s.Dir)
-		g := cosign3.atTerminal(t, s)
+		b, g := b.In(t), cosign3.atTerminal(t, s)
 		want(t, b, b.Open(g.opened.wait(t)), http.StatusOK, choose("local"))
 		want(t, b, b.Click(choose("local")), http.StatusOK, passwordField)
 		fillIn(b, e2etest.DemoUser, demoPassword(t, s))
@@ -97,7 +97,7 @@ func TestDirectory(t *testing.T) {
 	t.Run("up again", func(t *testing.T) {
 		s = e2etest.Start(t, s.Dir)
 		d.Start()
-		g := cosign3.atTerminal(t, s)
+		b, g := b.In(t), cosign3.atTerminal(t, s)
 		chooseDirectory(t, b, g.opened.wait(t))
 		fillIn(b, bob.UID, bob.Password)
 		g.wantSigned(t, s, bob.Mail)

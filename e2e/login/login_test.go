@@ -17,7 +17,7 @@ func TestBrowser(t *testing.T) {
 	password := demoPassword(t, s)
 	for _, c := range clients {
 		t.Run(c.name, func(t *testing.T) {
-			g := c.atTerminal(t, s)
+			b, g := b.In(t), c.atTerminal(t, s)
 			want(t, b, b.Open(g.opened.wait(t)), http.StatusOK, loginField)
 			if b.Has(rememberMe) {
 				t.Error("the page offers to remember people")
@@ -61,7 +61,7 @@ func TestDevice(t *testing.T) {
 		}
 		want(t, b, fillIn(b, e2etest.DemoUser, demoPassword(t, s)), http.StatusOK, deviceDone)
 	}
-	for i, g := range all {
-		t.Run(clients[i].name, func(t *testing.T) { g.wantSigned(t, s, e2etest.DemoUser) })
+	for _, g := range all {
+		g.wantSigned(t, s, e2etest.DemoUser)
 	}
 }

@@ -44,7 +44,7 @@ func TestProvider(t *testing.T) {
 	})
 	b := e2etest.StartBrowser(t)
 	t.Run("code", func(t *testing.T) {
-		g := cosign3.inScript(t, s)
+		b, g := b.In(t), cosign3.inScript(t, s)
 		page, code := g.deviceCode(t)
 		atProvider(t, b, provider, enterCode(t, b, page, code))
 		want(t, b, fillIn(b, partner, partnerPassword), http.StatusOK, deviceDone)
@@ -52,7 +52,7 @@ func TestProvider(t *testing.T) {
 	})
 	for _, c := range []client{cosign3, sigstack} {
 		t.Run("browser of "+c.name, func(t *testing.T) {
-			g := c.atTerminal(t, s)
+			b, g := b.In(t), c.atTerminal(t, s)
 			atProvider(t, b, provider, b.Open(g.opened.wait(t)))
 			fillIn(b, partner, partnerPassword)
 			b.WantText(c.loggedIn)
@@ -60,7 +60,7 @@ func TestProvider(t *testing.T) {
 		})
 	}
 	t.Run("refused there", func(t *testing.T) {
-		g := cosign3.atTerminal(t, s)
+		b, g := b.In(t), cosign3.atTerminal(t, s)
 		page := g.opened.wait(t)
 		atProvider(t, b, provider, b.Open(page))
 		want(t, b, fillIn(b, partner, "wrong"), http.StatusUnauthorized, loginError)

@@ -18,7 +18,7 @@ func TestRefused(t *testing.T) {
 	b := e2etest.StartBrowser(t)
 	for _, c := range clients {
 		t.Run(c.name+", by the issuer", func(t *testing.T) {
-			g := c.atTerminal(t, s)
+			b, g := b.In(t), c.atTerminal(t, s)
 			// The issuer knows no implicit flow, and sends the browser back to say so.
 			b.Open(strings.Replace(g.opened.wait(t), "response_type=code", "response_type=token", 1))
 			g.wantFailed(t, c.refused)
@@ -35,6 +35,7 @@ func TestRefused(t *testing.T) {
 		})
 	}
 	t.Run("unknown code", func(t *testing.T) {
+		b := b.In(t)
 		want(t, b, enterCode(t, b, s.Issuer()+"/device", "BCDF-GHJK"), http.StatusBadRequest, loginError)
 	})
 	for name, path := range map[string]string{
@@ -44,6 +45,7 @@ func TestRefused(t *testing.T) {
 		"unknown client":         "/auth?" + url.Values{"client_id": {"nobody"}, "response_type": {"code"}, "scope": {"openid"}}.Encode(),
 	} {
 		t.Run(name, func(t *testing.T) {
+			b := b.In(t)
 			want(t, b, b.Open(s.Issuer()+path), http.StatusBadRequest, errorPage)
 		})
 	}
@@ -64,16 +66,12 @@ func TestExpired(t *testing.T) {
 		all = append(all, g)
 	}
 	s.advance(31 * time.Minute)
-	for i, g := range all {
-		t.Run("code of "+clients[i].name, func(t *testing.T) {
-			page, code := g.deviceCode(t)
-			want(t, b, enterCode(t, b, page, code), http.StatusBadRequest, loginError)
-			g.wantFailed(t, "expired_token")
-		})
+	for _, g := range all {
+		page, code := g.deviceCode(t)
+		want(t, b, enterCode(t, b, page, code), http.StatusBadRequest, loginError)
+		g.wantFailed(t, "expired_token")
 	}
-	t.Run("login page", func(t *testing.T) {
-		want(t, late, fillIn(late, e2etest.DemoUser, demoPassword(t, s.Stack)), http.StatusBadRequest, errorPage)
-		late.WantText("expired")
-		waiting.wantUnsigned(t)
-	})
+	want(t, late, fillIn(late, e2etest.DemoUser, demoPassword(t, s.Stack)), http.StatusBadRequest, errorPage)
+	late.WantText("expired")
+	waiting.wantUnsigned(t)
 }
