@@ -1,7 +1,9 @@
 package look_test
 
 import (
+	"encoding/hex"
 	"encoding/xml"
+	"math"
 	"regexp"
 	"strings"
 	"testing"
@@ -39,4 +41,61 @@ func TestStyleIsClosed(t *testing.T) {
 	if !strings.HasPrefix(look.StyleSource(), "'sha256-") || len(look.Version()) != 12 {
 		t.Errorf("source %s, version %s", look.StyleSource(), look.Version())
 	}
+}
+
+// TestContrast: text can be read by weak eyes, in light and dark (WCAG 2.2 §1.4.3:
+// 4.5 to 1; §1.4.11: 3 to 1 for what is not text).
+func TestContrast(t *testing.T) {
+	variable := regexp.MustCompile(`--([a-z-]+): #([0-9a-f]{6});`)
+	light, dark, ok := strings.Cut(string(look.Style()), "prefers-color-scheme: dark")
+	if !ok {
+		t.Fatal("the sheet knows no dark")
+	}
+	pairs := []struct {
+		text, ground string
+		least        float64
+	}{
+		{"text", "ground", 4.5}, {"text", "sheet", 4.5},
+		{"quiet", "ground", 4.5},
+		{"quiet", "sheet", 4.5},
+		{"accent", "sheet", 4.5},
+		{"on-accent", "accent", 4.5},
+		{"on-accent", "accent-deep", 4.5},
+		{"bad", "bad-ground", 4.5},
+		{"good", "good-ground", 4.5},
+		{"test", "test-ground", 4.5},
+		{"field", "sheet", 3},
+	}
+	for scheme, part := range map[string]string{"light": light, "dark": dark} {
+		colors := map[string]string{}
+		for _, m := range variable.FindAllStringSubmatch(part, -1) {
+			colors[m[1]] = m[2]
+		}
+		for _, p := range pairs {
+			a, b := luminance(t, colors[p.text]), luminance(t, colors[p.ground])
+			if got := (max(a, b) + 0.05) / (min(a, b) + 0.05); got < p.least {
+				t.Errorf("%s: %s on %s has a contrast of %.2f, want %.1f", scheme, p.text, p.ground, got, p.least)
+			}
+		}
+	}
+}
+
+// luminance is WCAG's relative one of an sRGB color.
+func luminance(t *testing.T, color string) float64 {
+	t.Helper()
+	rgb, err := hex.DecodeString(color)
+	if err != nil || len(rgb) != 3 {
+		t.Fatalf("color %q: %v", color, err)
+	}
+	sum := 0.0
+	for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
+		c := float64(rgb[i]) / 255
+		if c <= 0.04045 {
+			c /= 12.92
+		} else {
+			c = math.Pow((c+0.055)/1.055, 2.4)
+		}
+		sum += weight * c
+	}
+	return sum
 }
