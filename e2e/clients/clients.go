@@ -24,6 +24,11 @@ const (
 	ImageReferrerAttestation Kind = "image attestation by referrer" // as ImageReferrer
 )
 
+// Kinds are all kinds.
+func Kinds() []Kind {
+	return []Kind{Blob, Attestation, ImageTag, ImageReferrer, ImageTagAttestation, ImageReferrerAttestation, BlobLegacy}
+}
+
 // Image tells whether an image is signed rather than a file.
 func (k Kind) Image() bool {
 	return k == ImageTag || k == ImageReferrer || k == ImageTagAttestation || k == ImageReferrerAttestation
@@ -53,13 +58,15 @@ type Trust struct {
 	Source Source
 	Dir    string // the kit's directory; for TUF only its root.json is used
 	URL    string // of the services
-	Mirror string // of the TUF repository
-	Cache  string // directory of the client's TUF state, filled when empty; "" for a new one at each call
+	Mirror string // URL of the TUF repository
+
+	MirrorCopy string // directory with the TUF repository's files, for clients that read one offline
+	Cache      string // directory of the client's TUF state, filled when empty; "" for a new one at each call
 }
 
 // TrustOf is the trust in a running stack.
 func TrustOf(s *e2etest.Stack, source Source) Trust {
-	return Trust{Source: source, Dir: s.Kit(""), URL: s.URL, Mirror: s.URL + "/tuf"}
+	return Trust{Source: source, Dir: s.Kit(""), URL: s.URL, Mirror: s.URL + "/tuf", MirrorCopy: filepath.Join(s.Dir, "tuf")}
 }
 
 // File is the path of a file of the kit.

@@ -38,7 +38,7 @@ func (c cosign) KeyPair(t *testing.T) (private, public string) {
 
 func (c cosign) Sign(t *testing.T, r Request) e2etest.Result {
 	t.Helper()
-	env, failed := c.environment(t, r.Trust)
+	env, failed := c.environment(t, r)
 	if failed != nil {
 		return *failed
 	}
@@ -50,7 +50,7 @@ func (c cosign) Sign(t *testing.T, r Request) e2etest.Result {
 		ImageTag: "sign", ImageReferrer: "sign", ImageTagAttestation: "attest", ImageReferrerAttestation: "attest",
 	}[r.Kind], "--yes"}
 	args = append(args, c.services(t, r)...)
-	if r.Trust.Source == Kit && r.PrivateKey == "" {
+	if r.Trust.Source == Kit {
 		args = append(args, "--trusted-root", r.Trust.File("trusted_root.json"))
 	}
 	if r.PrivateKey != "" {
@@ -64,7 +64,7 @@ func (c cosign) Sign(t *testing.T, r Request) e2etest.Result {
 
 func (c cosign) Verify(t *testing.T, r Request) e2etest.Result {
 	t.Helper()
-	env, failed := c.environment(t, r.Trust)
+	env, failed := c.environment(t, r)
 	if failed != nil {
 		return *failed
 	}
@@ -119,21 +119,26 @@ func (c cosign) artifact(r Request) []string {
 
 // environment is that of every run: where cosign finds its trust. Of TUF it
 // makes a cache first; how that failed is returned.
-func (c cosign) environment(t *testing.T, trust Trust) (env []string, failed *e2etest.Result) {
+func (c cosign) environment(t *testing.T, r Request) (env []string, failed *e2etest.Result) {
 	t.Helper()
-	switch trust.Source {
+	switch r.Trust.Source {
 	case Env:
-		return pemVariables(trust), nil
+		return pemVariables(r.Trust), nil
 	case TUF:
-		cache, filled := trust.cache(t)
+		cache, filled := r.Trust.cache(t)
+		mirror := r.Trust.Mirror
+		if r.Offline {
+			// The way upstream has for machines without a network.
+			cache, filled, mirror = t.TempDir(), false, "file://"+r.Trust.MirrorCopy
+		}
 		env = []string{"TUF_ROOT=" + cache}
 		if filled {
 			return env, nil
 		}
-		r := e2etest.Run(t, env, e2etest.Client(t, c.name), "initialize",
-			"--mirror", trust.Mirror, "--root", trust.File("root.json"))
-		if r.Code != 0 {
-			return nil, &r
+		result := e2etest.Run(t, env, e2etest.Client(t, c.name), "initialize",
+			"--mirror", mirror, "--root", r.Trust.File("root.json"))
+		if result.Code != 0 {
+			return nil, &result
 		}
 		return env, nil
 	}
@@ -216,14 +221,19 @@ func (c cosign) VerifyLimit(r Request) *Limit {
 			Why:  "cosign reads Sigstore bundles with a trusted root only; the SIGSTORE_* variables switch that off",
 			Says: "trusted root is required when using new bundle format",
 		}
+	case r.Trust.Source == TUF && r.Offline && r.Kind.Bundle():
+		return &Limit{
+			Why:  "cosign reads a TUF repository on disk (initialize --mirror file://…) for signatures by tag and its own bundles only; for Sigstore bundles it asks over HTTP at each verification",
+			Says: `tuf refresh failed: Get "file://.*unsupported protocol scheme`,
+		}
 	case r.Trust.Source == Kit && r.Kind == BlobLegacy:
 		return &Limit{
 			Why:  "cosign takes --trusted-root for Sigstore bundles only; its own bundles need TUF or the SIGSTORE_* variables",
 			Says: "--trusted-root only supported with --new-bundle-format",
 		}
-	case r.Trust.Source == Kit && r.Kind == ImageTagAttestation && !c.v3:
+	case r.Trust.Source == Kit && r.Kind == ImageTagAttestation && !c.v3 && r.PublicKey == "":
 		return &Limit{
-			Why:  "cosign 2 takes --trusted-root for attestations in Sigstore bundles only; those by tag need TUF or the SIGSTORE_* variables",
+			Why:  "cosign 2 takes --trusted-root for keyless attestations in Sigstore bundles only; those by tag need TUF or the SIGSTORE_* variables",
 			Says: "trusted root path currently only supported with --new-bundle-format",
 		}
 	case r.Kind == ImageTagAttestation && r.Signer == "cosign-v3" && r.Timestamp:

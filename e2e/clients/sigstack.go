@@ -90,20 +90,29 @@ func (sigstack) SignLimit(r Request) *Limit {
 	case r.Kind == BlobLegacy:
 		return &Limit{Why: "sigstack writes Sigstore bundles only", Says: "unknown flag: --new-bundle-format"}
 	case r.Trust.Source == Env:
-		return &Limit{
-			Why:  "sigstack takes trust from the kit, from files or from TUF: one named source, no variables that merge with it",
-			Says: "no client kit",
-		}
+		return noVariables()
 	}
 	return nil
 }
 
-func (c sigstack) VerifyLimit(r Request) *Limit {
+func noVariables() *Limit {
+	return &Limit{
+		Why:  "sigstack takes trust from the kit, from files or from TUF: one named source, no variables that merge with it",
+		Says: "no client kit",
+	}
+}
+
+func (sigstack) VerifyLimit(r Request) *Limit {
 	switch {
 	case r.Trust.Source == Env:
-		return c.SignLimit(r)
+		return noVariables()
+	case r.Trust.Source == TUF && r.Offline:
+		return &Limit{
+			Why:  "sigstack asks the TUF repository for news at each verification; offline it takes the kit",
+			Says: "cannot be reached",
+		}
 	case r.Kind == BlobLegacy:
-		return &Limit{Why: "sigstack reads Sigstore bundles only", Says: "bundle"}
+		return &Limit{Why: "sigstack reads Sigstore bundles only", Says: "refused: bundle: parse bundle"}
 	}
 	return nil
 }

@@ -30,18 +30,31 @@ async function target(file, name) {
   return JSON.parse(await tuf.getTarget(name))
 }
 
-// A signer by a key pair, as packages that use sigstore-js write theirs.
+// An SSH fingerprint. Verifiers written in Go refuse an envelope whose key ID is
+// neither this nor empty.
+function fingerprint(spki) {
+  const curve = 'nistp256'
+  const fields = [`ecdsa-sha2-${curve}`, curve, spki.subarray(-65)].map((field) => {
+    const bytes = Buffer.from(field)
+    const length = Buffer.alloc(4)
+    length.writeUInt32BE(bytes.length)
+    return Buffer.concat([length, bytes])
+  })
+  const digest = crypto.createHash('sha256').update(Buffer.concat(fields)).digest('base64')
+  return `SHA256:${digest.replace(/=+$/, '')}`
+}
+
+// A signer by a key pair, as programs on sigstore-js write theirs.
 function keySigner(path) {
   const key = crypto.createPrivateKey(fs.readFileSync(path))
   const publicKey = crypto.createPublicKey(key)
-  const spki = publicKey.export({ type: 'spki', format: 'der' })
   return {
     sign: async (data) => ({
       signature: crypto.sign('sha256', data, key),
       key: {
         $case: 'publicKey',
         publicKey: publicKey.export({ type: 'spki', format: 'pem' }),
-        hint: crypto.createHash('sha256').update(spki).digest('base64'),
+        hint: fingerprint(publicKey.export({ type: 'spki', format: 'der' })),
       },
     }),
   }

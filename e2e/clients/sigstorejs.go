@@ -244,7 +244,7 @@ func (sigstoreJS) VerifyLimit(r Request) *Limit {
 			Says: "No root.json found for mirror",
 		}
 	case r.Kind == BlobLegacy:
-		return &Limit{Why: "sigstore-js reads Sigstore bundles only", Says: "No root.json found for mirror"}
+		return &Limit{Why: "sigstore-js reads Sigstore bundles only", Says: "invalid bundle"}
 	case !r.Kind.Bundle() || r.Trust.Source == Env:
 		return &Limit{Why: "sigstore-js's command verifies files, and its packages read no image signatures by tag", Says: "no such file|File not found|No file found"}
 	}
