@@ -75,6 +75,8 @@ type certificate struct {
 	email, issuer string
 	notBefore     time.Time
 
+	change func(*x509.Certificate) // of the template
+
 	ctlog    crypto.Signer // of the SCT; none without one
 	spoilSCT func(signature []byte)
 }
@@ -99,12 +101,13 @@ func (c certificate) issue(t *testing.T, key crypto.PublicKey) *x509.Certificate
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
 		SubjectKeyId: id,
 		ExtraExtensions: []pkix.Extension{
-			{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Critical: true, Value: marshal(t, []asn1.RawValue{
-				{Class: asn1.ClassContextSpecific, Tag: 1, Bytes: []byte(c.email)}, // rfc822Name
-			})},
+			{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Critical: true, Value: subjectNames(t, c.email)},
 			{Id: pki.OIDIssuerV1, Value: []byte(c.issuer)},
 			{Id: pki.OIDIssuer, Value: marshal(t, asn1.RawValue{Tag: asn1.TagUTF8String, Bytes: []byte(c.issuer)})},
 		},
+	}
+	if c.change != nil {
+		c.change(tmpl)
 	}
 	if c.ctlog == nil {
 		return c.sign(t, tmpl, key)
@@ -115,6 +118,16 @@ func (c certificate) issue(t *testing.T, key crypto.PublicKey) *x509.Certificate
 	}
 	tmpl.ExtraExtensions = append(tmpl.ExtraExtensions, pkix.Extension{Id: pki.OIDSCTList, Value: list})
 	return c.sign(t, tmpl, key)
+}
+
+// subjectNames encodes e-mail addresses as subject alternative names.
+func subjectNames(t *testing.T, emails ...string) []byte {
+	t.Helper()
+	var names []asn1.RawValue
+	for _, email := range emails {
+		names = append(names, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 1, Bytes: []byte(email)}) // rfc822Name
+	}
+	return marshal(t, names)
 }
 
 func (c certificate) sign(t *testing.T, tmpl *x509.Certificate, key crypto.PublicKey) *x509.Certificate {

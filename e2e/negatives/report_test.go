@@ -71,6 +71,8 @@ var noise = []struct {
 	{regexp.MustCompile(`(?s)^.*There was an error processing the identity token: `), ""},
 	{regexp.MustCompile(`(?s)^\{.*"message":"([^"]*)".*$`), "$1"},
 	{regexp.MustCompile(`(?s)(\s*error during command execution| \(trust root |","details").*$`), ""},
+	{regexp.MustCompile(`failed to verify certificate identity: no matching CertificateIdentity found, last error: `), ""},
+	{regexp.MustCompile(`invalid identity token: \S+: `), ""},
 	{regexp.MustCompile(`\S*/(tmp|client|negatives)/\S*|https?://\S*`), "…"},
 	{regexp.MustCompile(`[0-9a-fA-F]{32,}|[A-Za-z0-9+/]{40,}={0,2}|[0-9]+(?: [0-9]+){9,}`), "…"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d[T ][\d:]+(Z| \+0000 UTC)`), "…"},

@@ -78,6 +78,7 @@ func table() []group {
 		{"signatures", refusedSignatures()},
 		{"evidence", refusedEvidence()},
 		{"timestamps", refusedTimestamps()},
+		{"shapes", refusedShapes()},
 		{"trusted roots", refusedRoots()},
 		{"key pairs", refusedKeys()},
 		{"attestations", refusedAttestations()},

@@ -145,11 +145,7 @@ func refusedRoots() []negative {
 	anHourAgo := time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)
 	ended := func(member string) func(*testing.T, object) {
 		return func(_ *testing.T, root object) {
-			element := root[member].([]any)[0].(object)
-			if key, ok := element["publicKey"].(object); ok {
-				element = key
-			}
-			element["validFor"] = object{"start": "2020-01-01T00:00:00Z", "end": anHourAgo}
+			windowOf(root, member)["validFor"] = object{"start": "2020-01-01T00:00:00Z", "end": anHourAgo}
 		}
 	}
 	missing := func(member string) func(*testing.T, object) {
@@ -172,15 +168,42 @@ func refusedRoots() []negative {
 // untrusted is a case of a good signature and of what the trusted root says.
 func untrusted(name string, refused reasons, timed bool, change func(*testing.T, object)) negative {
 	return negative{name, refused, func(n *negatives, t *testing.T, wrong bool) attempt {
-		var root object
-		if err := json.Unmarshal([]byte(e2etest.ReadFile(t, n.stack.Kit("trusted_root.json"))), &root); err != nil {
-			t.Fatal(err)
-		}
+		root := n.trustedRoot(t)
 		if wrong {
 			change(t, root)
 		}
 		artifact := []byte(rand.Text())
 		b := n.sign(t, newSigner(t, n.alices()), artifact).bundle(t)
-		return n.show(t, shown{artifact: artifact, bundle: b, trusted: []byte(text(root)), timed: timed})
+		return n.show(t, shown{artifact: artifact, bundle: b, trusted: root, timed: timed})
 	}}
+}
+
+// trustedRoot is the kit's, for a test to change.
+func (n *negatives) trustedRoot(t *testing.T) object {
+	t.Helper()
+	var root object
+	if err := json.Unmarshal([]byte(e2etest.ReadFile(t, n.stack.Kit("trusted_root.json"))), &root); err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// longTrusted is the kit's trusted root as it would be if the stack had started
+// in 2020.
+func (n *negatives) longTrusted(t *testing.T) object {
+	t.Helper()
+	root := n.trustedRoot(t)
+	for _, member := range []string{"tlogs", "ctlogs", "certificateAuthorities", "timestampAuthorities"} {
+		windowOf(root, member)["validFor"] = object{"start": "2020-01-01T00:00:00Z"}
+	}
+	return root
+}
+
+// windowOf is what has the validity of the first element of a trusted root's list.
+func windowOf(root object, member string) object {
+	element := root[member].([]any)[0].(object)
+	if key, ok := element["publicKey"].(object); ok {
+		return key
+	}
+	return element
 }

@@ -16,7 +16,7 @@ type shown struct {
 	artifact []byte
 	bundle   object
 
-	trusted   []byte           // trusted root, JSON; the kit's when nil
+	trusted   object           // trusted root; the kit's when nil
 	key       crypto.PublicKey // wanted signer; alice when nil
 	predicate string           // wanted type of an attestation; empty for a signature
 	timed     bool             // timestamps are demanded, besides the log's word
@@ -36,7 +36,7 @@ func (n *negatives) show(t *testing.T, s shown) attempt {
 		if err := os.CopyFS(f.kit, os.DirFS(n.stack.Kit(""))); err != nil {
 			t.Fatal(err)
 		}
-		e2etest.WriteFile(t, f.kit, "trusted_root.json", string(s.trusted))
+		e2etest.WriteFile(t, f.kit, "trusted_root.json", text(s.trusted))
 	}
 	if s.key != nil {
 		f.key = e2etest.WriteFile(t, dir, "key", e2etest.PublicPEM(t, s.key))
