@@ -11,9 +11,12 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
+	"io"
 	"math/big"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -230,28 +233,54 @@ func proven(name string, refused reasons, change func(*testing.T, *negatives, *p
 	}}
 }
 
+// prove asks for a certificate by either version of the API, which must agree.
 func (n *negatives) prove(t *testing.T, p proof) verdict {
 	t.Helper()
 	digest := sha256.Sum256([]byte(p.challenge))
-	return n.askCA(t, p.token, object{"publicKeyRequest": object{
-		"publicKey":         object{"algorithm": "ECDSA", "content": e2etest.PublicPEM(t, p.key.Public())},
-		"proofOfPossession": signer{key: p.by}.sign(t, digest[:]),
+	pub, signature := e2etest.PublicPEM(t, p.key.Public()), signer{key: p.by}.sign(t, digest[:])
+	v := n.askCA(t, p.token, object{"publicKeyRequest": object{
+		"publicKey": object{"algorithm": "ECDSA", "content": pub}, "proofOfPossession": signature,
 	}})
+	old := n.ask(t, "/api/v1/signingCert", p.token, object{
+		"publicKey": object{"algorithm": "ecdsa", "content": []byte(pub)}, "signedEmailAddress": signature,
+	})
+	if old.accepted != v.accepted {
+		t.Errorf("CA accepts %v by v2 and %v by v1: %s %s", v.accepted, old.accepted, v.words, old.words)
+	}
+	return v
 }
 
-// askCA asks for a certificate. A refusal must be a 400: anything else fails the
-// test.
+// askCA asks for a certificate by v2 of the API, with the token in the body.
 func (n *negatives) askCA(t *testing.T, token string, body object) verdict {
 	t.Helper()
 	body["credentials"] = object{"oidcIdentityToken": token}
-	status, answer, err := e2etest.Post(t.Context(), http.DefaultClient, n.stack.URL+"/api/v2/signingCert", []byte(text(body)))
+	return n.ask(t, "/api/v2/signingCert", "", body)
+}
+
+// ask posts to the CA. A refusal must be a 400: anything else fails the test.
+func (n *negatives) ask(t *testing.T, path, bearer string, body object) verdict {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, n.stack.URL+path, strings.NewReader(text(body)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if status != http.StatusOK && status != http.StatusBadRequest {
-		t.Errorf("CA answers %d, want 200 or 400: %s", status, answer)
+	req.Header.Set("Content-Type", "application/json")
+	if bearer != "" {
+		req.Header.Set("Authorization", "Bearer "+bearer)
 	}
-	return verdict{status == http.StatusOK, string(answer)}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(resp.Body)
+	if err := errors.Join(err, resp.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	accepted := resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusCreated
+	if !accepted && resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("%s answers %d, want 200, 201 or 400: %s", path, resp.StatusCode, answer)
+	}
+	return verdict{accepted, string(answer)}
 }
 
 func newCSR(t *testing.T) []byte {

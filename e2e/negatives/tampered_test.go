@@ -148,6 +148,11 @@ func refusedRoots() []negative {
 			windowOf(root, member)["validFor"] = object{"start": "2020-01-01T00:00:00Z", "end": anHourAgo}
 		}
 	}
+	future := func(member string) func(*testing.T, object) {
+		return func(_ *testing.T, root object) {
+			windowOf(root, member)["validFor"] = object{"start": "2099-01-01T00:00:00Z"}
+		}
+	}
 	missing := func(member string) func(*testing.T, object) {
 		return func(_ *testing.T, root object) { root[member] = []any{} }
 	}
@@ -162,6 +167,11 @@ func refusedRoots() []negative {
 		untrusted("CT log ended in the trusted root", by(signing.CheckSCT, noSCT, "SCT verification failed"), false, ended("ctlogs")),
 		untrusted("TSA ended in the trusted root", by(signing.CheckTimestamp, "", badTimestamp).not(byCosign3, byCosign2), false, ended("timestampAuthorities")),
 		untrusted("TSA ended in the trusted root, demanded", by(signing.CheckTimestamp, noTimestamp, badTimestamp), true, ended("timestampAuthorities")),
+		untrusted("log of tomorrow in the trusted root", by(signing.CheckPromise, noEntry, badPromise), false, future("tlogs")),
+		untrusted("CA of tomorrow in the trusted root", by(signing.CheckCertificate, "leaf certificate verification failed", "Failed to verify certificate chain"), false, future("certificateAuthorities")),
+		untrusted("CT log of tomorrow in the trusted root", by(signing.CheckSCT, noSCT, "SCT verification failed"), false, future("ctlogs")),
+		untrusted("TSA of tomorrow in the trusted root", by(signing.CheckTimestamp, "", badTimestamp).not(byCosign3, byCosign2), false, future("timestampAuthorities")),
+		untrusted("TSA of tomorrow in the trusted root, demanded", by(signing.CheckTimestamp, noTimestamp, badTimestamp), true, future("timestampAuthorities")),
 	}
 }
 
