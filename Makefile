@@ -12,7 +12,7 @@ export FUZZTIME ?= 10s
 export COUNT    ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: build check unit lint generated test deps race e2e fuzz bench demo up clients generate verify help
+.PHONY: build check unit lint generated test deps race e2e compat fuzz bench demo up clients generate verify help
 
 build: ## build bin/sigstack, static and trimmed
 	go build -ldflags "-s -w -X main.version=$(VERSION)" -o $(OUT) ./cmd/sigstack
@@ -39,6 +39,9 @@ race: ## the race detector over internal and services; skipped without a C compi
 
 e2e: build clients ## whole-stack tests against bin/sigstack and the upstream clients
 	go test -count=1 -timeout 40m ./e2e/...
+
+compat: build clients ## the matrix of clients; writes docs/compatibility.md
+	@tools/compat
 
 fuzz: ## every fuzz target for FUZZTIME
 	@tools/fuzz
