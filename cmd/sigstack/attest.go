@@ -80,7 +80,7 @@ func (a *app) attest(ctx context.Context, s attestFlags, arg string) error {
 	}
 	return a.signEach([]string{arg}, func(arg string) (any, string, error) {
 		if ref, ok := strings.CutPrefix(arg, imagePrefix); ok {
-			signed, err := s.open().Attest(ctx, session, ref, style, types[0], predicate)
+			signed, err := s.open(a.now).Attest(ctx, session, ref, style, types[0], predicate)
 			if err != nil {
 				return nil, "", err
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/spf13/pflag"
@@ -20,8 +21,8 @@ func (r *registryFlags) add(f *pflag.FlagSet) {
 }
 
 // open returns a client with the credentials of docker's configuration.
-func (r registryFlags) open() *oci.Registry {
-	return oci.New(oci.Options{Keychain: authn.DefaultKeychain, AllowHTTP: r.insecure})
+func (r registryFlags) open(now func() time.Time) *oci.Registry {
+	return oci.New(oci.Options{Keychain: authn.DefaultKeychain, AllowHTTP: r.insecure, Now: now})
 }
 
 // storageFlag says where a registry keeps what is signed.

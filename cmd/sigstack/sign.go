@@ -79,7 +79,7 @@ func (a *app) sign(ctx context.Context, s signFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	registry := s.open()
+	registry := s.open(a.now)
 	return a.signEach(args, func(arg string) (any, string, error) {
 		if ref, ok := strings.CutPrefix(arg, imagePrefix); ok {
 			signed, err := registry.Sign(ctx, session, ref, style, annotations)

@@ -63,7 +63,7 @@ func (a *app) verify(ctx context.Context, v verifyFlags, arg string) error {
 		return err
 	}
 	if ref, ok := strings.CutPrefix(arg, imagePrefix); ok {
-		got, err := v.open().Verify(ctx, ref, c.trusted, c.id, annotations)
+		got, err := v.open(a.now).Verify(ctx, ref, c.trusted, c.id, annotations)
 		if err != nil {
 			return err
 		}

@@ -62,7 +62,7 @@ func (a *app) verifyAttestation(ctx context.Context, v verifyAttestationFlags, a
 		return err
 	}
 	if ref, ok := strings.CutPrefix(arg, imagePrefix); ok {
-		got, err := v.open().VerifyAttestation(ctx, ref, c.trusted, c.id, types...)
+		got, err := v.open(a.now).VerifyAttestation(ctx, ref, c.trusted, c.id, types...)
 		if err != nil {
 			return err
 		}

@@ -41,9 +41,9 @@ func serve(tb testing.TB, h http.Handler) (host string) {
 // registries runs a test against each kind of registry there is.
 func registries(t *testing.T, test func(t *testing.T, host string)) {
 	t.Helper()
-	t.Run("referrers API", func(t *testing.T) { test(t, serve(t, registryHandler(true))) })
-	t.Run("no API", func(t *testing.T) { test(t, serve(t, registryHandler(false))) })
-	t.Run("docker-registry", func(t *testing.T) { test(t, dockerRegistry(t)) })
+	t.Run("referrers API", func(t *testing.T) { t.Parallel(); test(t, serve(t, registryHandler(true))) })
+	t.Run("no API", func(t *testing.T) { t.Parallel(); test(t, serve(t, registryHandler(false))) })
+	t.Run("docker-registry", func(t *testing.T) { t.Parallel(); test(t, dockerRegistry(t)) })
 }
 
 // dockerRegistry starts Debian's docker-registry, which has no Referrers API.
@@ -132,14 +132,14 @@ func demo(tb testing.TB) signer {
 
 func (s signer) sign(tb testing.TB, ref string, style oci.Style, annotations map[string]string) oci.Signature {
 	tb.Helper()
-	got, err := oci.New(oci.Options{}).Sign(tb.Context(), s.session, ref, style, annotations)
+	got, err := oci.New(oci.Options{Now: time.Now}).Sign(tb.Context(), s.session, ref, style, annotations)
 	must(tb, err)
 	return got
 }
 
 func (s signer) attest(tb testing.TB, ref string, style oci.Style, predicateType, predicate string) oci.Signature {
 	tb.Helper()
-	got, err := oci.New(oci.Options{}).Attest(tb.Context(), s.session, ref, style, predicateType, []byte(predicate))
+	got, err := oci.New(oci.Options{Now: time.Now}).Attest(tb.Context(), s.session, ref, style, predicateType, []byte(predicate))
 	must(tb, err)
 	return got
 }

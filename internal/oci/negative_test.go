@@ -108,6 +108,7 @@ func (f fixture) statement(t *testing.T, predicateType string, about ...v1.Hash)
 
 // TestRefusedByTag takes a signature that passes and changes one fact of it.
 func TestRefusedByTag(t *testing.T) {
+	t.Parallel()
 	s := demo(t)
 	annotate := func(key string, change func(string) string) func(*v1.Manifest) {
 		return func(m *v1.Manifest) {
@@ -162,6 +163,7 @@ func wantCheck(t *testing.T, err error, check signing.Check, reason string) {
 
 // TestOfAnotherImage moves what was signed for one image to another.
 func TestOfAnotherImage(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, demo(t), true)
 	f.sign(t, f.repo+":v1", oci.Tag, nil)
 	f.editTag(t, f.tag(t, f.image, ".sig"), f.tag(t, f.other, ".sig"), func(*v1.Manifest) {})
@@ -184,6 +186,7 @@ func TestOfAnotherImage(t *testing.T) {
 
 // TestTypeConfusion: a signature is no attestation, and the other way round.
 func TestTypeConfusion(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, demo(t), false)
 	ref := f.repo + ":v1"
 
@@ -218,8 +221,25 @@ func TestTypeConfusion(t *testing.T) {
 	}
 }
 
+// TestHiddenType: what does not show its type in passing is judged by the type that
+// was signed.
+func TestHiddenType(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, demo(t), true)
+	bundle := f.statement(t, spdx, f.image)
+	hidden := strings.Replace(string(bundle), `"dsseEnvelope"`, `"dsse_envelope"`, 1)
+	f.refer(t, f.image, bundleType, []byte(hidden), nil)
+	_, err := f.verify(t.Context(), f.repo+":v1", nil)
+	wantCheck(t, err, signing.CheckStatement, "found 1")
+	_, err = f.verifyAttestation(t.Context(), f.repo+":v1", "https://slsa.dev/provenance/v1")
+	wantCheck(t, err, signing.CheckStatement, "found 1")
+	_, err = f.verifyAttestation(t.Context(), f.repo+":v1", spdx)
+	must(t, err)
+}
+
 // TestAmongOthers finds a signature among things that are none.
 func TestAmongOthers(t *testing.T) {
+	t.Parallel()
 	for _, referrers := range []bool{true, false} {
 		f := newFixture(t, demo(t), referrers)
 		f.refer(t, f.image, "text/spdx", []byte("SPDXVersion: SPDX-2.3"), nil)
@@ -241,6 +261,7 @@ func TestAmongOthers(t *testing.T) {
 
 // TestLimits: what exceeds them is said to be unverified, not passed over.
 func TestLimits(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, demo(t), true)
 	f.sign(t, f.repo+":v1", oci.Tag, nil)
 	tag := f.tag(t, f.image, ".sig")
@@ -260,11 +281,12 @@ func TestLimits(t *testing.T) {
 
 // TestForeignTag leaves a tag alone that holds something else.
 func TestForeignTag(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, demo(t), true)
 	index, err := random.Index(64, 1, 1)
 	must(t, err)
 	must(t, remote.WriteIndex(f.tag(t, f.image, ".sig"), index))
-	_, err = oci.New(oci.Options{}).Sign(t.Context(), f.session, f.repo+":v1", oci.Tag, nil)
+	_, err = oci.New(oci.Options{Now: time.Now}).Sign(t.Context(), f.session, f.repo+":v1", oci.Tag, nil)
 	if err == nil || !strings.Contains(err.Error(), "holds something else") {
 		t.Errorf("sign: got %v, want the tag left alone", err)
 	}
@@ -275,6 +297,7 @@ func TestForeignTag(t *testing.T) {
 
 // TestOtherTrust: another stack's signatures do not pass.
 func TestOtherTrust(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, demo(t), true)
 	for _, style := range styles() {
 		f.sign(t, f.repo+":v1", style, nil)
@@ -285,6 +308,7 @@ func TestOtherTrust(t *testing.T) {
 }
 
 func TestCancelled(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, demo(t), true)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -33,6 +33,7 @@ type Options struct {
 	Keychain  authn.Keychain    // credentials; nil: none
 	Transport http.RoundTripper // nil: one with time-outs
 	AllowHTTP bool              // speak plain HTTP with any registry that has no TLS
+	Now       func() time.Time  // measures how slow a registry is; nil: it is taken to be quick
 }
 
 // Registry reads and writes signatures in any number of OCI registries. It is
@@ -41,6 +42,7 @@ type Registry struct {
 	keychain  authn.Keychain
 	transport http.RoundTripper // guarded
 	allowHTTP bool
+	now       func() time.Time
 	puller    *remote.Puller
 	pusher    *remote.Pusher
 }
@@ -53,7 +55,10 @@ func New(o Options) *Registry {
 	if o.Transport == nil {
 		o.Transport = newTransport()
 	}
-	r := &Registry{keychain: o.Keychain, transport: &guard{o.Transport, o.AllowHTTP}, allowHTTP: o.AllowHTTP}
+	if o.Now == nil {
+		o.Now = func() time.Time { return time.Time{} }
+	}
+	r := &Registry{keychain: o.Keychain, transport: &guard{o.Transport, o.AllowHTTP}, allowHTTP: o.AllowHTTP, now: o.Now}
 	options := []remote.Option{remote.WithAuthFromKeychain(r.keychain), remote.WithTransport(r.transport)}
 	var err error
 	if r.puller, err = remote.NewPuller(options...); err != nil {

@@ -19,6 +19,7 @@ const spdx = "https://spdx.dev/Document"
 // TestSignVerify signs an image and an index, by tag and by digest, in each style
 // at each kind of registry, and verifies them.
 func TestSignVerify(t *testing.T) {
+	t.Parallel()
 	s := demo(t)
 	registries(t, func(t *testing.T, host string) {
 		for _, style := range styles() {
@@ -44,6 +45,7 @@ func TestSignVerify(t *testing.T) {
 }
 
 func TestAttestVerify(t *testing.T) {
+	t.Parallel()
 	s := demo(t)
 	registries(t, func(t *testing.T, host string) {
 		for _, style := range styles() {
@@ -71,6 +73,7 @@ func TestAttestVerify(t *testing.T) {
 }
 
 func TestUnsigned(t *testing.T) {
+	t.Parallel()
 	s := demo(t)
 	registries(t, func(t *testing.T, host string) {
 		ref := host + "/image:v1"
@@ -85,6 +88,7 @@ func TestUnsigned(t *testing.T) {
 
 // TestBothStyles finds a signature whose style nobody named.
 func TestBothStyles(t *testing.T) {
+	t.Parallel()
 	s := demo(t)
 	ref := serve(t, registryHandler(true)) + "/image:v1"
 	pushImage(t, ref)
@@ -100,6 +104,7 @@ func TestBothStyles(t *testing.T) {
 
 // TestSeveralSigners keeps the signatures of others, and needs one that passes.
 func TestSeveralSigners(t *testing.T) {
+	t.Parallel()
 	stack := signingtest.New(t, time.Now)
 	alice, bob := newSigner(t, stack, "alice@example.com"), newSigner(t, stack, "bob@example.com")
 	registries(t, func(t *testing.T, host string) {
@@ -123,6 +128,7 @@ func TestSeveralSigners(t *testing.T) {
 }
 
 func TestAnnotations(t *testing.T) {
+	t.Parallel()
 	s := demo(t)
 	host := serve(t, registryHandler(true))
 	for _, style := range styles() {
@@ -158,6 +164,7 @@ func TestAnnotations(t *testing.T) {
 // TestConcurrentSigners has several processes' worth of signers sign one image at
 // the same time: no signature may be lost.
 func TestConcurrentSigners(t *testing.T) {
+	t.Parallel()
 	const signers = 6
 	s := demo(t)
 	registries(t, func(t *testing.T, host string) {
@@ -168,7 +175,7 @@ func TestConcurrentSigners(t *testing.T) {
 			errs := make([]error, signers)
 			for i := range signers {
 				wg.Go(func() {
-					_, errs[i] = oci.New(oci.Options{}).Sign(t.Context(), s.session, ref, style, nil)
+					_, errs[i] = oci.New(oci.Options{Now: time.Now}).Sign(t.Context(), s.session, ref, style, nil)
 				})
 			}
 			wg.Wait()
@@ -184,6 +191,7 @@ func TestConcurrentSigners(t *testing.T) {
 
 // TestJSON pins the names that scripts read.
 func TestJSON(t *testing.T) {
+	t.Parallel()
 	s := demo(t)
 	ref := serve(t, registryHandler(true)) + "/image:v1"
 	pushImage(t, ref)

@@ -45,42 +45,22 @@ func (r *Registry) pushReferrer(ctx context.Context, img image, bundle []byte, p
 		}
 	}
 	digest := hashOf(raw)
-	for range writeAttempts {
-		// Where there is no Referrers API this also adds to the index at the
-		// fallback tag, which two signers can do at once like any other tag.
-		if err := r.pusher.Put(ctx, img.repo.Digest(digest.String()), rawManifest(raw)); err != nil {
-			return v1.Hash{}, fmt.Errorf("store bundle: %w", explain(registry, err))
-		}
-		err := r.listed(ctx, img, digest)
-		if !errors.Is(err, errChanged) {
-			return digest, err
-		}
-		if err := sleep(ctx, jitter(longestPause)); err != nil {
-			return v1.Hash{}, err
-		}
+	// Where there is no Referrers API this also adds to the index at the fallback
+	// tag, which two signers can do at once like any other tag.
+	put := func() error {
+		return explain(registry, r.pusher.Put(ctx, img.repo.Digest(digest.String()), rawManifest(raw)))
 	}
-	return v1.Hash{}, fmt.Errorf("store bundle: registry %s took it, but did not list it among the referrers of %s, %d times", registry, img, writeAttempts)
-}
-
-// listed returns nil once digest is among img's referrers to stay, or errChanged.
-func (r *Registry) listed(ctx context.Context, img image, digest v1.Hash) error {
-	for look := range 2 {
-		if look > 0 {
-			if err := sleep(ctx, settleTime); err != nil {
-				return err
-			}
-		}
+	err = r.untilKept(ctx, put, func() (bool, error) {
 		list, err := r.referrers(ctx, img)
-		switch {
-		case err != nil:
-			return fmt.Errorf("read referrers back: %w", err)
-		case !slices.ContainsFunc(list.descs, func(d v1.Descriptor) bool { return d.Digest == digest }):
-			return errChanged
-		case list.native:
-			return nil // the registry keeps the list, so nobody can overwrite it
+		if err == nil && !slices.ContainsFunc(list.descs, func(d v1.Descriptor) bool { return d.Digest == digest }) {
+			err = errChanged
 		}
+		return list.native, err
+	})
+	if err != nil {
+		return v1.Hash{}, fmt.Errorf("store bundle as referrer of %s: %w", img, err)
 	}
-	return nil
+	return digest, nil
 }
 
 func referrerManifest(img image, bundle []byte, predicateType, created string) ([]byte, error) {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/authn"
+
 	"sigstack/internal/oci"
 )
 
@@ -25,6 +27,7 @@ func intercept(t *testing.T, handle func(w http.ResponseWriter, r *http.Request)
 
 // TestUnreachable tells a registry that gives no answer from one that says no.
 func TestUnreachable(t *testing.T) {
+	t.Parallel()
 	s := demo(t)
 	_, err := s.verify(t.Context(), "127.0.0.1:1/app:v1", nil)
 	wantError[*oci.UnreachableError](t, err, "registry 127.0.0.1:1 cannot be reached")
@@ -62,6 +65,7 @@ func TestUnreachable(t *testing.T) {
 
 // TestPlainHTTP goes to registries elsewhere with permission only.
 func TestPlainHTTP(t *testing.T) {
+	t.Parallel()
 	s := demo(t)
 	host := serve(t, registryHandler(true))
 	pushImage(t, host+"/app:v1")
@@ -95,6 +99,7 @@ func TestPlainHTTP(t *testing.T) {
 
 // TestRedirectToPlainHTTP: a registry must not send us there either.
 func TestRedirectToPlainHTTP(t *testing.T) {
+	t.Parallel()
 	s := demo(t)
 	host := intercept(t, func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.Contains(r.URL.Path, "/manifests/") {
@@ -111,6 +116,7 @@ func TestRedirectToPlainHTTP(t *testing.T) {
 
 // TestHugeAnswers: nothing is read without end.
 func TestHugeAnswers(t *testing.T) {
+	t.Parallel()
 	s := demo(t)
 	for _, part := range []string{"/manifests/v1", "/manifests/sha256-", "/referrers/"} {
 		armed := false
@@ -131,8 +137,47 @@ func TestHugeAnswers(t *testing.T) {
 	}
 }
 
+// keychain has one login for every registry.
+type keychain struct{ authn.AuthConfig }
+
+func (k keychain) Resolve(authn.Resource) (authn.Authenticator, error) {
+	return authn.FromConfig(k.AuthConfig), nil
+}
+
+// TestCredentials: every request of signing and verifying carries them.
+func TestCredentials(t *testing.T) {
+	t.Parallel()
+	s := demo(t)
+	armed := false
+	host := intercept(t, func(w http.ResponseWriter, r *http.Request) bool {
+		user, password, _ := r.BasicAuth()
+		if !armed || user == "ann" && password == "secret" {
+			return false
+		}
+		w.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	})
+	ref := host + "/app:v1"
+	pushImage(t, ref)
+	armed = true
+	for _, style := range styles() {
+		r := oci.New(oci.Options{Keychain: keychain{authn.AuthConfig{Username: "ann", Password: "secret"}}})
+		_, err := r.Sign(t.Context(), s.session, ref, style, nil)
+		must(t, err)
+		_, err = r.Verify(t.Context(), ref, s.trusted, s.id, nil)
+		must(t, err)
+		r = oci.New(oci.Options{Keychain: keychain{authn.AuthConfig{Username: "ann", Password: "guess"}}})
+		_, err = r.Sign(t.Context(), s.session, ref, style, nil)
+		if err == nil || !strings.Contains(err.Error(), "docker login") || strings.Contains(err.Error(), "guess") {
+			t.Errorf("by %s: got %v, want a refusal", style, err)
+		}
+	}
+}
+
 // TestPages reads every page of referrers, but none of another host.
 func TestPages(t *testing.T) {
+	t.Parallel()
 	s := demo(t)
 	next := ""
 	host := intercept(t, func(w http.ResponseWriter, r *http.Request) bool {
@@ -166,6 +211,7 @@ func TestPages(t *testing.T) {
 
 // TestLostUpdates: a write that somebody else overwrites is made again.
 func TestLostUpdates(t *testing.T) {
+	t.Parallel()
 	s := demo(t)
 	for _, style := range styles() {
 		lost := 0
@@ -192,6 +238,7 @@ func TestLostUpdates(t *testing.T) {
 }
 
 func TestReferences(t *testing.T) {
+	t.Parallel()
 	for _, ref := range []string{"", "::", "UPPER/case", "a/b@sha256:00", "oci://a/b", "a/b:tag:tag"} {
 		var bad *oci.ReferenceError
 		if err := oci.CheckReference(ref); !errors.As(err, &bad) {

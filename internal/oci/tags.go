@@ -2,7 +2,6 @@ package oci
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -22,15 +21,8 @@ const (
 	attestationSuffix = ".att"
 )
 
-// Registries have no conditional writes, so two signers of one image can each
-// read a tag and then overwrite the other's layer. A write is therefore looked at
-// twice: at once, and when everybody who read before it has long written. If it
-// is gone it is made again on top of what is there.
-const (
-	writeAttempts = 20
-	longestPause  = 300 * time.Millisecond // between two attempts
-	settleTime    = 150 * time.Millisecond // longer than a read and the write after it take
-)
+// longestPause is the longest time between two attempts to write.
+const longestPause = 300 * time.Millisecond
 
 // appendLayer adds a layer to the image at tag, which is made if there is none,
 // and returns the digest of a manifest that holds it beside all others.
@@ -41,23 +33,16 @@ func (r *Registry) appendLayer(ctx context.Context, tag name.Tag, content []byte
 		MediaType:   mediaType,
 	}
 	want := v1.Descriptor{MediaType: mediaType, Digest: hashOf(content), Annotations: annotations}
-	for range writeAttempts {
-		if err := r.writeLayer(ctx, tag, layer); err != nil && !errors.Is(err, errChanged) {
-			return v1.Hash{}, fmt.Errorf("write %s: %w", tag, explain(tag.RegistryStr(), err))
-		}
-		digest, err := r.settled(ctx, tag, want)
-		if !errors.Is(err, errChanged) {
-			return digest, err
-		}
-		if err := sleep(ctx, jitter(longestPause)); err != nil {
-			return v1.Hash{}, err
-		}
+	var digest v1.Hash
+	err := r.untilKept(ctx, func() error { return r.writeLayer(ctx, tag, layer) }, func() (_ bool, err error) {
+		digest, err = r.look(ctx, tag, want)
+		return false, err
+	})
+	if err != nil {
+		return v1.Hash{}, fmt.Errorf("write %s: %w", tag, explain(tag.RegistryStr(), err))
 	}
-	return v1.Hash{}, fmt.Errorf("write %s: others changed it each of %d times; sign again when they are done", tag, writeAttempts)
+	return digest, nil
 }
-
-// errChanged says that somebody else wrote a tag between our read and our write.
-var errChanged = errors.New("the tag was changed by somebody else")
 
 // writeLayer reads the image at tag, adds the layer and writes it back, unless
 // the tag has moved meanwhile.
@@ -126,27 +111,14 @@ func (r *Registry) digestAt(ctx context.Context, tag name.Tag) (v1.Hash, error) 
 	return hashOf(got.Manifest), nil
 }
 
-// settled returns the digest of what tag points at once the layer is there to
-// stay, or errChanged.
-func (r *Registry) settled(ctx context.Context, tag name.Tag, want v1.Descriptor) (v1.Hash, error) {
-	if _, err := r.look(ctx, tag, want); err != nil {
-		return v1.Hash{}, err
-	}
-	if err := sleep(ctx, settleTime); err != nil {
-		return v1.Hash{}, err
-	}
-	return r.look(ctx, tag, want)
-}
-
+// look returns the digest of what tag points at, if it holds the layer.
 func (r *Registry) look(ctx context.Context, tag name.Tag, want v1.Descriptor) (v1.Hash, error) {
 	m, desc, err := r.manifest(ctx, tag)
 	switch {
-	case notFound(err):
+	case notFound(err) || err == nil && !holds(m, want):
 		return v1.Hash{}, errChanged
 	case err != nil:
-		return v1.Hash{}, fmt.Errorf("read %s back: %w", tag, explain(tag.RegistryStr(), err))
-	case !holds(m, want):
-		return v1.Hash{}, errChanged
+		return v1.Hash{}, err
 	}
 	return desc.Digest, nil
 }

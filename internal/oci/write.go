@@ -1,0 +1,68 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// Registries have no conditional writes, so two signers of one image can each
+// read a tag and then overwrite what the other added. A write is therefore looked
+// at twice: at once, and when everybody who read before it has written too. If it
+// is gone it is made again on top of what is there.
+const (
+	writeAttempts = 20
+	settleTime    = 150 * time.Millisecond // from the first look to the second, at least
+	longestSettle = 10 * time.Second
+)
+
+// errChanged says that somebody else wrote a tag at the same time.
+var errChanged = errors.New("it was changed by somebody else meanwhile")
+
+// untilKept writes until two looks have found the write in place, or one that says
+// it is for good. Both functions return errChanged for a write that was or would
+// be lost.
+func (r *Registry) untilKept(ctx context.Context, write func() error, look func() (forGood bool, err error)) error {
+	var err error
+	for range writeAttempts {
+		start := r.now()
+		if err = write(); err == nil {
+			// Others are as slow as we were; what they do between reading and
+			// writing is less than all of a write.
+			err = lookTwice(ctx, look, max(settleTime, min(2*r.now().Sub(start), longestSettle)))
+		}
+		if !errors.Is(err, errChanged) && !crossed(err) {
+			return err
+		}
+		if err := sleep(ctx, jitter(longestPause)); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w, each of %d times; sign again when they are done", err, writeAttempts)
+}
+
+func lookTwice(ctx context.Context, look func() (bool, error), after time.Duration) error {
+	if forGood, err := look(); err != nil || forGood {
+		return err
+	}
+	if err := sleep(ctx, after); err != nil {
+		return err
+	}
+	_, err := look()
+	return err
+}
+
+// crossed reports whether a registry stumbled over two uploads of the same blob
+// at the same time: the one that came second may be told that the blob, which it
+// was told is there, is not there yet.
+func crossed(err error) bool {
+	var answered *transport.Error
+	return errors.As(err, &answered) && slices.ContainsFunc(answered.Errors, func(d transport.Diagnostic) bool {
+		return d.Code == transport.ManifestBlobUnknownErrorCode || d.Code == transport.BlobUnknownErrorCode ||
+			d.Code == transport.BlobUploadUnknownErrorCode
+	})
+}
