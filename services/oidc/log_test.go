@@ -20,7 +20,7 @@ func TestStrangersCauseNoErrors(t *testing.T) {
 	for _, path := range []string{
 		"/auth?client_id=nobody", "/auth/local?client_id=nobody&response_type=code", "/auth/nobody?" + newLogin(loopback).values.Encode(),
 		"/auth/local?" + newLogin("http://evil.example/").values.Encode(), "/callback?state=nobody", "/callback/local?state=nobody",
-		"/auth/local/login?state=nobody", "/device/callback?state=a&code=b", "/approval?req=x&hmac=x", "/userinfo", "/static/x", "/nothing",
+		"/auth/local/login?state=nobody", "/device/callback?state=a&code=b", "/approval?req=x&hmac=x", "/userinfo", "/static/x", "/nothing", "/logout", "/mfa/totp", "/mfa/webauthn",
 	} {
 		i.get(t, i.url+path)
 	}
