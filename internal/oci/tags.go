@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -20,9 +19,6 @@ const (
 	signatureSuffix   = ".sig"
 	attestationSuffix = ".att"
 )
-
-// longestPause is the longest time between two attempts to write.
-const longestPause = 300 * time.Millisecond
 
 // appendLayer adds a layer to the image at tag, which is made if there is none,
 // and returns the digest of a manifest that holds it beside all others.

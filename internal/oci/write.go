@@ -18,6 +18,7 @@ const (
 	writeAttempts = 20
 	settleTime    = 150 * time.Millisecond // from the first look to the second, at least
 	longestSettle = 10 * time.Second
+	longestPause  = 300 * time.Millisecond // between two attempts
 )
 
 // errChanged says that somebody else wrote a tag at the same time.
