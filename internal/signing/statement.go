@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
 )
@@ -70,9 +69,6 @@ func NewStatement(subjects []Subject, predicateType string, predicate json.RawMe
 // readers might understand differently: duplicate members, members in other case
 // or unknown, and broken UTF-8; and a statement without subject or type.
 func ParseStatement(data []byte) (Statement, error) {
-	if !utf8.Valid(data) {
-		return Statement{}, errors.New("read statement: it is not UTF-8")
-	}
 	if err := checkUnique(data); err != nil {
 		return Statement{}, fmt.Errorf("read statement: %w", err)
 	}
