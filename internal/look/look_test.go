@@ -55,7 +55,8 @@ func TestContrast(t *testing.T) {
 		text, ground string
 		least        float64
 	}{
-		{"text", "ground", 4.5}, {"text", "sheet", 4.5},
+		{"text", "ground", 4.5},
+		{"text", "sheet", 4.5},
 		{"quiet", "ground", 4.5},
 		{"quiet", "sheet", 4.5},
 		{"accent", "sheet", 4.5},
