@@ -79,6 +79,7 @@ type certificate struct {
 
 	ctlog    crypto.Signer // of the SCT; none without one
 	spoilSCT func(signature []byte)
+	second   func(c *certificate) // makes a second SCT, after a change
 }
 
 // issue makes a leaf like the CA's own for a key, with an SCT by the CT log's
@@ -103,7 +104,7 @@ func (c certificate) issue(t *testing.T, key crypto.PublicKey) *x509.Certificate
 		ExtraExtensions: []pkix.Extension{
 			{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Critical: true, Value: subjectNames(t, c.email)},
 			{Id: pki.OIDIssuerV1, Value: []byte(c.issuer)},
-			{Id: pki.OIDIssuer, Value: marshal(t, asn1.RawValue{Tag: asn1.TagUTF8String, Bytes: []byte(c.issuer)})},
+			{Id: pki.OIDIssuer, Value: utf8String(t, c.issuer)},
 		},
 	}
 	if c.change != nil {
@@ -112,7 +113,14 @@ func (c certificate) issue(t *testing.T, key crypto.PublicKey) *x509.Certificate
 	if c.ctlog == nil {
 		return c.sign(t, tmpl, key)
 	}
-	list, err := pki.MarshalSCTList([][]byte{c.sct(t, c.sign(t, tmpl, key).RawTBSCertificate)})
+	tbs := c.sign(t, tmpl, key).RawTBSCertificate
+	scts := [][]byte{c.sct(t, tbs)}
+	if c.second != nil {
+		second := c
+		c.second(&second)
+		scts = append(scts, second.sct(t, tbs))
+	}
+	list, err := pki.MarshalSCTList(scts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,6 +136,11 @@ func subjectNames(t *testing.T, emails ...string) []byte {
 		names = append(names, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 1, Bytes: []byte(email)}) // rfc822Name
 	}
 	return marshal(t, names)
+}
+
+func utf8String(t *testing.T, text string) []byte {
+	t.Helper()
+	return marshal(t, asn1.RawValue{Tag: asn1.TagUTF8String, Bytes: []byte(text)})
 }
 
 func (c certificate) sign(t *testing.T, tmpl *x509.Certificate, key crypto.PublicKey) *x509.Certificate {

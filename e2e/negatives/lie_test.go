@@ -24,20 +24,26 @@ func (f *forge) lie(t *testing.T, entry loggedEntry, body []byte) loggedEntry {
 	proof := &entry.Verification.Proof
 	proof.Hashes, proof.LogIndex, proof.TreeSize = nil, 0, 1
 	proof.RootHash = hex.EncodeToString(leaf[:])
-	proof.Checkpoint = f.checkpoint(t, unhex(t, entry.LogID)[:4], 1, leaf[:])
+	proof.Checkpoint = f.sealed(t, f.host(t), fmt.Sprintf("%s - 1\n1\n%s\n", f.host(t), base64.StdEncoding.EncodeToString(leaf[:])))
 	return entry
 }
 
-// checkpoint is a signed note as the log makes it.
-func (f *forge) checkpoint(t *testing.T, hint []byte, size int, root []byte) string {
+// sealed is a note that the log's key signs, under a name.
+func (f *forge) sealed(t *testing.T, name, note string) string {
+	t.Helper()
+	id := sha256.Sum256(f.log.SPKI())
+	signature := append(id[:4:4], f.logSigns(t, []byte(note))...)
+	return fmt.Sprintf("%s\n— %s %s\n", note, name, base64.StdEncoding.EncodeToString(signature))
+}
+
+// host is the log's name in checkpoints.
+func (f *forge) host(t *testing.T) string {
 	t.Helper()
 	at, err := url.Parse(f.stack.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	note := fmt.Sprintf("%s - 1\n%d\n%s\n", at.Hostname(), size, base64.StdEncoding.EncodeToString(root))
-	signature := append(append([]byte(nil), hint...), f.logSigns(t, []byte(note))...)
-	return fmt.Sprintf("%s\n— %s %s\n", note, at.Hostname(), base64.StdEncoding.EncodeToString(signature))
+	return at.Hostname()
 }
 
 func (f *forge) logSigns(t *testing.T, message []byte) []byte {

@@ -15,6 +15,8 @@ const (
 	noEntry     = "not enough verified log entries from transparency log: 0"
 	noTimestamp = "threshold not met for verified signed timestamps: 0"
 
+	notAnEntry = "entry body is not a recognizable Rekor v1 or Rekor v2 type"
+
 	badPromise   = "inclusion promise could not be verified"
 	badTimestamp = "timestamp could not be verified"
 )

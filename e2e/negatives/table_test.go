@@ -79,6 +79,7 @@ func table() []group {
 		{"evidence", refusedEvidence()},
 		{"timestamps", refusedTimestamps()},
 		{"shapes", refusedShapes()},
+		{"lies", refusedLies()},
 		{"trusted roots", refusedRoots()},
 		{"key pairs", refusedKeys()},
 		{"attestations", refusedAttestations()},
