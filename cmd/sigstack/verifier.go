@@ -12,12 +12,14 @@ import (
 type verifierFlags struct {
 	clientFlags
 	identityFlags
+	timestamped bool
 }
 
 func (v *verifierFlags) add(f *pflag.FlagSet) {
 	v.clientFlags.add(f)
 	v.identityFlags.add(f)
 	v.addKey(f)
+	f.BoolVar(&v.timestamped, "require-timestamp", false, "demand an RFC 3161 timestamp; those there are must always be right")
 }
 
 // verifier is what verifierFlags say.
@@ -39,5 +41,6 @@ func (v verifierFlags) load(ctx context.Context, a *app, arg string) (verifier, 
 	if err != nil {
 		return verifier{}, err
 	}
+	kit.Trusted.DemandTimestamp = v.timestamped
 	return verifier{kit.Trusted, id}, nil
 }

@@ -27,6 +27,10 @@ type TrustRoot struct {
 	Path   string
 	SHA256 [sha256.Size]byte // of the file
 
+	// DemandTimestamp refuses a signature without a timestamp by an authority of
+	// this root, even where the log's time would do.
+	DemandTimestamp bool
+
 	material root.TrustedMaterial
 }
 

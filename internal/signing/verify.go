@@ -104,7 +104,7 @@ func verifyBundle(digest []byte, algorithm string, b *Bundle, trusted *TrustRoot
 		return Result{}, err
 	}
 	material := id.material(b, trusted)
-	v, err := newVerifier(b, id, material)
+	v, err := newVerifier(b, id, material, trusted.DemandTimestamp)
 	if err != nil {
 		return Result{}, err
 	}
@@ -149,7 +149,7 @@ func (id *Identity) policy() verify.PolicyOption {
 
 // newVerifier demands all the evidence there is: upstream's observer timestamps
 // would let a forged RFC 3161 token pass beside a valid SET.
-func newVerifier(b *Bundle, id *Identity, material root.TrustedMaterial) (*verify.Verifier, error) {
+func newVerifier(b *Bundle, id *Identity, material root.TrustedMaterial, timestamped bool) (*verify.Verifier, error) {
 	entries := b.entity.entries
 	options := []verify.VerifierOption{verify.WithTransparencyLog(len(entries))}
 	if id.key == nil {
@@ -170,6 +170,8 @@ func newVerifier(b *Bundle, id *Identity, material root.TrustedMaterial) (*verif
 		return nil, refuse(CheckBundle, fmt.Errorf("read timestamps: %w", err))
 	}
 	switch {
+	case len(tokens) == 0 && timestamped:
+		return nil, refuse(CheckTimestamp, errors.New("the bundle has none, and one is demanded"))
 	case len(tokens) > 0 && len(material.TimestampingAuthorities()) == 0:
 		return nil, refuse(CheckTimestamp, errors.New("the trust root names no authority to judge its timestamps by"))
 	case len(tokens) > 0: // each has to be of another authority that the root knows

@@ -275,3 +275,21 @@ func TestVerifyRefusesOtherTime(t *testing.T) {
 }
 
 func entry(b *protobundle.Bundle) *tlogEntry { return b.VerificationMaterial.TlogEntries[0] }
+
+// TestVerifyDemandsATimestamp strips the timestamp of a signature whose time the
+// log has, too.
+func TestVerifyDemandsATimestamp(t *testing.T) {
+	s := signingtest.New(t, now)
+	full := sign(t, s, artifact).JSON
+	stripped := edit(t, full, func(b *protobundle.Bundle) { b.VerificationMaterial.TimestampVerificationData = nil })
+	kit := newKit(t, s)
+	if _, err := verify(t, artifact, stripped, kit, demo(t, s)); err != nil {
+		t.Errorf("none demanded, none there: got %v, want it accepted", err)
+	}
+	kit.Trusted.DemandTimestamp = true
+	if _, err := verify(t, artifact, full, kit, demo(t, s)); err != nil {
+		t.Errorf("one demanded, one there: got %v, want it accepted", err)
+	}
+	_, err := verify(t, artifact, stripped, kit, demo(t, s))
+	wantRefused(t, err, signing.CheckTimestamp)
+}
