@@ -25,7 +25,11 @@ func report(rows []row) string {
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "Of %d cases the clients differ on %d. sigstack refuses whatever another client refuses, but for %d.\n\n", len(rows), differ, laxer)
+	fmt.Fprintf(&b, "Of %d cases the clients differ on %d. sigstack refuses whatever another client refuses", len(rows), differ)
+	if laxer > 0 {
+		fmt.Fprintf(&b, ", but for %d", laxer)
+	}
+	b.WriteString(".\n\n")
 	b.WriteString("| case |")
 	for _, by := range everybody {
 		fmt.Fprintf(&b, " %s |", by)
