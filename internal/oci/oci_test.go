@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
 	"sigstack/internal/oci"
 	"sigstack/internal/signing"
 	"sigstack/internal/signing/signingtest"
@@ -215,5 +218,26 @@ func TestJSON(t *testing.T) {
 				t.Errorf("%T: got %s, want a member %s", tt.of, text, want)
 			}
 		}
+	}
+}
+
+// TestIndexChildren: the signature of an index is not its children's.
+func TestIndexChildren(t *testing.T) {
+	t.Parallel()
+	s := demo(t)
+	repo := serve(t, registryHandler(true)) + "/app"
+	index, err := random.Index(64, 1, 2)
+	must(t, err)
+	must(t, remote.WriteIndex(parse(t, repo+":v1"), index))
+	for _, style := range styles() {
+		s.sign(t, repo+":v1", style, nil)
+	}
+	_, err = s.verify(t.Context(), repo+":v1", nil)
+	must(t, err)
+	m, err := index.IndexManifest()
+	must(t, err)
+	for _, child := range m.Manifests {
+		_, err := s.verify(t.Context(), repo+"@"+child.Digest.String(), nil)
+		wantError[*oci.UnsignedError](t, err, child.Digest.String())
 	}
 }

@@ -83,3 +83,23 @@ func TestAttestations(t *testing.T) {
 	}
 	wantProblems(t, l.verify(t, tree), "stray"+release.AttestationSuffix+": unlisted")
 }
+
+// TestFileNamedLikeAnAttestation: the bundle of a file X.att is its signature, not
+// an attestation of X.
+func TestFileNamedLikeAnAttestation(t *testing.T) {
+	l := newLab(t)
+	tree := newSample(t, 12)
+	name := victim + ".att"
+	put(t, tree, name, []byte("a file of its own"))
+	for _, file := range []string{release.SHA256Sums, release.SHA512Sums} {
+		list := append(read(t, tree, file), "\n0  "+name...)
+		put(t, tree, file, list)
+	}
+	redoSums(t, tree, name)
+	if _, err := l.sign(t, tree); err != nil {
+		t.Fatal(err)
+	}
+	wantProblems(t, l.verify(t, tree))
+	flip(t, tree, name)
+	wantProblems(t, l.verify(t, tree), name+": checksum", name+": checksum", name+": checksum", name+": checksum", name+": refused")
+}
