@@ -12,8 +12,9 @@ import (
 
 // Registries have no conditional writes, so two signers of one image can each
 // read a tag and then overwrite what the other added. A write is therefore looked
-// at twice: at once, and when everybody who read before it has written too. If it
-// is gone it is made again on top of what is there.
+// at twice: at once, and after longer than others should take from their read to
+// their write. If it is gone it is made again on top of what is there. Who is
+// slower than that can still lose it: nothing a client does can rule that out.
 const (
 	writeAttempts = 20
 	settleTime    = 150 * time.Millisecond // from the first look to the second, at least
