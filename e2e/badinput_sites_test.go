@@ -50,12 +50,13 @@ func oidcRows() map[string]row {
 		token("null bytes", "grant_type=%00&client_id=%00", 400),
 		{name: "JSON", body: `{"grant_type":"password"}`, status: 400},
 		{name: "multipart that is none", body: "x", header: http.Header{"Content-Type": {"multipart/form-data; boundary=x"}}, status: 400},
-		// Dex looks at the client when the code is redeemed.
-		{name: "device code for nobody", target: "/dex/device/code", body: "client_id=", header: form(), status: 200, shape: granted},
+		{name: "device code for nobody", target: "/dex/device/code", body: "client_id=", header: form(), status: 401},
+		{name: "device code for an unknown client", target: "/dex/device/code", body: "client_id=nosuch", header: form(), status: 401},
 		{name: "unknown user code", target: "/dex/device/auth/verify_code", body: "user_code=nosuch", header: form(), status: 400, shape: pageError},
 		{name: "unknown path", target: "/dex/nosuch", status: 404, shape: textError},
 	}
 	return map[string]row{
+		"GET /dex":   {"/dex", oauthError, ignored()}, // a page, whatever is asked
 		"GET /dex/":  {"/dex/.well-known/openid-configuration", oauthError, get},
 		"POST /dex/": {"/dex/token", oauthError, post},
 	}

@@ -46,7 +46,7 @@ func TestUnknownPathsAreNotFound(t *testing.T) {
 	s := startInProcess(t)
 	for _, target := range []string{
 		"/nosuch", "/api", "/api/v1", "/api/v2/", "/api/v2/signingCert/x", "/api/v3/signingCert", "/API/v2/signingCert",
-		"/api/v1/log/entries/x/y", "/ctlog", "/ctlog/ct/v2/get-sth", "/dex", "/tuf", "/tuf/", "/tuf/targets", "/tuf/targets/",
+		"/api/v1/log/entries/x/y", "/ctlog", "/ctlog/ct/v2/get-sth", "/dexx", "/tuf", "/tuf/", "/tuf/targets", "/tuf/targets/",
 		"/client", "/client/", "/metrics", "/debug/pprof/", "/config.yaml", "/keys/ca.key", "/offline/ca-root.key", "/.git/config",
 		"/..", "/../config.yaml", "/%2e%2e/config.yaml", "/..%2fconfig.yaml", "/%00", "/%ff", "/*", "/{name}", "/" + strings.Repeat("a/", 2000),
 	} {
