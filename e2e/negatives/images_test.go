@@ -65,6 +65,10 @@ func refusedImages() []negative {
 		}),
 		taggedWith("signature by tag: tampered timestamp", byImageVerifiers(signing.CheckTimestamp, "").not(byCosign3, byCosign2), false, tamperedStamp),
 		taggedWith("signature by tag: tampered timestamp, demanded", byImageVerifiers(signing.CheckTimestamp, "unable to verify RFC3161 timestamp bundle"), true, tamperedStamp),
+		// cosign demands of a timestamp by tag that it be right, not that it be there.
+		taggedWith("signature by tag: stripped timestamp, demanded", byImageVerifiers(signing.CheckTimestamp, "").not(byCosign3, byCosign2), true, func(_ *testing.T, _ *negatives, _ *evidence, s *stored) {
+			delete(s.annotations, timestampKey)
+		}),
 		taggedBy("signature by tag: by somebody else", byImageVerifiers(signing.CheckIdentity, "none of the expected identities matched"), func(_ *testing.T, _ *negatives, c *certificate) { c.email = "mallory@example.com" }),
 		taggedBy("signature by tag: certificate of another CA", byImageVerifiers(signing.CheckCertificate, "certificate"), func(t *testing.T, n *negatives, c *certificate) { c.by = n.strangerCA(t) }),
 		{
@@ -309,6 +313,7 @@ func (n *negatives) showImage(t *testing.T, s shownImage) attempt {
 	}
 	ours := append([]string{}, command...)
 	if s.timed {
+		ours = append(ours, "--require-timestamp")
 		command = append(command, "--use-signed-timestamps")
 	}
 	trusted := []string{"--trusted-root", n.stack.Kit("trusted_root.json"), s.image.Name()}

@@ -79,6 +79,9 @@ func (n *negatives) sigstackOn(t *testing.T, s shown, f shownFiles) verdict {
 	if s.predicate != "" {
 		args = []string{"verify-attestation", "--type", s.predicate}
 	}
+	if s.timed {
+		args = append(args, "--require-timestamp")
+	}
 	args = append(args, "--client", f.kit, "--bundle", f.bundle)
 	return verdictOf(t, e2etest.Run(t, nil, e2etest.Sigstack(t), append(append(args, n.wanted(f)...), f.artifact)...))
 }
