@@ -58,6 +58,9 @@ func (c sigstack) Verify(t *testing.T, r Request) e2etest.Result {
 	if r.Trust.Source == Kit {
 		args = append(args, "--client", r.Trust.Dir)
 	}
+	if r.Timestamp {
+		args = append(args, "--require-timestamp")
+	}
 	if r.PublicKey != "" {
 		args = append(args, "--key", r.PublicKey)
 	} else {
@@ -110,6 +113,11 @@ func (sigstack) VerifyLimit(r Request) *Limit {
 		return &Limit{
 			Why:  "sigstack asks the TUF repository for news at each verification; offline it takes the kit",
 			Says: "cannot be reached",
+		}
+	case r.Kind == ImageTagAttestation && r.Timestamp:
+		return &Limit{
+			Why:  "sigstack writes and reads no timestamps of attestations by tag: cosign 2 makes them of the envelope, cosign 3 of the signature inside, and bundles know the latter only",
+			Says: "timestamp: the bundle has none, and one is demanded",
 		}
 	case r.Kind == BlobLegacy:
 		return &Limit{Why: "sigstack reads Sigstore bundles only", Says: "refused: bundle: parse bundle"}
