@@ -3,6 +3,7 @@ package signing
 import (
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // Check names the one fact that a refused verification found wanting. Checks are
@@ -36,14 +37,28 @@ type RefusedError struct {
 	Err       error
 }
 
-// Error names the check, the reason and the trust root, in one line: reports have
-// one line a problem, while a verifier's own words may have several.
+// Error names the check, the reason and the trust root, in one printable line:
+// reports have one line a problem, while a verifier's own words may have several.
 func (e *RefusedError) Error() string {
-	reason := strings.Join(strings.Fields(e.Err.Error()), " ")
+	reason := shorten(printable(strings.Join(strings.Fields(e.Err.Error()), " ")), maxReason)
 	if e.TrustRoot == "" {
 		return fmt.Sprintf("refused: %s: %s", e.Check, reason)
 	}
 	return fmt.Sprintf("refused: %s: %s (trust root %s)", e.Check, reason, e.TrustRoot)
+}
+
+// maxReason is the most bytes of a reason that are told. It may quote what nobody
+// has signed.
+const maxReason = 2000
+
+// printable replaces what might act on a terminal instead of showing.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, s)
 }
 
 // Unwrap returns the reason.

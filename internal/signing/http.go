@@ -21,6 +21,7 @@ const (
 	firstPause     = 100 * time.Millisecond // doubles with every further attempt
 	longestPause   = 20 * time.Second       // also caps what Retry-After asks for
 	maxAnswer      = 4 << 20                // bytes; a log entry takes about 10 KB
+	maxMessage     = 300                    // bytes of an answer that an error quotes
 )
 
 // NewHTTPClient returns the client used where none is given: many connections
@@ -154,11 +155,11 @@ func message(got answer) (text, code string) {
 	if text == "" {
 		text = http.StatusText(got.status)
 	}
-	return shorten(text), body.Error
+	return shorten(text, maxMessage), body.Error
 }
 
-func shorten(s string) string {
-	const most = 300
+// shorten cuts s to most bytes.
+func shorten(s string, most int) string {
 	if len(s) > most {
 		s = s[:most] + "..."
 	}

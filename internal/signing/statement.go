@@ -24,8 +24,9 @@ const StatementPayloadType = "application/vnd.in-toto+json"
 // A statement may have this many subjects, and a subject this many digests, as
 // with other verifiers.
 const (
-	maxSubjects = 1024
-	maxDigests  = 32
+	maxSubjects     = 1024
+	maxDigests      = 32
+	maxSubjectBytes = 1 << 20 // of all subjects; parsing takes many times that, before anything is verified
 )
 
 // Subject is one artifact that a statement is about (in-toto v1, resource
@@ -73,10 +74,10 @@ func ParseStatement(data []byte) (Statement, error) {
 		return Statement{}, fmt.Errorf("read statement: %w", err)
 	}
 	var raw struct {
-		Type          string            `json:"_type"`
-		Subjects      []json.RawMessage `json:"subject"`
-		PredicateType string            `json:"predicateType"`
-		Predicate     json.RawMessage   `json:"predicate"`
+		Type          string          `json:"_type"`
+		Subjects      json.RawMessage `json:"subject"`
+		PredicateType string          `json:"predicateType"`
+		Predicate     json.RawMessage `json:"predicate"`
 	}
 	if err := decodeExact(data, &raw, "_type", "subject", "predicateType", "predicate"); err != nil {
 		return Statement{}, fmt.Errorf("read statement: %w", err)
@@ -87,21 +88,41 @@ func ParseStatement(data []byte) (Statement, error) {
 		return Statement{}, fmt.Errorf("read statement: type %q is not known", s.Type)
 	case s.PredicateType == "":
 		return Statement{}, errors.New("read statement: it has no predicate type")
-	case len(raw.Subjects) == 0:
-		return Statement{}, errors.New("read statement: it has no subject")
-	case len(raw.Subjects) > maxSubjects:
-		return Statement{}, fmt.Errorf("read statement: %d subjects are more than %d", len(raw.Subjects), maxSubjects)
 	case len(raw.Predicate) > 0 && raw.Predicate[0] != '{':
 		return Statement{}, errors.New("read statement: the predicate is not an object")
 	}
-	s.Subjects = make([]Subject, len(raw.Subjects))
-	for i, text := range raw.Subjects {
-		var err error
-		if s.Subjects[i], err = parseSubject(text); err != nil {
-			return Statement{}, fmt.Errorf("read subject %d of statement: %w", i, err)
-		}
+	var err error
+	if s.Subjects, err = parseSubjects(raw.Subjects); err != nil {
+		return Statement{}, fmt.Errorf("read statement: %w", err)
 	}
 	return s, nil
+}
+
+// parseSubjects reads the subject member, whose text is empty if there is none.
+func parseSubjects(text json.RawMessage) ([]Subject, error) {
+	if len(text) > maxSubjectBytes {
+		return nil, fmt.Errorf("its subjects have %d bytes, more than %d", len(text), maxSubjectBytes)
+	}
+	var raw []json.RawMessage
+	if len(text) > 0 {
+		if err := json.Unmarshal(text, &raw); err != nil {
+			return nil, fmt.Errorf("read subjects: %w", err)
+		}
+	}
+	if len(raw) == 0 {
+		return nil, errors.New("it has no subject")
+	}
+	if len(raw) > maxSubjects {
+		return nil, fmt.Errorf("%d subjects are more than %d", len(raw), maxSubjects)
+	}
+	subjects := make([]Subject, len(raw))
+	for i, one := range raw {
+		var err error
+		if subjects[i], err = parseSubject(one); err != nil {
+			return nil, fmt.Errorf("read subject %d: %w", i, err)
+		}
+	}
+	return subjects, nil
 }
 
 // parseSubject reads a resource descriptor; what it says beyond name, digests and

@@ -209,6 +209,7 @@ func TestParseStatementRefuses(t *testing.T) {
 		"digest empty":                head + `[{"digest":{"sha256":""}}]}`,
 		"digest is a number":          head + `[{"digest":{"sha256":1}}]}`,
 		"broken UTF-8":                head + "[{\"name\":\"\xff\",\"digest\":{\"sha256\":\"00\"}}]}",
+		"too long a subject":          head + `[{"digest":{"sha256":"00"},"annotations":{"a":"` + strings.Repeat("x", 1<<20) + `"}}]}`,
 		"too many subjects":           head + `[` + strings.Repeat(`{"digest":{"sha256":"00"}},`, 1024) + `{"digest":{"sha256":"00"}}]}`,
 		"too many digests":            head + `[{"digest":{` + digests(33) + `}}]}`,
 		"nested too deeply":           head + subject + `,"predicate":{"a":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}}`,

@@ -75,6 +75,14 @@ func TestVerifyRefusesLedger(t *testing.T) {
 			*l = f.tile(f.sign("other"), digest("other"))
 			l.origin = f.host() + " - 1"
 		}, signing.CheckInclusion},
+		{"leaf of another signature in a Rekor v1 log whose name has a space", func(f *forger, l *ledger) {
+			*l = f.tile(f.sign("other"), digest("other"))
+			l.origin = "my log - 1"
+		}, signing.CheckInclusion},
+		{"leaf of another signature in a Rekor v1 log without a name", func(f *forger, l *ledger) {
+			*l = f.tile(f.sign("other"), digest("other"))
+			l.origin = " - 1"
+		}, signing.CheckInclusion},
 	}, both...)
 	for version, rows := range map[string][]row{"v1": v1, "v2": v2} {
 		for _, tt := range rows {

@@ -10,12 +10,14 @@ import (
 	"crypto/sha512"
 	"strings"
 	"testing"
+	"time"
 
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 
 	"sigstack/internal/signing"
 	"sigstack/internal/signing/signingtest"
+	"sigstack/internal/trust"
 )
 
 // keyForger signs with a bare key.
@@ -99,6 +101,18 @@ func TestVerifyKeyRefuses(t *testing.T) {
 			wantRefused(t, err, tt.want)
 		})
 	}
+	t.Run("tile of a log whose key has an end, at no known time", func(t *testing.T) {
+		ended := s.Material(t)
+		ended.TLogs = append([]trust.Log(nil), ended.TLogs...)
+		ended.TLogs[0].Window.End = now().Add(time.Hour)
+		tile := []*tlogEntry{f.seal(f.tile(sig, digest(artifact)))}
+		id := keyIdentity(t, f.key)
+		_, err := verify(t, artifact, encode(f, f.message(sig, digest(artifact), tile)), kitOf(t, ended), id)
+		wantRefused(t, err, signing.CheckLog)
+		if _, err := verify(t, artifact, encode(f, f.message(sig, digest(artifact), tile, f.timestamp(sig))), kitOf(t, ended), id); err != nil {
+			t.Errorf("with a timestamp before the end: %v", err)
+		}
+	})
 	t.Run("signature over other bytes in a tile", func(t *testing.T) {
 		sig := f.sign("other")
 		text := encode(f, f.message(sig, digest(artifact), []*tlogEntry{f.seal(f.tile(sig, digest(artifact)))}))

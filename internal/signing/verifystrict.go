@@ -52,10 +52,14 @@ func (j verdict) strict(id *Identity, got *verify.VerificationResult) error {
 }
 
 // checkWindow checks a Rekor v2 log's key against the times of signing, since its
-// entries have none; that of a v1 log was checked with the promise.
+// entries have none; that of a v1 log was checked with the promise. Without a time,
+// which a bare key does not need, only a key without an end serves.
 func checkWindow(e *tlog.Entry, log *root.TransparencyLog, times []verify.TimestampVerificationResult) error {
 	if !e.IsRekorV2() {
 		return nil
+	}
+	if len(times) == 0 && !log.ValidityPeriodEnd.IsZero() {
+		return fmt.Errorf("nothing says when it was signed, and the log's key is trusted until %s only", log.ValidityPeriodEnd.UTC())
 	}
 	for _, t := range times {
 		if t.Timestamp.Before(log.ValidityPeriodStart) || (!log.ValidityPeriodEnd.IsZero() && t.Timestamp.After(log.ValidityPeriodEnd)) {
