@@ -2,8 +2,6 @@ package rekorv1
 
 import (
 	"encoding/base64"
-	"encoding/json"
-	"errors"
 	"net/http"
 	"net/mail"
 	"regexp"
@@ -75,13 +73,8 @@ func (a *API) searchIndex(w http.ResponseWriter, r *http.Request) error {
 // parseIndexQuery reads a question and checks it against the schema.
 func parseIndexQuery(body []byte) (indexQuery, error) {
 	var q indexQuery
-	err := json.Unmarshal(body, &q)
-	var badType *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &badType) && badType.Field != "": // a member, not the whole
-		return q, schemaError(codeType, badType.Field+" holds a value of another type")
-	case err != nil:
-		return q, fault.Wrap(fault.Invalid, err, "index query could not be parsed")
+	if err := decodeQuery(body, &q, "index query could not be parsed"); err != nil {
+		return q, err
 	}
 	if _, err := mail.ParseAddress("<" + q.Email + ">"); q.Email != "" && err != nil {
 		return q, schemaError(codeType, "email is not an e-mail address")

@@ -62,16 +62,24 @@ func (a *API) retrieve(w http.ResponseWriter, r *http.Request) error {
 	return httpd.WriteJSON(w, http.StatusOK, found)
 }
 
-// parseSearch reads a search and checks its lists' lengths.
-func parseSearch(body []byte) (search, error) {
-	var q search
-	err := json.Unmarshal(body, &q)
+// decodeQuery decodes the JSON of a query; broken is the sentence for what is none.
+func decodeQuery(body []byte, q any, broken string) error {
+	err := json.Unmarshal(body, q)
 	var badType *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &badType) && badType.Field != "": // a member, not the whole
-		return q, schemaError(codeType, badType.Field+" holds a value of another type")
+		return schemaError(codeType, badType.Field+" holds a value of another type")
 	case err != nil:
-		return q, fault.Wrap(fault.Invalid, err, "search query could not be parsed")
+		return fault.Wrap(fault.Invalid, err, broken)
+	}
+	return nil
+}
+
+// parseSearch reads a search and checks its lists' lengths.
+func parseSearch(body []byte) (search, error) {
+	var q search
+	if err := decodeQuery(body, &q, "search query could not be parsed"); err != nil {
+		return q, err
 	}
 	lists := []struct {
 		name   string
