@@ -27,7 +27,7 @@ type TagSignature struct {
 	Certificate []byte // PEM; empty with a key pair
 	Chain       []byte // PEM, issuer first
 	Promise     []byte // JSON of dev.sigstore.cosign/bundle
-	Timestamp   []byte // JSON of dev.sigstore.cosign/rfc3161timestamp; may be empty
+	Timestamp   []byte // JSON of dev.sigstore.cosign/rfc3161timestamp; may be empty; not read of an attestation
 }
 
 // tagPromise is the JSON of a log entry with its signed entry timestamp. Members

@@ -21,8 +21,8 @@ const (
 	maxIndexBody = 128 << 10
 	// maxSubject is in characters (contract: rekor-v1.md §10).
 	maxSubject = 512
-	// headerTruncated says that older hits were left out, and how many are
-	// there. The answer itself, a bare list, has no room for it.
+	// headerTruncated says that older hits may have been left out, and how many
+	// the answer has. The answer itself, a bare list, has no room for it.
 	headerTruncated = "X-Results-Truncated"
 )
 
