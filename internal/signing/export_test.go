@@ -6,7 +6,6 @@ import protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 var (
 	ParseLogAnswer         = parseLogAnswer
 	ParseCertificateAnswer = parseCertificateAnswer
-	CheckUnique            = checkUnique
 )
 
 // Entries returns the bundle's log entries.

@@ -70,7 +70,7 @@ func NewStatement(subjects []Subject, predicateType string, predicate json.RawMe
 // readers might understand differently: duplicate members, members in other case
 // or unknown, and broken UTF-8; and a statement without subject or type.
 func ParseStatement(data []byte) (Statement, error) {
-	if err := checkUnique(data); err != nil {
+	if err := CheckUnique(data); err != nil {
 		return Statement{}, fmt.Errorf("read statement: %w", err)
 	}
 	var raw struct {
@@ -79,7 +79,7 @@ func ParseStatement(data []byte) (Statement, error) {
 		PredicateType string          `json:"predicateType"`
 		Predicate     json.RawMessage `json:"predicate"`
 	}
-	if err := decodeExact(data, &raw, "_type", "subject", "predicateType", "predicate"); err != nil {
+	if err := DecodeExact(data, &raw, "_type", "subject", "predicateType", "predicate"); err != nil {
 		return Statement{}, fmt.Errorf("read statement: %w", err)
 	}
 	s := Statement{Type: raw.Type, PredicateType: raw.PredicateType, Predicate: raw.Predicate}
@@ -133,7 +133,7 @@ func parseSubject(text []byte) (Subject, error) {
 		Digest      map[string]string          `json:"digest"`
 		Annotations map[string]json.RawMessage `json:"annotations"`
 	}
-	err := decodeExact(text, &raw, "name", "digest", "annotations", "uri", "content", "downloadLocation", "mediaType")
+	err := DecodeExact(text, &raw, "name", "digest", "annotations", "uri", "content", "downloadLocation", "mediaType")
 	if err != nil {
 		return Subject{}, err
 	}

@@ -42,9 +42,10 @@ func (m *members) add(name []byte) bool {
 	return true
 }
 
-// checkUnique checks that data is one JSON value, in UTF-8, in which no object has
-// a member twice: readers differ in which of the two they take.
-func checkUnique(data []byte) error {
+// CheckUnique checks that data is one JSON value, in UTF-8, in which no object has
+// a member twice: readers differ in which of the two they take. What is signed is
+// to pass it before anything is read of it.
+func CheckUnique(data []byte) error {
 	if !utf8.Valid(data) {
 		return errors.New("it is not UTF-8")
 	}
@@ -112,9 +113,10 @@ func plainName(quoted []byte) []byte {
 	return []byte(name)
 }
 
-// decodeExact decodes the JSON object data into v and refuses members that are
-// not among names. Unlike encoding/json it tells upper from lower case.
-func decodeExact(data []byte, v any, names ...string) error {
+// DecodeExact decodes the JSON object data, which has passed CheckUnique, into v
+// and refuses members that are not among names. Unlike encoding/json it tells upper
+// from lower case.
+func DecodeExact(data []byte, v any, names ...string) error {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(data, &members); err != nil {
 		return err
