@@ -246,7 +246,7 @@ func (sigstoreJS) VerifyLimit(r Request) *Limit {
 	case r.Kind == BlobLegacy:
 		return &Limit{Why: "sigstore-js reads Sigstore bundles only", Says: "invalid bundle"}
 	case !r.Kind.Bundle() || r.Trust.Source == Env:
-		return &Limit{Why: "sigstore-js's command verifies files, and its packages read no image signatures by tag", Says: "no such file|File not found|No file found"}
+		return &Limit{Why: "sigstore-js verifies files: neither its command nor its packages read signatures by tag, or trust from variables", Says: "No file found at"}
 	}
 	return nil
 }

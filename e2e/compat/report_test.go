@@ -46,7 +46,8 @@ func of(cells []cell, want func(cell) bool) []cell {
 
 func tally(cells []cell) string {
 	works := len(of(cells, func(c cell) bool { return c.limit == nil }))
-	return fmt.Sprintf("%d work, %d cannot", works, len(cells)-works)
+	unmade := len(of(cells, func(c cell) bool { return c.unmade }))
+	return fmt.Sprintf("%d work, %d cannot, %d have nothing to verify because the signer cannot", works, len(cells)-works-unmade, unmade)
 }
 
 // numberReasons counts reasons from 1, those of frequent cells first.
@@ -78,13 +79,16 @@ func reason(l *clients.Limit) string {
 // line sums up one case over all settings.
 func line(b *strings.Builder, client string, versions map[string]string, what string, group []cell, reasons map[string]int) {
 	var took []time.Duration
-	cannot := map[int]int{}
+	cannot, unmade := map[int]int{}, map[int]int{}
 	for _, c := range group {
-		if c.limit != nil {
+		switch {
+		case c.unmade:
+			unmade[reasons[reason(c.limit)]]++
+		case c.limit != nil:
 			cannot[reasons[reason(c.limit)]]++
-			continue
+		default:
+			took = append(took, c.took)
 		}
-		took = append(took, c.took)
 	}
 	var verdict []string
 	if len(took) > 0 {
@@ -92,6 +96,9 @@ func line(b *strings.Builder, client string, versions map[string]string, what st
 	}
 	for _, n := range slices.Sorted(maps.Keys(cannot)) {
 		verdict = append(verdict, fmt.Sprintf("cannot in %d (%d)", cannot[n], n))
+	}
+	for _, n := range slices.Sorted(maps.Keys(unmade)) {
+		verdict = append(verdict, fmt.Sprintf("unsigned in %d (%d)", unmade[n], n))
 	}
 	fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", client, versions[client], what, strings.Join(verdict, ", "), median(took))
 }
@@ -113,12 +120,13 @@ func TestReport(t *testing.T) {
 		{kind: clients.Blob, signer: "cosign-v3", verifier: "cosign-v2", took: time.Second},
 		{kind: clients.Blob, signer: "cosign-v3", verifier: "cosign-v2", took: 4 * time.Second},
 		{kind: clients.Blob, signer: "cosign-v3", verifier: "cosign-v2", limit: limit},
+		{kind: clients.Blob, signer: "cosign-v3", verifier: "cosign-v2", limit: limit, unmade: true},
 	}
 	got := report(cells, versions)
 	for _, want := range []string{
-		"5 cells under 9 settings: 4 work, 1 cannot.\n",
+		"6 cells under 9 settings: 4 work, 1 cannot, 1 have nothing to verify because the signer cannot.\n",
 		"| cosign-v3 | v3.1.3 | signs | works in 1 | 1.2 |\n",
-		"| cosign-v2 | v2.6.5 | verifies what cosign-v3 signed | works in 3, cannot in 1 (1) | 2.0 |\n",
+		"| cosign-v2 | v2.6.5 | verifies what cosign-v3 signed | works in 3, cannot in 1 (1), unsigned in 1 (1) | 2.0 |\n",
 		"\n1. it has no eyes. It says: `cannot see`\n",
 	} {
 		if !strings.Contains(got, want) {
