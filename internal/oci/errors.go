@@ -44,22 +44,28 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 
 // UnsignedError says that a registry holds nothing to verify an image by.
 type UnsignedError struct {
-	Image string // repository@digest
-	What  string // "signature", or "attestation of type X"
-	Other []string
+	Image string   // repository@digest
+	What  string   // "signature", or "attestation of type X"
+	Other []string // predicate types that it has, by what nobody has verified
 }
 
 // Error says where it was looked for, and what there is instead.
 func (e *UnsignedError) Error() string {
 	s := fmt.Sprintf("refused: %s has no %s, neither by tag nor among its referrers", e.Image, e.What)
-	if len(e.Other) > 0 {
-		s += "; it has " + strings.Join(e.Other, ", ")
+	for i, predicateType := range e.Other {
+		if i == maxReasons {
+			return s + fmt.Sprintf(" and %d more", len(e.Other)-i)
+		}
+		s += map[bool]string{true: "; it has ", false: ", "}[i == 0] + signing.Printable(predicateType, maxType)
 	}
 	return s
 }
 
-// maxReasons is how many refusals an error tells.
-const maxReasons = 5
+// Limits on what an error tells.
+const (
+	maxReasons = 5   // refusals or types
+	maxType    = 200 // bytes of a type
+)
 
 // RefusedError says that no signature or attestation of an image passed.
 type RefusedError struct {

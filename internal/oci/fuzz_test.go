@@ -25,6 +25,7 @@ func FuzzPayload(f *testing.F) {
 	f.Add(bytes.Replace(good, []byte(`"<b>"`), []byte(`[1,null]`), 1))
 	f.Add(bytes.Replace(good, []byte(`"optional":{`), []byte(`"optional":null,"x":{`), 1))
 	f.Add(append(bytes.Clone(good), good...))
+	f.Add(bytes.Replace(good, []byte(`"docker-reference"`), []byte(`"Docker-Reference"`), 1))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := decodePayload(data)
 		if err != nil {
@@ -42,6 +43,36 @@ func FuzzPayload(f *testing.F) {
 			t.Errorf("written again: got %+v, %v, want %+v", again, err, p)
 		}
 	})
+}
+
+// TestPayloadOfTwoReadings has payloads that readers would understand in one way or
+// another.
+func TestPayloadOfTwoReadings(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("a", 64)
+	good, err := payload{"registry.example/app", digest, map[string]string{"env": "prod"}}.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := decodePayload(good); err != nil || p.Digest != digest {
+		t.Fatalf("got %+v, %v", p, err)
+	}
+	for old, changed := range map[string]string{
+		`"optional":{`:             `"Critical":{"image":{"docker-manifest-digest":"sha256:` + strings.Repeat("b", 64) + `"}},"optional":{`,
+		`"env":"prod"`:             `"env":"dev","env":"prod"`,
+		`"docker-manifest-digest"`: `"Docker-Manifest-Digest"`,
+		`"image":`:                 `"image":{},"image":`,
+		`"type":`:                  `"Type":"x","type":`,
+		`"identity":`:              `"IDENTITY":`,
+		`{"critical"`:              `{} {"critical"`,
+	} {
+		text := bytes.Replace(good, []byte(old), []byte(changed), 1)
+		if bytes.Equal(text, good) {
+			t.Fatalf("%s has no %s", good, old)
+		}
+		if p, err := decodePayload(text); err == nil {
+			t.Errorf("%s: got %+v, want an error", text, p)
+		}
+	}
 }
 
 // FuzzLayer: annotations that are accepted are what would be written for what was

@@ -221,6 +221,19 @@ func TestTypeConfusion(t *testing.T) {
 	}
 }
 
+// TestUnsignedErrorText: types are told as registries have them, which is to say as
+// anybody wrote them.
+func TestUnsignedErrorText(t *testing.T) {
+	t.Parallel()
+	other := []string{"\x1b[2Jverified", strings.Repeat("x", 1000), "c", "d", "e", "f", "g"}
+	err := &oci.UnsignedError{Image: "app", What: "signature", Other: other}
+	want := "refused: app has no signature, neither by tag nor among its referrers; it has \ufffd[2Jverified, " +
+		strings.Repeat("x", 200) + "..., c, d, e and 2 more"
+	if got := err.Error(); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // TestHiddenType: what does not show its type in passing is judged by the type that
 // was signed.
 func TestHiddenType(t *testing.T) {

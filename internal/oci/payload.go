@@ -1,13 +1,12 @@
 package oci
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"sigstack/internal/signing"
 )
 
 // payloadType is critical.type of every payload (contract release-artifacts B1).
@@ -53,17 +52,43 @@ func (p payload) encode() ([]byte, error) {
 	return data, nil
 }
 
-// decodePayload reads a payload; unknown members are errors, except among the
-// signer's own under "optional".
-func decodePayload(data []byte) (payload, error) {
-	var in payloadJSON
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&in); err != nil {
-		return payload{}, fmt.Errorf("read signature payload: %w", err)
+// readPayload decodes a payload as strictly as signing reads statements: each
+// member is there once and spelt as it should be. Unknown ones are errors, except
+// among the signer's own under "optional".
+func readPayload(data []byte) (in payloadJSON, err error) {
+	if err := signing.CheckUnique(data); err != nil {
+		return in, err
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return payload{}, errors.New("read signature payload: there is something after it")
+	var top struct {
+		Critical json.RawMessage `json:"critical"`
+		Optional map[string]any  `json:"optional"`
+	}
+	if err := signing.DecodeExact(data, &top, "critical", "optional"); err != nil {
+		return in, err
+	}
+	var critical struct {
+		Identity json.RawMessage `json:"identity"`
+		Image    json.RawMessage `json:"image"`
+		Type     string          `json:"type"`
+	}
+	if err := signing.DecodeExact(top.Critical, &critical, "identity", "image", "type"); err != nil {
+		return in, fmt.Errorf("critical: %w", err)
+	}
+	if err := signing.DecodeExact(critical.Identity, &in.Critical.Identity, "docker-reference"); err != nil {
+		return in, fmt.Errorf("critical.identity: %w", err)
+	}
+	if err := signing.DecodeExact(critical.Image, &in.Critical.Image, "docker-manifest-digest"); err != nil {
+		return in, fmt.Errorf("critical.image: %w", err)
+	}
+	in.Critical.Type, in.Optional = critical.Type, top.Optional
+	return in, nil
+}
+
+// decodePayload reads a payload.
+func decodePayload(data []byte) (payload, error) {
+	in, err := readPayload(data)
+	if err != nil {
+		return payload{}, fmt.Errorf("read signature payload: %w", err)
 	}
 	if in.Critical.Type != payloadType {
 		return payload{}, fmt.Errorf("read signature payload: type %q is not %q", in.Critical.Type, payloadType)

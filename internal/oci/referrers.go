@@ -108,13 +108,13 @@ func (r *Registry) referrers(ctx context.Context, img image) (referrerList, erro
 		Scheme: img.repo.Scheme(), Host: registry,
 		Path: "/v2/" + img.repo.RepositoryStr() + "/referrers/" + img.desc.Digest.String(),
 	}
-	for range maxPages {
+	for i := range maxPages {
 		page, err := getPage(ctx, client, next)
 		switch {
-		case errors.Is(err, errNoAPI):
+		case errors.Is(err, errNoAPI) && i == 0:
 			return r.fallback(ctx, img)
 		case err != nil:
-			return referrerList{}, fmt.Errorf("list referrers: %w", explain(registry, err))
+			return referrerList{}, fmt.Errorf("list referrers: page %d: %w", i+1, explain(registry, err))
 		}
 		list.descs = append(list.descs, page.descs...)
 		if next = page.next; next == nil || len(list.descs) > maxReferrers {

@@ -63,6 +63,29 @@ func TestUnreachable(t *testing.T) {
 	wantError[*oci.UnreachableError](t, err, broken, "list referrers")
 }
 
+// TestLostPage: a list of which a later page is not there is not taken for the
+// whole, nor for a registry without lists.
+func TestLostPage(t *testing.T) {
+	t.Parallel()
+	host := intercept(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, "/referrers/") {
+			return false
+		}
+		if r.URL.Query().Has("page") {
+			w.WriteHeader(http.StatusNotFound)
+			return true
+		}
+		w.Header().Set("Link", "<"+r.URL.Path+`?page=2>; rel="next"`)
+		return false
+	})
+	pushImage(t, host+"/app:v1")
+	_, err := demo(t).verify(t.Context(), host+"/app:v1", nil)
+	var unsigned *oci.UnsignedError
+	if errors.As(err, &unsigned) || err == nil || !strings.Contains(err.Error(), "list referrers: page 2") {
+		t.Errorf("got %v, want the list blamed", err)
+	}
+}
+
 // TestPlainHTTP goes to registries elsewhere with permission only.
 func TestPlainHTTP(t *testing.T) {
 	t.Parallel()

@@ -40,7 +40,7 @@ type RefusedError struct {
 // Error names the check, the reason and the trust root, in one printable line:
 // reports have one line a problem, while a verifier's own words may have several.
 func (e *RefusedError) Error() string {
-	reason := shorten(printable(strings.Join(strings.Fields(e.Err.Error()), " ")), maxReason)
+	reason := Printable(strings.Join(strings.Fields(e.Err.Error()), " "), maxReason)
 	if e.TrustRoot == "" {
 		return fmt.Sprintf("refused: %s: %s", e.Check, reason)
 	}
@@ -51,14 +51,15 @@ func (e *RefusedError) Error() string {
 // has signed.
 const maxReason = 2000
 
-// printable replaces what might act on a terminal instead of showing.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
+// Printable makes the words of strangers fit for a terminal: what might act on it
+// instead of showing is replaced, and what is beyond most bytes is cut off.
+func Printable(s string, most int) string {
+	return shorten(strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return unicode.ReplacementChar
-	}, s)
+	}, s), most)
 }
 
 // Unwrap returns the reason.
