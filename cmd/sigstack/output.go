@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"sigstack/internal/oci"
@@ -57,8 +58,13 @@ func (a *app) printError(err error, code int) {
 		a.printTo(a.err, "sigstack: interrupted (%v)\n", err)
 		return
 	}
-	a.printTo(a.err, "sigstack: %v\n", err)
+	for line := range strings.SplitSeq("sigstack: "+err.Error(), "\n") {
+		a.printTo(a.err, "%s\n", signing.Printable(line, maxErrorLine)) // it may quote strangers
+	}
 }
+
+// maxErrorLine is the most bytes of a line of an error.
+const maxErrorLine = 8 << 10
 
 // result prints v as JSON, or calls text, by the chosen format.
 func (a *app) result(v any, text func()) {

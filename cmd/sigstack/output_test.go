@@ -55,11 +55,32 @@ func TestPrintError(t *testing.T) {
 	if got := text.stderr.String(); got != "sigstack: interrupted (sign release: context canceled)\n" {
 		t.Errorf("got %q", got)
 	}
+	quoting := newTestApp("text")
+	quoting.printError(errors.New("registry says \x1b[2Jverified\n\tand more"), 1)
+	if got, want := quoting.stderr.String(), "sigstack: registry says \ufffd[2Jverified\n\ufffdand more\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 	asJSON := newTestApp("json")
 	asJSON.printError(errors.New(`say "x"`), 2)
 	var got map[string]any
 	if err := json.Unmarshal(asJSON.stderr.Bytes(), &got); err != nil || got["error"] != `say "x"` || got["exit_code"] != 2.0 || asJSON.stdout.Len() > 0 {
 		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+// TestPrintResult: a time that nobody stated is not made up.
+func TestPrintResult(t *testing.T) {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for want, r := range map[string]signing.Result{
+		"  logged      2026-03-01 12:00:00Z, index 7\n":           {LogIndex: 7, IntegratedTime: at, Timestamp: at.Add(time.Second)},
+		"  logged      index 7; timestamp 2026-03-01 12:00:00Z\n": {LogIndex: 7, Timestamp: at},
+		"  logged      index 7, at an unknown time\n":             {LogIndex: 7},
+	} {
+		a := newTestApp("text")
+		a.printResult(r)
+		if got := a.stdout.String(); !strings.Contains(got, want) {
+			t.Errorf("got %q, want %q in it", got, want)
+		}
 	}
 }
 

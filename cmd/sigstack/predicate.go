@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"sigstack/internal/oci"
 )
 
 // maxPredicate is the most bytes of a predicate: its statement has to fit into a
@@ -37,6 +39,9 @@ func predicateTypes(name string) ([]string, error) {
 		return []string{customPredicate}, nil
 	case "":
 		return nil, usagef("--type is needed: %s, or a URI", predicateNames)
+	}
+	if name == oci.SignaturePredicate {
+		return nil, usagef("--type %s is that of an image's signature: use sigstack sign or verify", name)
 	}
 	if u, err := url.Parse(name); err != nil || u.Scheme == "" {
 		return nil, usagef("--type %q: want %s, or a URI", name, predicateNames)

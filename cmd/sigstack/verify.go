@@ -110,10 +110,13 @@ func (a *app) printResult(r signing.Result) {
 	}
 	a.printf("  signed by   %s\n", by)
 	a.printf("  digest      %s\n", r.Digest)
-	if r.IntegratedTime.IsZero() {
-		a.printf("  logged      index %d; timestamp %s\n", r.LogIndex, r.Timestamp.Format(timeFormat))
-	} else {
+	switch {
+	case !r.IntegratedTime.IsZero():
 		a.printf("  logged      %s, index %d\n", r.IntegratedTime.Format(timeFormat), r.LogIndex)
+	case !r.Timestamp.IsZero():
+		a.printf("  logged      index %d; timestamp %s\n", r.LogIndex, r.Timestamp.Format(timeFormat))
+	default: // a key pair's, in a log that states no time
+		a.printf("  logged      index %d, at an unknown time\n", r.LogIndex)
 	}
 	a.printf("  trust root  %s\n", r.TrustRoot)
 }
