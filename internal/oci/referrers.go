@@ -23,6 +23,7 @@ import (
 const (
 	maxPages     = 50
 	maxReferrers = 10_000
+	maxRedirects = 10
 )
 
 // referrerList is what refers to an image.
@@ -137,7 +138,19 @@ func (r *Registry) client(ctx context.Context, repo name.Repository) (*http.Clie
 	if err != nil {
 		return nil, err
 	}
-	return &http.Client{Transport: t}, nil
+	return &http.Client{Transport: t, CheckRedirect: stayAtHost}, nil
+}
+
+// stayAtHost follows redirects within the registry only: it could name any service
+// that we reach and it does not, this machine's own among them.
+func stayAtHost(next *http.Request, via []*http.Request) error {
+	if first := via[0].URL; next.URL.Scheme != first.Scheme || next.URL.Host != first.Host {
+		return fmt.Errorf("redirected to another host, %s", next.URL.Host)
+	}
+	if len(via) >= maxRedirects {
+		return fmt.Errorf("redirected %d times", len(via))
+	}
+	return nil
 }
 
 // errNoAPI says that a registry does not know the Referrers API.

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -61,6 +63,45 @@ func TestUnreachable(t *testing.T) {
 	pushImage(t, broken+"/app:v1")
 	_, err = s.verify(t.Context(), broken+"/app:v1", nil)
 	wantError[*oci.UnreachableError](t, err, broken, "list referrers")
+}
+
+// TestRedirectToThisMachine: what listens here unencrypted is not for registries
+// elsewhere to have asked.
+func TestRedirectToThisMachine(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	here := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	var path string // that is redirected
+	elsewhere := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/v2/":
+		case strings.Contains(r.URL.Path, path):
+			http.Redirect(w, r, "http://"+here+"/admin", http.StatusTemporaryRedirect)
+		case strings.HasSuffix(r.URL.Path, "/manifests/v1"):
+			w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+			_, _ = w.Write([]byte("{}"))
+		default:
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	t.Cleanup(elsewhere.Close)
+	transport := elsewhere.Client().Transport.(*http.Transport).Clone()
+	transport.DialTLSContext, transport.DialContext = nil, func(ctx context.Context, network, address string) (net.Conn, error) {
+		if address == "example.com:443" {
+			address = elsewhere.Listener.Addr().String()
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, address)
+	}
+	s := demo(t)
+	for _, path = range []string{"/manifests/v1", "/referrers/"} {
+		_, err := oci.New(oci.Options{Transport: transport}).Verify(t.Context(), "example.com/app:v1", s.trusted, s.id, nil)
+		if err == nil || asked.Load() != 0 {
+			t.Errorf("%s: got %v, and this machine asked %d times, want it refused", path, err, asked.Load())
+		}
+	}
 }
 
 // TestLostPage: a list of which a later page is not there is not taken for the
