@@ -114,10 +114,10 @@ func (sigstack) VerifyLimit(r Request) *Limit {
 			Why:  "sigstack asks the TUF repository for news at each verification; offline it takes the kit",
 			Says: "cannot be reached",
 		}
-	case r.Kind == ImageTagAttestation && r.Timestamp:
+	case r.Kind == ImageTagAttestation && r.Timestamp && r.Signer == "cosign-v3":
 		return &Limit{
-			Why:  "sigstack writes and reads no timestamps of attestations by tag: cosign 2 makes them of the envelope, cosign 3 of the signature inside, and bundles know the latter only",
-			Says: "timestamp: the bundle has none, and one is demanded",
+			Why:  "by tag, sigstack wants the timestamp of an attestation over the whole envelope, as both cosigns do; cosign 3 makes it of the signature inside",
+			Says: "it is over the signature inside the envelope",
 		}
 	case r.Kind == BlobLegacy:
 		return &Limit{Why: "sigstack reads Sigstore bundles only", Says: "refused: bundle: parse bundle"}

@@ -84,12 +84,16 @@ func (r *Registry) signStatement(ctx context.Context, s *signing.Session, img im
 	if err != nil {
 		return Signature{}, err
 	}
+	if style == Tag {
+		signed, err := s.SignStatementByTag(ctx, statement)
+		if err != nil {
+			return Signature{}, err
+		}
+		return r.storeByTag(ctx, img, attestationSuffix, signed, nil, predicateType)
+	}
 	signed, err := s.SignStatement(ctx, statement)
 	if err != nil {
 		return Signature{}, err
-	}
-	if style == Tag {
-		return r.storeByTag(ctx, img, attestationSuffix, signed, nil, predicateType)
 	}
 	created := signed.Result.IntegratedTime
 	if created.IsZero() {

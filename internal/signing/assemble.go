@@ -26,10 +26,24 @@ type evidence struct {
 	hint       string            // of the bare key
 	entries    []*protorekor.TransparencyLogEntry
 	timestamps [][]byte // RFC 3161 TimeStampResp, DER
+	envelope   []byte   // of an attestation by tag: its JSON, which timestamps are over; nil otherwise
 }
 
-// build assembles a v0.3 bundle and its compact JSON.
+// timestamped is what timestamps are over.
+func (e evidence) timestamped() []byte {
+	if e.envelope != nil {
+		return e.envelope
+	}
+	return e.signature
+}
+
+// build assembles a v0.3 bundle and its compact JSON, or what storage by tag is
+// made of, which has no JSON.
 func (e evidence) build() (*Bundle, []byte, error) {
+	if e.envelope != nil {
+		b, err := newBundleOfTag(e)
+		return b, nil, err
+	}
 	pb := e.proto(bundleMediaType)
 	b, err := newBundle(pb)
 	if err != nil {

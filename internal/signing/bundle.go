@@ -34,6 +34,7 @@ type Bundle struct {
 	entity      *entity
 	cert        *x509.Certificate // nil: signed with a bare key
 	promiseOnly bool              // its age or storage has no room for inclusion proofs
+	envelope    []byte            // of an attestation by tag: its JSON, which timestamps are over; nil otherwise
 }
 
 // entity is a bundle whose log entries are parsed once: that verifies the
@@ -98,14 +99,19 @@ func withoutEntries(pb *protobundle.Bundle) *protobundle.Bundle {
 // newBundleOfTag builds the bundle of a signature stored by tag, which carries a
 // signed entry timestamp and no inclusion proof: what bundles of version 0.1
 // have.
-func newBundleOfTag(pb *protobundle.Bundle) (*Bundle, error) {
-	pb.MediaType = bundleMediaTypeV01
+func newBundleOfTag(e evidence) (*Bundle, error) {
+	pb := e.proto(bundleMediaTypeV01)
 	if cert := pb.GetVerificationMaterial().GetCertificate(); cert != nil {
 		pb.VerificationMaterial.Content = &protobundle.VerificationMaterial_X509CertificateChain{
 			X509CertificateChain: &protocommon.X509CertificateChain{Certificates: []*protocommon.X509Certificate{cert}},
 		}
 	}
-	return newBundle(pb)
+	b, err := newBundle(pb)
+	if err != nil {
+		return nil, err
+	}
+	b.envelope = e.envelope
+	return b, nil
 }
 
 // Certificate returns the leaf certificate, nil if the bundle has none.

@@ -46,6 +46,17 @@ type dsseSignature struct {
 // have a subject with a SHA-2 digest and a predicate type. The finished bundle is
 // verified as by VerifyStatement; errors are those of SignDigest.
 func (s *Session) SignStatement(ctx context.Context, statement []byte) (*Signed, error) {
+	return s.signStatement(ctx, statement, false)
+}
+
+// SignStatementByTag is SignStatement for NewTagSignature: timestamps are over the
+// envelope, not the signature inside, and what is verified is the form for storage
+// by tag. There is no JSON, since no bundle may have such timestamps.
+func (s *Session) SignStatementByTag(ctx context.Context, statement []byte) (*Signed, error) {
+	return s.signStatement(ctx, statement, true)
+}
+
+func (s *Session) signStatement(ctx context.Context, statement []byte, byTag bool) (*Signed, error) {
 	about, err := readSubject(statement)
 	if err != nil {
 		return nil, fmt.Errorf("sign statement: %w", err)
@@ -68,8 +79,15 @@ func (s *Session) SignStatement(ctx context.Context, statement []byte) (*Signed,
 		return nil, err
 	}
 	e := evidence{statement: statement, signature: sig, cert: cred.cert, hint: cred.hint}
+	if byTag {
+		e.envelope = envelope
+	}
 	signed, err := s.finish(ctx, e, p, cred, func(b *Bundle) (Result, error) {
-		res, _, err := VerifyStatement(about.digest, about.algorithm, b, s.kit.Trusted, cred.identity, about.predicateType)
+		stored, err := b.asStored()
+		if err != nil {
+			return Result{}, err
+		}
+		res, _, err := VerifyStatement(about.digest, about.algorithm, stored, s.kit.Trusted, cred.identity, about.predicateType)
 		return res, err
 	})
 	if err != nil {

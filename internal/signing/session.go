@@ -47,7 +47,7 @@ type Session struct {
 
 // Signed is one finished signature, verified against the kit's own trust root.
 type Signed struct {
-	JSON        []byte // the v0.3 bundle, compact
+	JSON        []byte // the v0.3 bundle, compact; nil of SignStatementByTag
 	Bundle      *Bundle
 	Signature   []byte              // ASN.1 ECDSA
 	Certificate *x509.Certificate   // nil with a key pair
@@ -167,7 +167,7 @@ func (s *Session) witness(ctx context.Context, e *evidence, p proposal) error {
 	}
 	for i, url := range s.services.TSAs {
 		g.Go(func() (err error) {
-			timestamps[i], err = s.timestamp(ctx, url, e.signature)
+			timestamps[i], err = s.timestamp(ctx, url, e.timestamped())
 			return err
 		})
 	}

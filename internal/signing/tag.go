@@ -27,7 +27,7 @@ type TagSignature struct {
 	Certificate []byte // PEM; empty with a key pair
 	Chain       []byte // PEM, issuer first
 	Promise     []byte // JSON of dev.sigstore.cosign/bundle
-	Timestamp   []byte // JSON of dev.sigstore.cosign/rfc3161timestamp; may be empty; not read of an attestation
+	Timestamp   []byte // JSON of dev.sigstore.cosign/rfc3161timestamp; may be empty; over Payload of an attestation, else over Signature
 }
 
 // tagPromise is the JSON of a log entry with its signed entry timestamp. Members
@@ -52,9 +52,9 @@ type tagTimestamp struct {
 // NewTagSignature renders a finished signature for storage by tag. Payload is
 // what was signed; of a statement it may be nil, since the layer is the envelope.
 //
-// Of several log entries or timestamps the first is kept: the form holds one. A
-// statement's timestamp is left out: by tag it would have to be over the envelope,
-// while a bundle's is over the signature, and the log's time suffices.
+// Of several log entries or timestamps the first is kept: the form holds one. The
+// timestamp of a statement is left out unless SignStatementByTag made it: by tag it
+// has to be over the envelope, while a bundle's is over the signature.
 func NewTagSignature(s *Signed, payload []byte) (TagSignature, error) {
 	t := TagSignature{Payload: payload, Signature: s.Signature}
 	if s.Envelope != nil {
@@ -75,7 +75,7 @@ func NewTagSignature(s *Signed, payload []byte) (TagSignature, error) {
 		return TagSignature{}, fmt.Errorf("encode log entry: %w", err)
 	}
 	tokens := material.GetTimestampVerificationData().GetRfc3161Timestamps()
-	if s.Envelope == nil && len(tokens) > 0 {
+	if len(tokens) > 0 && (s.Envelope == nil || s.Bundle.envelope != nil) {
 		if t.Timestamp, err = json.Marshal(tagTimestamp{tokens[0].GetSignedTimestamp()}); err != nil {
 			return TagSignature{}, fmt.Errorf("encode timestamp: %w", err)
 		}
@@ -106,7 +106,20 @@ func (t TagSignature) Bundle() (*Bundle, error) {
 			return nil, refuse(CheckEntry, err)
 		}
 	}
-	return newBundleOfTag(e.proto(""))
+	return newBundleOfTag(e)
+}
+
+// asStored returns the bundle that others will read out of storage by tag, if b is
+// to go there, without what is left out there; else b.
+func (b *Bundle) asStored() (*Bundle, error) {
+	if b.envelope == nil {
+		return b, nil
+	}
+	t, err := NewTagSignature(&Signed{Bundle: b, Envelope: b.envelope, Certificate: b.cert}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return t.Bundle()
 }
 
 func (t TagSignature) evidence() (evidence, error) {
@@ -119,6 +132,7 @@ func (t TagSignature) evidence() (evidence, error) {
 		if e.statement, e.signature, err = openEnvelope(t.Payload); err != nil {
 			return evidence{}, err
 		}
+		e.envelope = t.Payload
 	}
 	if len(t.Certificate) > 0 {
 		certs, err := pki.ParseCertificatesPEM(t.Certificate)
@@ -133,8 +147,7 @@ func (t TagSignature) evidence() (evidence, error) {
 	if err := e.readPromise(t.Promise); err != nil {
 		return evidence{}, err
 	}
-	// By tag, a statement's timestamp is over the envelope; see NewTagSignature.
-	if e.statement == nil && len(t.Timestamp) > 0 {
+	if len(t.Timestamp) > 0 {
 		var ts tagTimestamp
 		if err := json.Unmarshal(t.Timestamp, &ts); err != nil {
 			return evidence{}, fmt.Errorf("parse timestamp: %w", err)

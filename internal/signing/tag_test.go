@@ -23,7 +23,7 @@ func tagged(tb testing.TB, session *signing.Session, attest bool) signing.TagSig
 	var err error
 	payload := []byte(artifact)
 	if attest {
-		signed, err = session.SignStatement(tb.Context(), statement(tb))
+		signed, err = session.SignStatementByTag(tb.Context(), statement(tb))
 		payload = nil
 	} else {
 		signed, err = session.Sign(tb.Context(), strings.NewReader(artifact))
@@ -62,8 +62,8 @@ func TestTagSignature(t *testing.T) {
 			if err != nil {
 				t.Errorf("%s, attestation %v: %v", name, attest, err)
 			}
-			if res.IntegratedTime.IsZero() || res.Timestamp.IsZero() != attest {
-				t.Errorf("%s, attestation %v: got %+v, want the log's time, and a timestamp of a signature only", name, attest, res)
+			if res.IntegratedTime.IsZero() || res.Timestamp.IsZero() {
+				t.Errorf("%s, attestation %v: got %+v, want the log's time and a timestamp", name, attest, res)
 			}
 			if (len(tag.Certificate) == 0) != (name == "key") || (len(tag.Chain) == 0) != (name == "key") {
 				t.Errorf("%s: got certificate %q and chain %q", name, tag.Certificate, tag.Chain)
@@ -123,6 +123,7 @@ func TestTagSignatureRefuses(t *testing.T) {
 	key := newKey(t)
 	byKey := tagged(t, keySession(t, newKit(t, s), key), false)
 	other := tagged(t, newSession(t, s, signingtest.Email), false)
+	another := tagged(t, session, true)
 	edited := func(text []byte, old, to string) []byte {
 		t.Helper()
 		if !bytes.Contains(text, []byte(old)) {
@@ -174,6 +175,10 @@ func TestTagSignatureRefuses(t *testing.T) {
 		{"no signatures", true, func(tag *signing.TagSignature) {
 			tag.Payload = edited(tag.Payload, `"signatures":`, `"x":`)
 		}, signing.CheckBundle},
+		{"timestamp of another envelope", true, func(tag *signing.TagSignature) { tag.Timestamp = another.Timestamp }, signing.CheckTimestamp},
+		{"mutated timestamp", true, func(tag *signing.TagSignature) { tag.Timestamp = mutated(t, tag.Timestamp) }, signing.CheckTimestamp},
+		{"timestamp without a token", true, func(tag *signing.TagSignature) { tag.Timestamp = []byte("{}") }, signing.CheckTimestamp},
+		{"damaged timestamp of an envelope", true, func(tag *signing.TagSignature) { tag.Timestamp = []byte("{") }, signing.CheckBundle},
 		{"entry of a signature", true, func(tag *signing.TagSignature) { tag.Promise = other.Promise }, signing.CheckEntry},
 	}
 	for _, tt := range tests {
@@ -204,6 +209,8 @@ const (
 	goldenStatementRoot = "statement.trusted_root.json"
 	goldenStatement     = "statement.sigstore.json"
 	goldenEnvelope      = "statement.envelope.json"
+	goldenTagRoot       = "tag.trusted_root.json"
+	goldenTagStatement  = "tag.statement.json" // a TagSignature, with a timestamp
 )
 
 // TestGoldenTag keeps signatures and attestations of the past verifying by tag.
@@ -218,6 +225,12 @@ func TestGoldenTag(t *testing.T) {
 		writeGolden(t, goldenStatementRoot, trustedRoot)
 		writeGolden(t, goldenStatement, signed.JSON)
 		writeGolden(t, goldenEnvelope, signed.Envelope)
+		stored, err := json.Marshal(tagged(t, newSession(t, s, signingtest.Email), true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeGolden(t, goldenTagRoot, trustedRoot)
+		writeGolden(t, goldenTagStatement, stored)
 	}
 	for _, g := range goldenTags(t) {
 		if _, err := verifyTag(g.tag, g.trusted, g.id); err != nil {
@@ -232,7 +245,8 @@ type goldenTag struct {
 	id      *signing.Identity
 }
 
-// goldenTags returns a signature and an attestation.
+// goldenTags returns a signature, and attestations without a timestamp and with
+// one.
 func goldenTags(tb testing.TB) []goldenTag {
 	tb.Helper()
 	trusted, text, id := golden(tb)
@@ -241,7 +255,15 @@ func goldenTags(tb testing.TB) []goldenTag {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return []goldenTag{signature, {newTag(tb, testFile(tb, goldenStatement), testFile(tb, goldenEnvelope), nil), trusted, id}}
+	attestation := goldenTag{newTag(tb, testFile(tb, goldenStatement), testFile(tb, goldenEnvelope), nil), trusted, id}
+	timestamped := goldenTag{id: id}
+	if timestamped.trusted, err = signing.NewTrustRoot("golden", testFile(tb, goldenTagRoot)); err != nil {
+		tb.Fatal(err)
+	}
+	if err := json.Unmarshal(testFile(tb, goldenTagStatement), &timestamped.tag); err != nil {
+		tb.Fatal(err)
+	}
+	return []goldenTag{signature, attestation, timestamped}
 }
 
 func newTag(tb testing.TB, text, envelope, payload []byte) signing.TagSignature {
@@ -259,9 +281,9 @@ func newTag(tb testing.TB, text, envelope, payload []byte) signing.TagSignature 
 	return tag
 }
 
-// FuzzTagSignature mutates a signature and an attestation. Property: whatever
+// FuzzTagSignature mutates a signature and attestations. Property: whatever
 // verifies is what was stored, but for the spelling of PEM and JSON, and for the
-// parts that no verdict rests on: the chain, and an attestation's timestamp.
+// chain, which no verdict rests on.
 func FuzzTagSignature(f *testing.F) {
 	goldens := goldenTags(f)
 	for i, g := range goldens {
@@ -270,7 +292,7 @@ func FuzzTagSignature(f *testing.F) {
 	}
 	f.Add(1, goldens[1].tag.Payload, []byte("x"), goldens[0].tag.Certificate, goldens[0].tag.Promise, []byte(`{"SignedRFC3161Timestamp":"AA=="}`))
 	f.Fuzz(func(t *testing.T, i int, payload, sig, cert, promise, timestamp []byte) {
-		g := goldens[i&1]
+		g := goldens[uint(i)%uint(len(goldens))]
 		tag := signing.TagSignature{Payload: payload, Signature: sig, Certificate: cert, Promise: promise, Timestamp: timestamp}
 		if _, err := verifyTag(tag, g.trusted, g.id); err != nil {
 			return

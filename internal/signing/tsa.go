@@ -13,11 +13,11 @@ import (
 	"github.com/digitorus/timestamp"
 )
 
-// timestamp gets an RFC 3161 timestamp over sig from the authority at url and
-// returns its DER response. That the token is for this signature and nonce is
+// timestamp gets an RFC 3161 timestamp over content from the authority at url and
+// returns its DER response. That the token is for this content and nonce is
 // checked here; who signed it, in the finished bundle.
-func (s *Session) timestamp(ctx context.Context, url string, sig []byte) ([]byte, error) {
-	digest := sha256.Sum256(sig)
+func (s *Session) timestamp(ctx context.Context, url string, content []byte) ([]byte, error) {
+	digest := sha256.Sum256(content)
 	nonce, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 63))
 	if err != nil {
 		return nil, fmt.Errorf("make nonce: %w", err)

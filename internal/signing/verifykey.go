@@ -63,12 +63,16 @@ func (m keyMaterial) PublicKeyVerifier(string) (root.TimeConstrainedVerifier, er
 // material is what a bundle is judged by: the trust root, and the bare key if id
 // is one.
 func (id *Identity) material(b *Bundle, trusted *TrustRoot) root.TrustedMaterial {
+	material := trusted.material
+	if b.envelope != nil {
+		material = envelopeMaterial{material, b.envelope}
+	}
 	switch {
 	case id.key == nil:
-		return trusted.material
+		return material
 	case b.HoldsStatement():
-		return keyMaterial{trusted.material, id.key.envelope}
+		return keyMaterial{material, id.key.envelope}
 	default:
-		return keyMaterial{trusted.material, id.key.message}
+		return keyMaterial{material, id.key.message}
 	}
 }
