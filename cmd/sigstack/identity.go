@@ -23,6 +23,9 @@ type signerFlags struct {
 
 func (s *signerFlags) add(f *pflag.FlagSet) {
 	s.clientFlags.add(f)
+	if err := f.MarkHidden("offline"); err != nil { // known, so that its error says why not
+		panic("sigstack: " + err.Error())
+	}
 	f.StringVar(&s.token, "identity-token", "", "`file` with an identity token, - for stdin (default: the variable "+signing.TokenVariable+", else a login in the browser)")
 	f.BoolVar(&s.device, "device", false, "log in on another device, by a code: for machines without a browser")
 }

@@ -17,6 +17,7 @@ type clientFlags struct {
 	dir                        string
 	trustedRoot, signingConfig string
 	tufURL, tufRoot            string
+	offline                    bool
 }
 
 func (c *clientFlags) add(f *pflag.FlagSet) {
@@ -25,6 +26,7 @@ func (c *clientFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&c.signingConfig, "signing-config", "", "services to sign with from this `file`, a signing_config.v0.2.json, with --trusted-root")
 	f.StringVar(&c.tufURL, "tuf-url", "", "trust and services from the TUF repository at this `URL` instead")
 	f.StringVar(&c.tufRoot, "tuf-root", "", "`file` with the root.json to start from, with --tuf-url")
+	f.BoolVar(&c.offline, "offline", false, "make no connection but to an image's registry: with --tuf-url trust what was fetched last, until it expires; the other sources need none anyway")
 }
 
 // kit loads whom to trust and, as far as the source names any, whom to call.
@@ -69,6 +71,9 @@ func (c clientFlags) check() error {
 
 // checkSigning: whoever signs must know where.
 func (c clientFlags) checkSigning() error {
+	if c.offline {
+		return usagef("--offline is for verifying: signing needs the services")
+	}
 	if c.trustedRoot != "" && c.signingConfig == "" {
 		return usagef("--trusted-root says whom to trust, not where to sign: add --signing-config")
 	}
@@ -99,7 +104,13 @@ func (c clientFlags) fromTUF(ctx context.Context, a *app) (*signing.Kit, error) 
 	if err != nil {
 		return nil, usagef("find a directory for TUF metadata: %w; set XDG_CACHE_HOME", err)
 	}
-	return signing.TUF{URL: c.tufURL, Root: root, Cache: filepath.Join(cache, "sigstack", "tuf"), Now: a.now}.Kit(ctx)
+	kit, err := signing.TUF{
+		URL: c.tufURL, Root: root, Cache: filepath.Join(cache, "sigstack", "tuf"), Now: a.now, Offline: c.offline,
+	}.Kit(ctx)
+	if errors.Is(err, signing.ErrNotCached) {
+		return nil, usagef("%w", err)
+	}
+	return kit, err
 }
 
 // The most bytes of files that users name.

@@ -19,7 +19,8 @@ func (a *app) verifyCommand() *cobra.Command {
 		Short: "Verify a file against its bundle, or an image against its signatures",
 		Long: `Verify a file against its bundle: certificate chain, SCT, log entry, inclusion
 proof, timestamps, signature and identity, all by the one trust root that the flags
-choose and the verdict names. No connection is made, but for --tuf-url.
+choose and the verdict names. No connection is made, but for --tuf-url without
+--offline.
 
 An image is verified by the signatures in its registry, however they are stored
 there: one that passes in full suffices. Exit code 1, and the check that failed, if

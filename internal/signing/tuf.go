@@ -43,12 +43,17 @@ type TUF struct {
 	Cache string           // directory that remembers what was seen, so that nothing older is accepted
 	HTTP  *http.Client     // nil: NewHTTPClient
 	Now   func() time.Time // what metadata must not have expired at
+
+	// Offline takes everything from the cache, as long as it has not expired, and
+	// makes no connection: what was revoked meanwhile is not known.
+	Offline bool
 }
 
 // Kit fetches trusted_root.json and signing_config.v0.2.json by the TUF client
 // workflow. A repository without the latter makes a kit for verification only.
 // Metadata that is stale, tampered with, rolled back or signed by strangers is a
-// *RefusedError at CheckTUF; a mirror that does not answer, an *UnreachableError.
+// *RefusedError at CheckTUF; a mirror that does not answer, an *UnreachableError;
+// with Offline, a cache that was never filled is ErrNotCached.
 func (t TUF) Kit(ctx context.Context) (*Kit, error) {
 	if t.URL == "" || len(t.Root) == 0 || t.Cache == "" || t.Now == nil {
 		return nil, errors.New("set up TUF client: URL, root, cache directory and clock are needed")
@@ -58,7 +63,7 @@ func (t TUF) Kit(ctx context.Context) (*Kit, error) {
 	}
 	targets, err := t.fetch(ctx)
 	if err != nil {
-		return nil, t.explain(err)
+		return nil, t.explain(ctx, err)
 	}
 	return NewKit(t.URL, targets[trust.TrustedRootName], targets[trust.SigningConfigName])
 }
@@ -66,6 +71,11 @@ func (t TUF) Kit(ctx context.Context) (*Kit, error) {
 // fetch returns the contents of the targets that make a kit, by name.
 func (t TUF) fetch(ctx context.Context) (_ map[string][]byte, err error) {
 	dir := t.dir()
+	if t.Offline {
+		if err := checkCached(dir); err != nil {
+			return nil, err
+		}
+	}
 	lock, err := lockCache(ctx, dir)
 	if err != nil {
 		return nil, err
@@ -153,7 +163,7 @@ func (t TUF) config(dir string, d downloader) (*config.UpdaterConfig, error) {
 	c.LocalMetadataDir, c.LocalTargetsDir = dir, filepath.Join(dir, "targets")
 	c.RootMaxLength, c.TimestampMaxLength = maxTUFRoot, maxTUFTimestamp
 	c.SnapshotMaxLength, c.TargetsMaxLength = maxTUFMetadata, maxTUFMetadata
-	c.Fetcher = d
+	c.Fetcher, c.UnsafeLocalMode = d, t.Offline // go-tuf warns of it because newer metadata is not seen
 	return c, nil
 }
 
@@ -178,10 +188,10 @@ func readCache(dir string) (root []byte, err error) {
 }
 
 // explain classifies a failure: of the mirror, of the cache, or of the metadata.
-func (t TUF) explain(err error) error {
+func (t TUF) explain(ctx context.Context, err error) error {
 	var unreachable *UnreachableError
 	if errors.As(err, &unreachable) {
-		unreachable.Next = "check that it is running, and its URL"
+		unreachable.Next = "check that it is running, and its URL" + t.alternative(ctx)
 		return err
 	}
 	var answered *ServiceError
@@ -198,6 +208,9 @@ func (t TUF) explain(err error) error {
 	var link *os.LinkError
 	if errors.As(err, &path) || errors.As(err, &link) {
 		return fmt.Errorf("use TUF cache: %w", err)
+	}
+	if t.Offline {
+		return t.explainOffline(err)
 	}
 	reason := fmt.Errorf("%s: %w", t.URL, err)
 	switch {
@@ -221,6 +234,9 @@ func (d downloader) DownloadFile(url string, most int64, _ time.Duration) ([]byt
 // download is one call of the mirror. A file that is not there is go-tuf's
 // ErrDownloadHTTP: that is how the newest root is told.
 func (t TUF) download(ctx context.Context, url string, most int64) ([]byte, error) {
+	if t.Offline {
+		return nil, fmt.Errorf("%s: %w", url, ErrNotCached)
+	}
 	got, err := call(ctx, t.HTTP, request{
 		service: tufService, method: http.MethodGet, url: url, next: tufNext,
 	}, http.StatusOK, http.StatusNotFound)
