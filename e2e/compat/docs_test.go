@@ -59,7 +59,9 @@ func TestClientsPage(t *testing.T) {
 			image := e2etest.PushImage(t, registry, slug(s.title))
 			script := strings.ReplaceAll(before+s.script, "http://localhost:8080", stack.URL)
 			path := e2etest.WriteFile(t, t.TempDir(), "script.sh", "cd "+dir+"\n"+script)
-			env := []string{"IMAGE=" + image, "HOME=" + t.TempDir(), "PATH=" + filepath.Join(dir, "bin") + ":" + os.Getenv("PATH")}
+			// Of what a section leaves in its home, the last one needs sigstack's cache.
+			cache := "XDG_CACHE_HOME=" + filepath.Join(dir, "cache")
+			env := []string{"IMAGE=" + image, "HOME=" + t.TempDir(), cache, "PATH=" + filepath.Join(dir, "bin") + ":" + os.Getenv("PATH")}
 			if r := e2etest.Run(t, env, "bash", "-eux", path); r.Code != 0 {
 				t.Errorf("exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 			}
