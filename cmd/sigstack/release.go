@@ -113,7 +113,7 @@ func (a *app) releaseVerifyCommand() *cobra.Command {
 		Short: "Verify a release tree",
 		Long: `Verify every file of a release tree: signatures by the identity you name, all
 checksums, nothing missing and nothing unlisted. Every problem is reported; exit
-code 1 if there is one. No connection is made.`,
+code 1 if there is one. No connection is made, but for --tuf-url without --offline.`,
 		Example: `  sigstack release verify out --client kit --certificate-identity demo@sigstack.local \
       --certificate-oidc-issuer http://localhost:8080/dex`,
 		Args: cobra.ExactArgs(1),
