@@ -123,12 +123,28 @@ func startStack(t *testing.T, s settings) *e2etest.Stack {
 	if !s.port80 {
 		return e2etest.Start(t, t.TempDir())
 	}
-	stack, err := e2etest.TryStart(t, t.TempDir(), "--listen", "127.0.0.1:80", "--url", "http://localhost")
-	if err != nil {
-		t.Fatalf("no stack on the default port of http://localhost, which needs root or CAP_NET_BIND_SERVICE, and port 80 free: %v", err)
+	// There is one such port: another run of these tests on this machine may have
+	// it for a while.
+	retry, late := time.NewTicker(time.Second), time.After(port80Within)
+	defer retry.Stop()
+	for {
+		stack, err := e2etest.TryStart(t, t.TempDir(), "--listen", "127.0.0.1:80", "--url", "http://localhost")
+		if err == nil {
+			return stack
+		}
+		if !strings.Contains(err.Error(), "address already in use") {
+			t.Fatalf("no stack on the default port of http://localhost, which needs root or CAP_NET_BIND_SERVICE: %v", err)
+		}
+		select {
+		case <-retry.C:
+		case <-late:
+			t.Fatalf("port 80, the default of http://localhost, was not free within %v: %v", port80Within, err)
+		}
 	}
-	return stack
 }
+
+// port80Within bounds the wait for the default port.
+const port80Within = 3 * time.Minute
 
 // run signs with each client, stops the stack if the verifiers are to work
 // without it, and verifies with each client.
