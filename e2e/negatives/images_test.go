@@ -224,11 +224,41 @@ func refusedImageAttestations() []negative {
 				if wrong {
 					e.envelope.payload = append(e.envelope.payload, ' ')
 				}
-				storeByTag(t, image, "att", n.byTag(e, nil))
+				storeByTag(t, image, "att", n.attestationByTag(t, e))
 				return n.showImage(t, shownImage{image: image, predicate: tested})
 			},
 		},
+		attestedAt("attestation by tag: tampered timestamp, demanded", "unable to verify RFC3161 timestamp bundle", func(e *evidence, _ []byte) []byte {
+			flipLast(e.timestamp)
+			return e.timestamp
+		}),
+		// cosign 3 makes such timestamps, and refuses them.
+		attestedAt("attestation by tag: timestamp of the signature inside, demanded", "hashed messages don't match", func(_ *evidence, inner []byte) []byte { return inner }),
 	}
+}
+
+// attestationByTag is an attestation with a timestamp of the whole envelope, as it
+// has to be by tag.
+func (n *negatives) attestationByTag(t *testing.T, e *evidence) stored {
+	t.Helper()
+	e.timestamp = n.stamp(t, []byte(text(e.dsse())))
+	return n.byTag(e, nil)
+}
+
+// attestedAt is a case of an attestation by tag with another timestamp; inner is
+// one of the signature inside.
+func attestedAt(name, says string, other func(e *evidence, inner []byte) []byte) negative {
+	return negative{name, byImageVerifiers(signing.CheckTimestamp, says), func(n *negatives, t *testing.T, wrong bool) attempt {
+		image := n.newImage(t)
+		e := n.attest(t, newSigner(t, n.alices()), envelope{inToto, []byte(text(newImageStatement(image, tested)))})
+		inner := e.timestamp
+		s := n.attestationByTag(t, e)
+		if wrong {
+			s.annotations[timestampKey] = text(object{"SignedRFC3161Timestamp": other(e, inner)})
+		}
+		storeByTag(t, image, "att", s)
+		return n.showImage(t, shownImage{image: image, predicate: tested, timed: true})
+	}}
 }
 
 func newImageStatement(image name.Digest, predicateType string) object {
@@ -281,7 +311,7 @@ func attestedImage(name string, refused reasons, referrer bool, says func(*testi
 		if referrer {
 			storeReferrer(t, image, e.bundle(t), s["predicateType"].(string))
 		} else {
-			storeByTag(t, image, "att", n.byTag(e, nil))
+			storeByTag(t, image, "att", n.attestationByTag(t, e))
 		}
 		return n.showImage(t, shownImage{image: image, referrer: referrer, predicate: tested})
 	}}
