@@ -63,7 +63,7 @@ generate: ## regenerate and format
 	$(LINT) fmt
 
 verify: ## regenerate, tidy, and demand that nothing changes
-	tools/unchanged sh -c 'go generate ./... && go mod tidy && go -C tools/lint mod tidy && $(LINT) fmt'
+	tools/unchanged sh -c 'go generate ./... && go mod tidy && go -C tools/lint mod tidy && go -C tools/policy-tester mod tidy && $(LINT) fmt'
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -57,9 +58,20 @@ func ParseBundle(data []byte) (*Bundle, error) {
 	}
 	var pb protobundle.Bundle
 	if err := protojson.Unmarshal(data, &pb); err != nil {
+		if isCosignsOwn(data) {
+			err = errors.New("it is in the format that cosign had before Sigstore bundles; sign with --new-bundle-format")
+		}
 		return nil, refuse(CheckBundle, fmt.Errorf("parse bundle: %w", err))
 	}
 	return newBundle(&pb)
+}
+
+// isCosignsOwn tells the bundle that cosign 2 writes by default.
+func isCosignsOwn(data []byte) bool {
+	var own struct {
+		Signature string `json:"base64Signature"`
+	}
+	return json.Unmarshal(data, &own) == nil && own.Signature != ""
 }
 
 func newBundle(pb *protobundle.Bundle) (*Bundle, error) {

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"strings"
+	"testing"
 
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
@@ -118,3 +119,11 @@ func fromBase64(text any) []byte {
 }
 
 func upper(text any) string { return strings.ToUpper(text.(string)) }
+
+func TestParseBundleNamesCosignsOwnFormat(t *testing.T) {
+	_, err := signing.ParseBundle([]byte(`{"base64Signature":"MEUCIQ==","cert":"","rekorBundle":{}}`))
+	wantRefused(t, err, signing.CheckBundle)
+	if want := "sign with --new-bundle-format"; !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want the next step: %s", err, want)
+	}
+}

@@ -33,6 +33,8 @@ type Stack struct {
 	// it then returns true. Set it before the first request.
 	Intercept func(w http.ResponseWriter, r *http.Request) bool
 
+	since time.Time // start of all windows: two kits of one stack are the same
+
 	mu     sync.Mutex // guards leaves, logins and calls
 	leaves [][32]byte // of the log
 	bodies [][]byte
@@ -95,7 +97,7 @@ func New(tb testing.TB, now func() time.Time) *Stack {
 // NewWith starts a stack with the given keys. It ends with the test.
 func NewWith(tb testing.TB, now func() time.Time, keys Keys) *Stack {
 	tb.Helper()
-	s := &Stack{Keys: keys, Now: now, logins: map[string]login{}, calls: map[string]int{}}
+	s := &Stack{Keys: keys, Now: now, since: now().Add(-time.Hour), logins: map[string]login{}, calls: map[string]int{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/v2/signingCert", s.serve(s.certify))
 	mux.HandleFunc("POST /api/v1/log/entries", s.serve(s.AddEntry))
@@ -130,7 +132,7 @@ func (s *Stack) Issuer() string { return s.URL + "/dex" }
 // Material returns the public half, from which kits are made.
 func (s *Stack) Material(tb testing.TB) trust.Material {
 	tb.Helper()
-	since := trust.Window{Start: s.Now().Add(-time.Hour)}
+	since := trust.Window{Start: s.since}
 	service := func(path string) []trust.Service {
 		return []trust.Service{{URL: s.URL + path, APIVersion: 1, Window: since}}
 	}
