@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -108,7 +109,10 @@ func (s attestFlags) check(arg string) error {
 	if _, err := os.Lstat(arg + release.AttestationSuffix); err == nil && !isImage(arg) && s.bundle == "" {
 		return usagef("%s is there already: name another with --bundle, or remove it", arg+release.AttestationSuffix)
 	}
-	return nil
+	if isImage(arg) {
+		return nil
+	}
+	return wantOutput(cmp.Or(s.bundle, arg+release.AttestationSuffix), arg, s.predicate)
 }
 
 func (a *app) readPredicate(predicateType, path string) (json.RawMessage, error) {

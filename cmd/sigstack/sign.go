@@ -1,10 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -104,6 +108,12 @@ func (s signFlags) check(args []string) error {
 		if err := wantTarget(arg); err != nil {
 			return err
 		}
+		if isImage(arg) {
+			continue
+		}
+		if err := wantOutput(cmp.Or(s.bundle, arg+signing.BundleSuffix), arg); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -152,7 +162,7 @@ func (a *app) signFile(ctx context.Context, session *signing.Session, file, bund
 }
 
 func (a *app) noteSigned(what string, by signing.Result) {
-	a.notef("signed %s as %s: log index %d\n", what, by.Identity, by.LogIndex)
+	a.notef("signed %s as %s: log index %d\n", shown(what), by.Identity, by.LogIndex)
 }
 
 // wantFile makes naming anything but a regular file a usage error.
@@ -166,5 +176,38 @@ func wantFile(path string) error {
 	}
 	return nil
 }
+
+// wantOutput makes a file that could not be written a usage error, before
+// something is logged for good that would then be lost; and so it does with one of
+// those that are read.
+func wantOutput(path string, inputs ...string) error {
+	if info, err := os.Stat(filepath.Dir(path)); err != nil {
+		return usagef("no place for the bundle: %w", err)
+	} else if !info.IsDir() {
+		return usagef("no place for the bundle: %s is not a directory", filepath.Dir(path))
+	}
+	out, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return usagef("no place for the bundle: %w", err)
+	}
+	if !out.Mode().IsRegular() {
+		return usagef("no place for the bundle: %s is not a regular file", path)
+	}
+	for _, input := range inputs {
+		if in, err := os.Stat(input); err == nil && os.SameFile(in, out) {
+			return usagef("the bundle would replace %s: name another file with --bundle", path)
+		}
+	}
+	return nil
+}
+
+// shown is a name as a terminal may see it.
+func shown(name string) string { return signing.Printable(name, maxShown) }
+
+// maxShown bounds a name in messages, in bytes.
+const maxShown = 4096
 
 func discardLog() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -83,7 +83,7 @@ func (a *app) verify(ctx context.Context, v verifyFlags, arg string) error {
 		return err
 	}
 	a.result(result, func() {
-		a.printf("verified %s\n", arg)
+		a.printf("verified %s\n", shown(arg))
 		a.printResult(result)
 	})
 	return nil

@@ -77,7 +77,7 @@ func (a *app) verifyAttestation(ctx context.Context, v verifyAttestationFlags, a
 		return err
 	}
 	a.result(got, func() {
-		a.printf("verified attestation of %s\n", arg)
+		a.printf("verified attestation of %s\n", shown(arg))
 		a.printf("  type        %s\n", got.PredicateType)
 		a.printResult(got.Result)
 	})

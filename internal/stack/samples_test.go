@@ -98,9 +98,10 @@ func TestSamplesAreJudged(t *testing.T) {
 const connectorsHead = `# Connectors
 
 A connector lets people of another identity provider log in. Each is an item of
-` + "`oidc.connectors`" + ` in ` + "`config.yaml`" + `; ` + "`sigstack config check`" + ` reports every mistake at once, and a
-start refuses what it finds. Types and settings are Dex's; what is said of them here holds
-for the Dex that sigstack is built with.
+` + "`oidc.connectors`" + ` in ` + "`config.yaml`" + `; ` + "`sigstack config check`" + ` finds unknown settings and the
+like, and a start refuses them; what a connector names (files, servers) it first opens then.
+Types and settings are Dex's; what is said of them here holds for the Dex that sigstack is
+built with.
 
 * ` + "`id`" + ` is part of every subject and never changes; ` + "`name`" + ` is what the login page offers.
 * ` + "`redirectURI`" + ` may be left out everywhere: it is ` + "`URL/dex/callback`" + `, which is also what to
