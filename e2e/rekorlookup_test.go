@@ -1,10 +1,8 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -167,17 +165,7 @@ func stripBundle(t *testing.T, image, suffix string, want int) {
 
 func put(t *testing.T, url, contentType string, body []byte) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, bytes.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", contentType)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if answer, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusCreated {
-		t.Fatalf("put %s: %s %s, %v", url, resp.Status, answer, err)
+	if status, answer := e2etest.Send(t, http.MethodPut, url, contentType, body); status != http.StatusCreated {
+		t.Fatalf("put %s: %d %s", url, status, answer)
 	}
 }

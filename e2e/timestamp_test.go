@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -56,21 +55,7 @@ func (a tsa) post(t *testing.T, contentType string, body []byte) string {
 
 func (a tsa) try(t *testing.T, contentType string, body []byte) (int, []byte) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.url+"/api/v1/timestamp", bytes.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", contentType)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, answer
+	return e2etest.Send(t, http.MethodPost, a.url+"/api/v1/timestamp", contentType, body)
 }
 
 // verdicts wants both programs to accept a response for a file, or to refuse it,

@@ -167,6 +167,21 @@ func Get(t *testing.T, url string) (int, []byte) {
 	return status, body
 }
 
+// Send makes a request with a body and returns status and answer.
+func Send(t *testing.T, method, url, contentType string, body []byte) (int, []byte) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", contentType)
+	status, answer, err := do(http.DefaultClient, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status, answer
+}
+
 // Post sends JSON and returns status and body. It may be called by goroutines
 // that cannot end a test.
 func Post(ctx context.Context, client *http.Client, url string, body []byte) (int, []byte, error) {

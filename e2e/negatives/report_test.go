@@ -55,8 +55,6 @@ func (r row) cell(by who) string {
 	switch {
 	case !asked:
 		return "–"
-	case v.accepted && by == bySigstack && r.laxer():
-		return "**accepts**: " + known[r.name]
 	case v.accepted:
 		return "**accepts**"
 	default:

@@ -49,9 +49,6 @@ func registries(t *testing.T, test func(t *testing.T, host string)) {
 // dockerRegistry starts Debian's docker-registry, which has no Referrers API.
 func dockerRegistry(t *testing.T) (host string) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("short")
-	}
 	bin, err := exec.LookPath("docker-registry")
 	if err != nil {
 		t.Skip("docker-registry is not installed; make deps installs it")

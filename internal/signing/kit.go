@@ -1,8 +1,8 @@
-// Package signing is the client of a stack: it turns an identity token into a
-// signature that is certified, logged and timestamped, as a v0.3 bundle, and
-// verifies such bundles against a trust root. Trust material and URLs come from
-// a client kit (contract trust-material); the services themselves, and which
-// files to sign, are left to others.
+// Package signing is the client of a stack: with an identity token or a key pair
+// it makes signatures and attestations that are logged and timestamped, as v0.3
+// bundles, and it verifies bundles against a trust root. Trust material and URLs
+// come from a client kit or by TUF (contract trust-material); the services
+// themselves, registries, and which files to sign, are left to others.
 package signing
 
 import (
