@@ -19,9 +19,14 @@ var layers = []layer{
 	// Foundation: what every service stands on.
 	{path: "internal/durable", uses: pure},
 	{path: "internal/run", uses: pure},
-	{path: "internal/httpd", uses: pure},
+	{path: "internal/limit"},
+	{path: "internal/httpd", uses: join(pure, "internal/limit")},
 	{path: "internal/keys", uses: join(pure, "internal/durable")},
 	{path: "internal/merkle", uses: join(pure, "internal/durable")},
+	{path: "internal/audit", uses: join(pure, "internal/durable")},
+	{path: "internal/tlsconf", uses: pure},
+	{path: "internal/peer", uses: join(pure, "internal/httpd", "internal/tlsconf")},
+	{path: "internal/admin", uses: join(pure, "internal/durable", "internal/httpd")},
 
 	// The trust root.
 	{path: "tuf-root", uses: join(pure, "internal/keys", "internal/durable")},
@@ -42,11 +47,12 @@ var layers = []layer{
 
 	// Assembly.
 	{path: "internal/config", uses: pure},
-	{path: "internal/stack", uses: join(foundation, "internal/config", "internal/look", "internal/signing", "tuf-root",
+	{path: "internal/stack", uses: join(foundation, "internal/admin", "internal/peer", "internal/tlsconf", "internal/config", "internal/look", "internal/signing", "tuf-root",
 		"services/ca", "services/ctlog", "services/oidc", "services/tlog", "services/tsa", "services/tuf")},
 
 	// The edges.
 	{path: "cmd/sigstack", uses: edge},
+	{path: "cmd/sigstore-kms-hashivault"},
 	{path: "e2e", uses: edge},
 	{path: "deploy", uses: []string{"internal/config"}},
 	{path: "tools", uses: []string{"..."}},
@@ -55,9 +61,10 @@ var layers = []layer{
 
 var (
 	pure       = []string{"internal/fault", "internal/pki", "internal/trust"}
-	foundation = join(pure, "internal/merkle", "internal/keys", "internal/httpd", "internal/run", "internal/durable")
-	edge       = join(pure, "internal/stack", "internal/config", "internal/signing", "internal/oci", "internal/release",
-		"internal/keys", "internal/httpd", "internal/run", "internal/durable")
+	foundation = join(pure, "internal/merkle", "internal/keys", "internal/httpd", "internal/run", "internal/durable",
+		"internal/audit", "internal/limit")
+	edge = join(pure, "internal/stack", "internal/config", "internal/signing", "internal/oci", "internal/release",
+		"internal/keys", "internal/httpd", "internal/run", "internal/durable", "internal/audit", "internal/admin", "internal/tlsconf")
 )
 
 // owners says which components may import a package of someone else, or of
@@ -91,7 +98,7 @@ var calls = []owner{
 }
 
 // programs are the components that own a process.
-var programs = []string{"cmd/sigstack", "e2e", "tools"}
+var programs = []string{"cmd/sigstack", "cmd/sigstore-kms-hashivault", "e2e", "tools"}
 
 // withoutIO are the components that touch no file, network or logger, and
 // what that rules out.

@@ -42,6 +42,16 @@ type Config struct {
 	// Default: the URL's host.
 	Operator string `yaml:"operator,omitempty"`
 
+	// TLS of the listeners; absent: plaintext, for loopback or behind a proxy.
+	TLS *TLS `yaml:"tls,omitempty"`
+	// Access says who may do what.
+	Access Access `yaml:"access,omitempty"`
+	// Limits bound what strangers can make this process do.
+	Limits Limits `yaml:"limits,omitempty"`
+	// Audit configures the audit record. A directory made before there was one
+	// has no section; its record is kept all the same, without signed heads.
+	Audit *Audit `yaml:"audit,omitempty"`
+
 	CA    *CA    `yaml:"ca,omitempty"`
 	CTLog *CTLog `yaml:"ctlog,omitempty"`
 	TLog  *TLog  `yaml:"tlog,omitempty"`
@@ -229,6 +239,11 @@ func (c *Config) setDefaults() {
 	if c.MetricsListen == "" {
 		c.MetricsListen = "127.0.0.1:0"
 	}
+	if c.TLS != nil {
+		c.TLS.setDefaults()
+	}
+	c.Access.setDefaults(c.Profile)
+	c.Limits.setDefaults(c.Profile)
 	if c.CTLog != nil && c.CTLog.Prefix == "" {
 		c.CTLog.Prefix = "ctlog"
 	}

@@ -54,6 +54,17 @@ func (c *Config) Validate() error {
 	if c.Profile == ProfileUp && !IsLoopback(c.Listen) {
 		p.add("listen: %q is not a loopback address, and profile up is for tests on this machine", c.Listen)
 	}
+	if c.TLS != nil {
+		c.TLS.validate(&p)
+	}
+	access, limits := c.Access, c.Limits // init writes a file without defaults
+	access.setDefaults(c.Profile)
+	limits.setDefaults(c.Profile)
+	access.validate(&p, c.TLS)
+	limits.validate(&p)
+	if c.Audit != nil {
+		p.key("audit.key", c.Audit.Key)
+	}
 	c.validateServices(&p)
 	return p.join()
 }

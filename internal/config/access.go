@@ -1,0 +1,140 @@
+package config
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Ways to be let in.
+const (
+	AccessAnonymous = "anonymous" // anybody
+	AccessBearer    = "bearer"    // an ID token of an issuer that the CA trusts
+	AccessMTLS      = "mtls"      // a client certificate of tls.client_ca
+	AccessInternal  = "internal"  // nobody but this stack's own services
+)
+
+// Access says who may do what. Health, trust root, client kit and the issuer's
+// own pages are always for everybody.
+type Access struct {
+	// TrustedProxies are the addresses (CIDR) of proxies whose X-Forwarded-For
+	// names the client.
+	TrustedProxies []string `yaml:"trusted_proxies,omitempty"`
+	// Read is who may read the logs: anonymous, bearer or mtls. Default:
+	// anonymous.
+	Read string `yaml:"read,omitempty"`
+	// Write is who may write, by service.
+	Write WriteAccess `yaml:"write,omitempty"`
+	// RedactEmails keeps e-mail identities out of public search in the log.
+	RedactEmails bool `yaml:"redact_emails,omitempty"`
+}
+
+// WriteAccess says for each service who may ask it to sign. Defaults: anonymous,
+// and in profile serve internal for the CT log.
+type WriteAccess struct {
+	// CA: anonymous, which demands the token that a certificate request carries
+	// anyway, or mtls besides.
+	CA string `yaml:"ca,omitempty"`
+	// CTLog: anonymous, bearer, mtls or internal.
+	CTLog string `yaml:"ctlog,omitempty"`
+	// TLog and TSA: anonymous, bearer or mtls. Upstream's clients send neither
+	// tokens nor certificates there.
+	TLog string `yaml:"tlog,omitempty"`
+	TSA  string `yaml:"tsa,omitempty"`
+}
+
+// Rate is a token bucket: PerSecond on average, Burst at once. The zero Rate has
+// no limit.
+type Rate struct {
+	PerSecond float64 `yaml:"per_second"`
+	Burst     int     `yaml:"burst"`
+}
+
+// Limits bound what strangers can make a process do. Zero values take defaults,
+// which differ between the profiles where the comment says so.
+type Limits struct {
+	// Connections at once; over it the oldest ones that wait for a request are
+	// closed. Default: 4096.
+	Connections int `yaml:"connections,omitempty"`
+	// BodyMemory bounds the request bodies held at once, in bytes; over it
+	// requests are answered 429. Default: 128 MiB.
+	BodyMemory int64 `yaml:"body_memory,omitempty"`
+	// Address limits requests that write, per client address. Default in profile
+	// serve: 50 a second, 200 at once; in profile up: no limit.
+	Address Rate `yaml:"address,omitempty"`
+	// Identity limits certificates per issuer and subject. Default in profile
+	// serve: 5 a second, 100 at once; in profile up: no limit.
+	Identity Rate `yaml:"identity,omitempty"`
+	// Issuer limits certificates per issuer. Default: no limit.
+	Issuer Rate `yaml:"issuer,omitempty"`
+	// Logins limits failed logins per account. Default in both profiles: one in
+	// 30 seconds, 5 at once.
+	Logins Rate `yaml:"logins,omitempty"`
+}
+
+func (a *Access) setDefaults(profile string) {
+	anonymous := func(s *string) {
+		if *s == "" {
+			*s = AccessAnonymous
+		}
+	}
+	if a.Write.CTLog == "" && profile == ProfileServe {
+		a.Write.CTLog = AccessInternal
+	}
+	for _, s := range []*string{&a.Read, &a.Write.CA, &a.Write.CTLog, &a.Write.TLog, &a.Write.TSA} {
+		anonymous(s)
+	}
+}
+
+func (l *Limits) setDefaults(profile string) {
+	if l.Connections == 0 {
+		l.Connections = 4096
+	}
+	if l.BodyMemory == 0 {
+		l.BodyMemory = 128 << 20
+	}
+	if l.Logins == (Rate{}) {
+		l.Logins = Rate{PerSecond: 1. / 30, Burst: 5}
+	}
+	if profile != ProfileServe {
+		return
+	}
+	if l.Address == (Rate{}) {
+		l.Address = Rate{PerSecond: 50, Burst: 200}
+	}
+	if l.Identity == (Rate{}) {
+		l.Identity = Rate{PerSecond: 5, Burst: 100}
+	}
+}
+
+func (a *Access) validate(p *problems, t *TLS) {
+	for _, x := range a.TrustedProxies {
+		_, err := netip.ParsePrefix(x)
+		p.check(err == nil, "access.trusted_proxies: %q is not a network such as 10.0.0.0/8", x)
+	}
+	for _, f := range []struct {
+		field, value string
+		allowed      []string
+	}{
+		{"access.read", a.Read, []string{AccessAnonymous, AccessBearer, AccessMTLS}},
+		{"access.write.ca", a.Write.CA, []string{AccessAnonymous, AccessMTLS}},
+		{"access.write.ctlog", a.Write.CTLog, []string{AccessAnonymous, AccessBearer, AccessMTLS, AccessInternal}},
+		{"access.write.tlog", a.Write.TLog, []string{AccessAnonymous, AccessBearer, AccessMTLS}},
+		{"access.write.tsa", a.Write.TSA, []string{AccessAnonymous, AccessBearer, AccessMTLS}},
+	} {
+		p.check(slices.Contains(f.allowed, f.value), "%s: %q, want one of %s", f.field, f.value, strings.Join(f.allowed, ", "))
+		p.check(f.value != AccessMTLS || t != nil && t.ClientCA != "", "%s: mtls needs tls.client_ca", f.field)
+	}
+}
+
+func (l *Limits) validate(p *problems) {
+	p.check(l.Connections >= 16, "limits.connections: %d, want at least 16", l.Connections)
+	p.check(l.BodyMemory >= 16<<20, "limits.body_memory: %d, want at least 16777216", l.BodyMemory)
+	for _, f := range []struct {
+		field string
+		rate  Rate
+	}{{"address", l.Address}, {"identity", l.Identity}, {"issuer", l.Issuer}, {"logins", l.Logins}} {
+		ok := f.rate == Rate{} || f.rate.PerSecond > 0 && f.rate.Burst > 0
+		p.check(ok, "limits.%s: want per_second and burst above zero", f.field)
+	}
+}
