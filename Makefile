@@ -12,7 +12,7 @@ export FUZZTIME ?= 10s
 export COUNT    ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: build check unit lint generated test deps race e2e compat fuzz bench demo up clients generate verify help
+.PHONY: build check unit lint generated test deps race e2e compat vuln fuzz bench demo up clients generate verify help
 
 build: ## build bin/sigstack, static and trimmed
 	go build -ldflags "-s -w -X main.version=$(VERSION)" -o $(OUT) ./cmd/sigstack
@@ -42,6 +42,9 @@ e2e: build clients ## whole-stack tests against bin/sigstack and the upstream cl
 
 compat: build clients ## the matrix of clients; writes docs/compatibility.md
 	@tools/compat
+
+vuln: ## known vulnerabilities in what is called; needs the database's network, or VULNDB
+	@tools/vuln
 
 fuzz: ## every fuzz target for FUZZTIME
 	@tools/fuzz
