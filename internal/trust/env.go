@@ -17,6 +17,8 @@ func envVars(url string, has func(file string) bool) []envVar {
 		{name: "SIGSTORE_TSA_CERTIFICATE_FILE", file: TSAPEMName},
 		{name: "TUF_MIRROR", value: url + "/tuf"},
 		{name: "TUF_ROOT_JSON", file: RootName},
+		{name: "SSL_CERT_FILE", file: TLSPEMName},
+		{name: "NODE_EXTRA_CA_CERTS", file: TLSPEMName},
 	}
 	var out []envVar
 	for _, v := range all {

@@ -18,6 +18,7 @@ const (
 	RekorPEMName  = "rekor.pub"
 	CTPEMName     = "ctfe.pub"
 	TSAPEMName    = "tsa.crt.pem"
+	TLSPEMName    = "tls-ca.crt.pem"
 	EnvName       = "env.sh"
 	ReadmeName    = "README.txt"
 )
@@ -26,7 +27,7 @@ const (
 func KitNames() []string {
 	return []string{
 		RootName, TrustedRootName, SigningConfigName, ClientTrustConfigName,
-		FulcioPEMName, RekorPEMName, CTPEMName, TSAPEMName, EnvName, ReadmeName,
+		FulcioPEMName, RekorPEMName, CTPEMName, TSAPEMName, TLSPEMName, EnvName, ReadmeName,
 	}
 }
 
@@ -39,6 +40,9 @@ type Kit struct {
 	// URL is the stack's, without trailing slash. The TUF repository is at
 	// URL/tuf.
 	URL string
+	// TLSAuthorities are the roots of the listeners' certificates, for stacks whose
+	// authority no system knows; none for plaintext and for public authorities.
+	TLSAuthorities []*x509.Certificate
 }
 
 // File is one file of a kit.
@@ -74,6 +78,9 @@ func (k Kit) Files(home string) ([]File, error) {
 		files = append(files, File{doc.name, data})
 	}
 	files = append(files, k.Material.pemFiles()...)
+	if len(k.TLSAuthorities) > 0 {
+		files = append(files, File{TLSPEMName, pki.CertificatesPEM(k.TLSAuthorities)})
+	}
 	has := func(name string) bool {
 		for _, f := range files {
 			if f.Name == name {
@@ -126,7 +133,11 @@ func (k Kit) readme() []byte {
 	if s := k.Material.OIDCServices; len(s) > 0 {
 		issuer = s[0].URL
 	}
-	return []byte(strings.NewReplacer("URL", k.URL, "SHA256", RootSHA256(k.RootJSON), "ISSUER", issuer).Replace(readmeText))
+	text := readmeText
+	if len(k.TLSAuthorities) > 0 {
+		text += readmeTLS
+	}
+	return []byte(strings.NewReplacer("URL", k.URL, "SHA256", RootSHA256(k.RootJSON), "ISSUER", issuer).Replace(text))
 }
 
 const readmeText = `Client kit of the Sigstore at URL
@@ -146,4 +157,21 @@ With cosign 3, by files:
     --certificate-identity YOU --certificate-oidc-issuer ISSUER F
 or by TUF, after which the two file options can be left out:
   cosign initialize --mirror URL/tuf --root root.json --root-checksum SHA256
+`
+
+// readmeTLS: Go reads SSL_CERT_FILE on Unix systems but macOS, in place of the
+// system's file and beside its directories, and so does OpenSSL. Python's requests,
+// which sigstore-python signs with, knows REQUESTS_CA_BUNDLE only.
+const readmeTLS = `
+The services speak TLS with certificates of a private authority:
+  tls-ca.crt.pem          that authority. It vouches for who answers at URL,
+                          and for nothing that is signed.
+sigstack takes it from this directory by itself (--client). For others env.sh sets
+  SSL_CERT_FILE           cosign, curl and what else is written in Go or uses OpenSSL.
+                          It stands in place of the system's file of authorities, whose
+                          directory (/etc/ssl/certs) is read beside it: where that is
+                          empty, or public hosts fail, append the system's file to a copy.
+  NODE_EXTRA_CA_CERTS     Node.js (sigstore-js), beside its own authorities.
+sigstore-python wants REQUESTS_CA_BUNDLE too, which replaces all other authorities.
+On macOS and Windows Go asks the system: add the authority to the keychain or store.
 `

@@ -20,12 +20,15 @@ import (
 
 var kitNames = []string{
 	"root.json", "trusted_root.json", "signing_config.v0.2.json", "client_trust_config.json",
-	"fulcio.crt.pem", "rekor.pub", "ctfe.pub", "tsa.crt.pem", "env.sh", "README.txt",
+	"fulcio.crt.pem", "rekor.pub", "ctfe.pub", "tsa.crt.pem", "tls-ca.crt.pem", "env.sh", "README.txt",
 }
 
 func newKit(tb testing.TB) trust.Kit {
 	tb.Helper()
-	return trust.Kit{Material: newMaterial(tb), RootJSON: []byte("{}\n"), URL: "http://localhost:8080"}
+	return trust.Kit{
+		Material: newMaterial(tb), RootJSON: []byte("{}\n"), URL: "http://localhost:8080",
+		TLSAuthorities: caChain(tb)[1:],
+	}
 }
 
 // writeKit renders the kit as if for home and puts it in dir.
@@ -78,6 +81,7 @@ func TestKitPEMFilesHoldTheNewest(t *testing.T) {
 	for name, want := range map[string][]*x509.Certificate{
 		"fulcio.crt.pem": slices.Concat(k.Material.CAs[0].Chain, k.Material.CAs[1].Chain),
 		"tsa.crt.pem":    k.Material.TSAs[0].Chain,
+		"tls-ca.crt.pem": k.TLSAuthorities,
 	} {
 		got, err := cryptoutils.UnmarshalCertificatesFromPEM(files[name])
 		if err != nil || !slices.EqualFunc(got, want, (*x509.Certificate).Equal) {
@@ -91,12 +95,20 @@ func TestKitLeavesOutWhatIsMissing(t *testing.T) {
 	k.Material.TLogs = k.Material.TLogs[1:]
 	k.Material.TLogServices = k.Material.TLogServices[:1]
 	k.Material.TSAs, k.Material.TSAServices = nil, nil
+	k.TLSAuthorities = nil
 	files := writeKit(t, k, "/kit", t.TempDir())
-	if data, ok := files["tsa.crt.pem"]; ok {
-		t.Errorf("tsa.crt.pem without TSA: %s", data)
+	for _, name := range []string{"tsa.crt.pem", "tls-ca.crt.pem"} {
+		if data, ok := files[name]; ok {
+			t.Errorf("%s of nothing: %s", name, data)
+		}
 	}
-	if bytes.Contains(files["env.sh"], []byte("TSA")) {
-		t.Errorf("env.sh names a file that is not there:\n%s", files["env.sh"])
+	for _, variable := range []string{"TSA", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"} {
+		if bytes.Contains(files["env.sh"], []byte(variable)) {
+			t.Errorf("env.sh names a file that is not there:\n%s", files["env.sh"])
+		}
+	}
+	if bytes.Contains(files["README.txt"], []byte("TLS")) {
+		t.Errorf("README.txt speaks of TLS where there is none:\n%s", files["README.txt"])
 	}
 }
 
@@ -125,6 +137,8 @@ func envWant(dir string) map[string]string {
 		"SIGSTORE_TSA_CERTIFICATE_FILE":   dir + "/tsa.crt.pem",
 		"TUF_MIRROR":                      "http://localhost:8080/tuf",
 		"TUF_ROOT_JSON":                   dir + "/root.json",
+		"SSL_CERT_FILE":                   dir + "/tls-ca.crt.pem",
+		"NODE_EXTRA_CA_CERTS":             dir + "/tls-ca.crt.pem",
 	}
 }
 
