@@ -16,7 +16,19 @@ import (
 // trust-material §6, parts 1 to 4 and 6): keys, log IDs, hosts, chains, windows,
 // URLs, versions, the operator. It reports every problem it finds.
 func (m Material) Validate() error {
-	err := errors.Join(
+	return wrapInvalid(errors.Join(m.checkEach(), m.checkV2HasTSA()))
+}
+
+func wrapInvalid(err error) error {
+	if err != nil {
+		return fmt.Errorf("check trust material: %w", err)
+	}
+	return nil
+}
+
+// checkEach checks everything by itself.
+func (m Material) checkEach() error {
+	return errors.Join(
 		m.checkOperator(),
 		checkLogs("transparency log", m.TLogs, 2),
 		checkLogs("CT log", m.CTLogs, 1),
@@ -25,12 +37,7 @@ func (m Material) Validate() error {
 		checkServices("certificate authority", m.CAServices, 1),
 		checkServices("OIDC", m.OIDCServices, 1),
 		checkServices("transparency log", m.TLogServices, 2),
-		checkServices("timestamp authority", m.TSAServices, 1),
-		m.checkV2HasTSA())
-	if err != nil {
-		return fmt.Errorf("check trust material: %w", err)
-	}
-	return nil
+		checkServices("timestamp authority", m.TSAServices, 1))
 }
 
 func (m Material) checkOperator() error {
