@@ -12,11 +12,12 @@ import (
 	"sigstack/internal/fault"
 )
 
-// MuxConfig configures NewMux. Every field is required.
+// MuxConfig configures NewMux. Every field but Guard is required.
 type MuxConfig struct {
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 	Now     func() time.Time
+	Guard   Guard
 }
 
 // Mux routes requests to services and keeps the table of all routes. Routes are
@@ -137,7 +138,7 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		// Before the call, so that a panic is counted where it happened.
 		seen.service, seen.route = res.group.service, res.path
-		m.mux.ServeHTTP(w, withObserved(r, seen))
+		m.mux.ServeHTTP(w, r)
 	})
 }
 

@@ -3,8 +3,10 @@ package httpd
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -18,27 +20,30 @@ const maxRequestID = 128
 type contextKey int
 
 const (
-	requestIDKey contextKey = iota
-	observedKey
+	observedKey contextKey = iota
+	peerKey
 )
 
 // RequestID returns the id of the request that ctx belongs to, "" outside one.
 func RequestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey).(string)
-	return id
+	if seen, ok := ctx.Value(observedKey).(*observed); ok {
+		return seen.id
+	}
+	return ""
 }
 
-// observed gathers what the access log and metrics say of one request. The
-// request's goroutine owns it.
+// observed is what is known of one request: who sent it, and what the access log
+// and metrics say of it. The request's goroutine owns it; id, client and
+// certificate never change once there is a context that holds it.
 type observed struct {
+	id          string
+	client      netip.Addr
+	certificate *x509.Certificate // verified; nil: none
+
 	service, route string
 	format         *ErrorFormat
 	err            error
 	foreign        bool // answered by a handler that words its own errors
-}
-
-func withObserved(r *http.Request, seen *observed) *http.Request {
-	return r.WithContext(context.WithValue(r.Context(), observedKey, seen))
 }
 
 func observedFrom(ctx context.Context) *observed {
@@ -58,11 +63,11 @@ func (o *observed) fail(f ErrorFormat, w http.ResponseWriter, err error) {
 // observe wraps serve with request id, CORS, panic recovery, log and metrics.
 func (m *Mux) observe(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter, *http.Request, *observed)) {
 	start := m.cfg.Now()
-	id := requestID(r)
-	w.Header().Set("X-Request-Id", id)
+	seen := &observed{id: requestID(r), service: "none", route: "none"}
+	m.identify(seen, r)
+	w.Header().Set("X-Request-Id", seen.id)
 	rec := &recorder{ResponseWriter: w}
-	seen := &observed{service: "none", route: "none"}
-	r = r.WithContext(context.WithValue(r.Context(), requestIDKey, id))
+	r = r.WithContext(context.WithValue(r.Context(), observedKey, seen))
 	defer func() {
 		p := recover()
 		// http.ErrAbortHandler is the library's way to cut a connection.
