@@ -73,7 +73,8 @@ func (s *Stack) startCheck(ctx context.Context) error {
 	return err
 }
 
-// readOnlyCheck tries every key and proves the newest entry of every log.
+// readOnlyCheck tries every key, proves the newest entry of every log and asks
+// the listener by TLS.
 func (s *Stack) readOnlyCheck(ctx context.Context) error {
 	for _, key := range s.services.keys {
 		if err := key.Test(); err != nil {
@@ -84,6 +85,9 @@ func (s *Stack) readOnlyCheck(ctx context.Context) error {
 		if err := proveNewest(ctx, tree); err != nil {
 			return fault.Wrap(fault.Unavailable, err, "start check failed: newest entry of the "+name+" tree")
 		}
+	}
+	if err := s.checkTLS(ctx); err != nil {
+		return fault.Wrap(fault.Unavailable, err, "start check failed: TLS of the listener")
 	}
 	return nil
 }
@@ -109,7 +113,7 @@ func proveNewest(ctx context.Context, tree *merkle.Tree) error {
 // writeThroughCheck signs and verifies as a stranger would, over the listener:
 // token by the demo user's password, certificate, entry, timestamp.
 func (s *Stack) writeThroughCheck(ctx context.Context) error {
-	client := &http.Client{Transport: toSelf{&http.Transport{DialContext: s.dialSelf}}}
+	client := s.selfClient()
 	defer client.CloseIdleConnections()
 	kit, err := signing.LoadKit(s.layout.Client())
 	if err != nil {
@@ -135,8 +139,8 @@ func (s *Stack) writeThroughCheck(ctx context.Context) error {
 	return nil
 }
 
-// toSelf speaks plain HTTP, as the listener does, whatever scheme the URL has:
-// TLS is the business of a proxy in front, which need not be there yet.
+// toSelf speaks plain HTTP, as a listener behind a proxy does, whatever scheme
+// the URL has: the proxy need not be there yet.
 type toSelf struct{ *http.Transport }
 
 func (t toSelf) RoundTrip(r *http.Request) (*http.Response, error) {

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 
 	"sigstack/internal/durable"
+	"sigstack/internal/pki"
 )
 
 // Layout names everything below a data directory.
@@ -35,6 +37,19 @@ func (l Layout) path(p string) string {
 		return p
 	}
 	return filepath.Join(l.Dir, p)
+}
+
+// chain reads the certificates at a path of the configuration.
+func (l Layout) chain(path string) ([]*x509.Certificate, error) {
+	data, err := os.ReadFile(l.path(path))
+	if err != nil {
+		return nil, fmt.Errorf("read certificates: %w", err)
+	}
+	chain, err := pki.ParseCertificatesPEM(data)
+	if err != nil {
+		return nil, fmt.Errorf("read certificates %s: %w", path, err)
+	}
+	return chain, nil
 }
 
 // unfinished marks a directory whose init has not come to its end. Nothing in

@@ -66,18 +66,15 @@ func (s *Stack) tellAddresses(metrics net.Addr) error {
 // new connections and waits for requests under way, those of slow clients for
 // drainTimeout at most.
 func (s *Stack) server(l net.Listener, h http.Handler) func(context.Context) error {
-	srv := &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       requestTimeout,
-		WriteTimeout:      requestTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.opts.Log.Handler(), slog.LevelDebug),
+	srv := s.newServer(h)
+	serve := srv.Serve
+	if s.tls != nil {
+		srv.TLSConfig = s.tls.ServerConfig()
+		serve = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
 	}
 	return func(ctx context.Context) error {
 		served := make(chan error, 1)
-		go func() { served <- srv.Serve(l) }()
+		go func() { served <- serve(l) }()
 		select {
 		case err := <-served:
 			return err
@@ -88,6 +85,25 @@ func (s *Stack) server(l net.Listener, h http.Handler) func(context.Context) err
 			err = errors.Join(err, serveErr)
 		}
 		return err
+	}
+}
+
+// newServer returns a server of HTTP/1.1 and HTTP/2. In plaintext a client must
+// know that it may speak HTTP/2 (RFC 9113 §3.3): there is no upgrade.
+func (s *Stack) newServer(h http.Handler) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(s.tls == nil)
+	return &http.Server{
+		Handler:           h,
+		Protocols:         protocols,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       requestTimeout,
+		WriteTimeout:      requestTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.opts.Log.Handler(), slog.LevelDebug),
 	}
 }
 

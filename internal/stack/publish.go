@@ -46,7 +46,13 @@ func publishFirst(ctx context.Context, l Layout, cfg InitConfig, conf *config.Co
 
 // writeKit writes those files of the client kit that are not as they should be.
 func (s *Stack) writeKit(repo *tufroot.Repository) error {
-	return tuf.WriteKit(s.layout.Client(), trust.Kit{Material: s.material(), RootJSON: repo.RootJSON(), URL: s.conf.URL})
+	authorities, err := s.layout.TLSAuthorities(s.conf)
+	if err != nil {
+		return err
+	}
+	return tuf.WriteKit(s.layout.Client(), trust.Kit{
+		Material: s.material(), RootJSON: repo.RootJSON(), URL: s.conf.URL, TLSAuthorities: authorities,
+	})
 }
 
 // tufKeys loads the keys of all TUF roles.

@@ -5,13 +5,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"sigstack/internal/keys"
 	"sigstack/internal/merkle"
 	"sigstack/internal/merkle/pebblelog"
-	"sigstack/internal/pki"
 	"sigstack/internal/trust"
 	"sigstack/services/ca"
 	"sigstack/services/ctlog"
@@ -252,15 +250,7 @@ func (b *builder) buildCA(context.Context) error {
 }
 
 func (b *builder) chain(path string) ([]*x509.Certificate, error) {
-	data, err := os.ReadFile(b.layout.path(path))
-	if err != nil {
-		return nil, fmt.Errorf("read certificates: %w", err)
-	}
-	chain, err := pki.ParseCertificatesPEM(data)
-	if err != nil {
-		return nil, fmt.Errorf("read certificates %s: %w", path, err)
-	}
-	return chain, nil
+	return b.layout.chain(path)
 }
 
 // material gathers the public half of every service.

@@ -22,6 +22,7 @@ import (
 	"sigstack/internal/keys"
 	"sigstack/internal/merkle"
 	"sigstack/internal/run"
+	"sigstack/internal/tlsconf"
 )
 
 // Options says which directory to run and how.
@@ -58,6 +59,7 @@ type Stack struct {
 	metrics  *prometheus.Registry
 	services *services
 	listener net.Listener
+	tls      *tlsconf.Source // nil: the listeners are plaintext
 	closers  []func() error // run in reverse
 
 	rootSHA256   string        // of root.json, hex
@@ -87,6 +89,9 @@ func Open(ctx context.Context, opts Options) (_ *Stack, err error) {
 	s.prepare()
 	if err := s.buildServices(ctx); err != nil {
 		return nil, err
+	}
+	if err := s.buildTLS(); err != nil {
+		return nil, fmt.Errorf("start tls: %w", err)
 	}
 	if err := s.buildTUF(); err != nil {
 		return nil, fmt.Errorf("start tuf: %w", err)
@@ -178,8 +183,8 @@ func (s *Stack) listen(ctx context.Context) error {
 	if s.listener != nil {
 		address = s.listener.Addr().String()
 	}
-	if !config.IsLoopback(address) && (!s.opts.BehindProxy || s.conf.Profile == config.ProfileUp) {
-		return fmt.Errorf("refusing to listen on %s in plaintext: bind loopback, or terminate TLS in a proxy and say --behind-proxy", address)
+	if err := s.mayListen(address); err != nil {
+		return err
 	}
 	if s.listener != nil {
 		return nil
@@ -189,6 +194,19 @@ func (s *Stack) listen(ctx context.Context) error {
 		return fmt.Errorf("listen: %w; free the address, or choose another with --listen", err)
 	}
 	s.adopt(l)
+	return nil
+}
+
+// mayListen refuses an address where the listener could be abused.
+func (s *Stack) mayListen(address string) error {
+	switch {
+	case config.IsLoopback(address):
+		return nil
+	case s.test():
+		return fmt.Errorf("refusing to listen on %s: a test stack listens on loopback only", address)
+	case s.conf.TLS == nil && !s.opts.BehindProxy:
+		return fmt.Errorf("refusing to listen on %s in plaintext: bind loopback, or terminate TLS in a proxy and say --behind-proxy, or add section tls (docs/tls.md)", address)
+	}
 	return nil
 }
 
