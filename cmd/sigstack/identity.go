@@ -66,7 +66,11 @@ func (s signerFlags) source(a *app, kit *signing.Kit) (signing.TokenSource, erro
 	if err != nil {
 		return nil, err
 	}
-	return a.login(services.OIDC, s.device), nil
+	client, err := kit.HTTPClient()
+	if err != nil {
+		return nil, err
+	}
+	return a.login(signing.OIDC{Issuer: services.OIDC, HTTP: client}, s.device), nil
 }
 
 // given returns the token that the user handed over, "" if there is none: that

@@ -17,8 +17,7 @@ const loginPatience = 10 * time.Minute
 
 // login asks the user to log in, at the first signature. The requests are shown
 // in JSON format too: without an answer nothing goes on.
-func (a *app) login(issuer string, device bool) signing.TokenSource {
-	o := signing.OIDC{Issuer: issuer}
+func (a *app) login(o signing.OIDC, device bool) signing.TokenSource {
 	if device {
 		return func(ctx context.Context) (string, error) { return o.Device(ctx, a.showDevice) }
 	}

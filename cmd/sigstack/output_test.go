@@ -160,7 +160,7 @@ func TestDeviceLogin(t *testing.T) {
 	url = server.URL
 
 	a := newTestApp("json")
-	token, err := a.login(url, true)(t.Context())
+	token, err := a.login(signing.OIDC{Issuer: url}, true)(t.Context())
 	if err != nil || token != "a.b.c" {
 		t.Fatalf("got %q, %v", token, err)
 	}

@@ -24,53 +24,75 @@ import (
 
 func (a *app) statusCommand() *cobra.Command {
 	var dir, url string
+	var tls tlsFlag
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Say how each service of a running stack is",
 		Long: `Ask a running stack how each of its services is. Exit code 0 if all serve (ok or
 warn), 1 if one is down, 3 if the stack cannot be reached.`,
-		Example: "  sigstack status\n  sigstack status --url http://localhost:8080 --output json",
-		Args:    cobra.NoArgs,
+		Example: `  sigstack status
+  sigstack status --url https://sigstack.corp.example --output json
+  sigstack status --url https://sigstack.corp.example --tls-ca kit/tls-ca.crt.pem`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			where, err := statusURL(dir, strings.TrimSuffix(url, "/"))
+			given, err := tls.authorities()
 			if err != nil {
 				return err
 			}
-			return a.status(cmd.Context(), where)
+			where, client, err := statusOf(dir, strings.TrimSuffix(url, "/"), given)
+			if err != nil {
+				return err
+			}
+			defer client.CloseIdleConnections()
+			return a.status(cmd.Context(), client, where)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", defaultDir, "data `directory` of a stack on this machine")
 	cmd.Flags().StringVar(&url, "url", "", "`URL` of the stack, instead of --dir")
+	tls.add(cmd.Flags())
 	return cmd
 }
 
-// statusURL returns url or, without one, where the stack in dir listens.
-func statusURL(dir, url string) (string, error) {
+// statusOf returns url or, without one, that of the stack in dir, and who asks
+// there.
+func statusOf(dir, url string, given signing.Authorities) (string, *http.Client, error) {
 	if url == "" {
-		return servedAddress(dir)
+		return servedStack(dir, given)
 	}
 	if err := config.CheckURL(url); err != nil {
-		return "", usagef("--url: %w", err)
+		return "", nil, usagef("--url: %w", err)
 	}
-	return url, nil
+	client, err := given.HTTPClient(url)
+	return url, client, err
 }
 
-// servedAddress returns where the stack in dir listens, as it wrote at its
-// start.
-func servedAddress(dir string) (string, error) {
+// servedStack returns the URL of the stack in dir, and a client that connects to
+// where it listens, as it wrote at its start: the URL's host need not lead here,
+// but its name is what a certificate must hold.
+func servedStack(dir string, given signing.Authorities) (string, *http.Client, error) {
 	l := stack.Layout{Dir: dir}
-	if err := wantStack(l); err != nil {
-		return "", err
+	conf, err := loadConfig(l)
+	if err != nil {
+		return "", nil, err
 	}
 	data, err := os.ReadFile(filepath.Join(l.Run(), "address"))
 	if err != nil {
-		return "", &signing.UnreachableError{Service: "stack", URL: dir, Err: fmt.Errorf("it is not running: %w", err)}
+		return "", nil, &signing.UnreachableError{Service: "stack", URL: dir, Err: fmt.Errorf("it is not running: %w", err)}
 	}
-	return "http://" + strings.TrimSpace(string(data)), nil
+	address := strings.TrimSpace(string(data))
+	if conf.TLS == nil { // whatever the URL says: a proxy may terminate TLS
+		return "http://" + address, signing.NewHTTPClient(), nil
+	}
+	kit, err := signing.LoadAuthorities(l.Client())
+	if err != nil {
+		return "", nil, err
+	}
+	client, err := append(kit, given...).HTTPClientTo(address, conf.URL)
+	return conf.URL, client, err
 }
 
-func (a *app) status(ctx context.Context, url string) error {
-	rep, err := readiness(ctx, url)
+func (a *app) status(ctx context.Context, client *http.Client, url string) error {
+	rep, err := readiness(ctx, client, url)
 	if err != nil {
 		return err
 	}
@@ -87,15 +109,15 @@ func (a *app) status(ctx context.Context, url string) error {
 }
 
 // readiness fetches and decodes /readyz, which answers 503 with the same body.
-func readiness(ctx context.Context, url string) (rep httpd.Report, err error) {
-	unreachable := func(err error) error { return &signing.UnreachableError{Service: "stack", URL: url, Err: err} }
+func readiness(ctx context.Context, client *http.Client, url string) (rep httpd.Report, err error) {
+	unreachable := func(err error) error { return signing.Unreachable("stack", url, err) }
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/readyz", nil)
 	if err != nil {
 		return rep, fmt.Errorf("ask stack: %w", err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return rep, unreachable(err)
 	}

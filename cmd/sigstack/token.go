@@ -37,10 +37,14 @@ for that (RFC 8693).`,
 	f.StringVar(&t.passwordFile, "password-file", "", "`file` whose first line is the password")
 	f.StringVar(&t.exchange, "exchange", "", "`file` with a token of another provider to trade, - for stdin")
 	f.StringVar(&t.connector, "connector", "", "`ID` of the issuer's connector to that provider")
+	t.tlsFlag.add(f)
 	return cmd
 }
 
-type tokenFlags struct{ dir, issuer, username, passwordFile, exchange, connector string }
+type tokenFlags struct {
+	dir, issuer, username, passwordFile, exchange, connector string
+	tlsFlag
+}
 
 // check: a directory, or all that names another login, or an exchange.
 func (t tokenFlags) check() error {
@@ -90,17 +94,37 @@ func (a *app) exchangedToken(ctx context.Context, t tokenFlags) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	return signing.OIDC{Issuer: t.issuer}.Exchange(ctx, t.connector, subject)
+	o, err := t.issue(nil)
+	if err != nil {
+		return "", err
+	}
+	return o.Exchange(ctx, t.connector, subject)
+}
+
+// issue returns the issuer, whose host the given authorities vouch for, and those
+// of the flag.
+func (t tokenFlags) issue(kit signing.Authorities) (signing.OIDC, error) {
+	given, err := t.authorities()
+	if err != nil {
+		return signing.OIDC{}, err
+	}
+	client, err := append(kit, given...).HTTPClient(t.issuer)
+	return signing.OIDC{Issuer: t.issuer, HTTP: client}, err
 }
 
 func (a *app) passwordToken(ctx context.Context, t tokenFlags) (string, error) {
 	var password string
+	var kit signing.Authorities
 	if t.issuer == "" {
 		if t.dir == "" {
 			t.dir = defaultDir
 		}
+		l := stack.Layout{Dir: t.dir}
 		var err error
-		if t.issuer, t.username, password, err = demoUser(stack.Layout{Dir: t.dir}); err != nil {
+		if t.issuer, t.username, password, err = demoUser(l); err != nil {
+			return "", err
+		}
+		if kit, err = signing.LoadAuthorities(l.Client()); err != nil {
 			return "", err
 		}
 	} else {
@@ -110,7 +134,11 @@ func (a *app) passwordToken(ctx context.Context, t tokenFlags) (string, error) {
 		}
 		password = string(line)
 	}
-	return signing.PasswordToken(ctx, t.issuer, t.username, password)
+	o, err := t.issue(kit)
+	if err != nil {
+		return "", err
+	}
+	return o.Password(ctx, t.username, password)
 }
 
 // demoUser reads how the demo user of a test stack logs in.

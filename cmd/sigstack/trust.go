@@ -18,6 +18,7 @@ type clientFlags struct {
 	trustedRoot, signingConfig string
 	tufURL, tufRoot            string
 	offline                    bool
+	tlsFlag
 }
 
 func (c *clientFlags) add(f *pflag.FlagSet) {
@@ -26,6 +27,7 @@ func (c *clientFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&c.signingConfig, "signing-config", "", "services to sign with from this `file`, a signing_config.v0.2.json, with --trusted-root")
 	f.StringVar(&c.tufURL, "tuf-url", "", "trust and services from the TUF repository at this `URL` instead")
 	f.StringVar(&c.tufRoot, "tuf-root", "", "`file` with the root.json to start from, with --tuf-url")
+	c.tlsFlag.add(f)
 	f.BoolVar(&c.offline, "offline", false, "make no connection but to an image's registry: with --tuf-url trust what was fetched last, until it expires; the other sources need none anyway")
 }
 
@@ -34,11 +36,24 @@ func (c clientFlags) kit(ctx context.Context, a *app) (*signing.Kit, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
+	given, err := c.authorities()
+	if err != nil {
+		return nil, err
+	}
+	kit, err := c.load(ctx, a, given)
+	if err != nil {
+		return nil, err
+	}
+	kit.TLS = append(kit.TLS, given...)
+	return kit, nil
+}
+
+func (c clientFlags) load(ctx context.Context, a *app, tls signing.Authorities) (*signing.Kit, error) {
 	switch {
 	case c.trustedRoot != "":
 		return c.fromFiles()
 	case c.tufURL != "":
-		return c.fromTUF(ctx, a)
+		return c.fromTUF(ctx, a, tls)
 	}
 	dir := c.dir
 	if dir == "" {
@@ -48,6 +63,30 @@ func (c clientFlags) kit(ctx context.Context, a *app) (*signing.Kit, error) {
 		return nil, usagef("no client kit: %w; name it with --client, or another source with --trusted-root or --tuf-url", err)
 	}
 	return signing.LoadKit(dir)
+}
+
+// tlsFlag names authorities for the stack's hosts, beside those of a kit and the
+// system's.
+type tlsFlag struct{ file string }
+
+func (t *tlsFlag) add(f *pflag.FlagSet) {
+	f.StringVar(&t.file, "tls-ca", "", "`file` with the authorities of the services' TLS certificates, PEM, if this machine does not know them; a client kit brings its own")
+}
+
+// authorities are those of the flag, none without it.
+func (t tlsFlag) authorities() (signing.Authorities, error) {
+	if t.file == "" {
+		return nil, nil
+	}
+	data, err := readGiven(t.file, maxTrustFile)
+	if err != nil {
+		return nil, err
+	}
+	given, err := signing.ParseAuthorities(t.file, data)
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
+	return given, nil
 }
 
 // check: trust comes from one source, and roots are never merged.
@@ -94,8 +133,12 @@ func (c clientFlags) fromFiles() (*signing.Kit, error) {
 	return signing.NewKit(c.trustedRoot, trustedRoot, config)
 }
 
-func (c clientFlags) fromTUF(ctx context.Context, a *app) (*signing.Kit, error) {
+func (c clientFlags) fromTUF(ctx context.Context, a *app, tls signing.Authorities) (*signing.Kit, error) {
 	root, err := readGiven(c.tufRoot, maxTrustFile)
+	if err != nil {
+		return nil, err
+	}
+	client, err := tls.HTTPClient(c.tufURL)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +148,7 @@ func (c clientFlags) fromTUF(ctx context.Context, a *app) (*signing.Kit, error) 
 		return nil, usagef("find a directory for TUF metadata: %w; set XDG_CACHE_HOME", err)
 	}
 	kit, err := signing.TUF{
-		URL: c.tufURL, Root: root, Cache: filepath.Join(cache, "sigstack", "tuf"), Now: a.now, Offline: c.offline,
+		URL: c.tufURL, Root: root, Cache: filepath.Join(cache, "sigstack", "tuf"), HTTP: client, Now: a.now, Offline: c.offline,
 	}.Kit(ctx)
 	if errors.Is(err, signing.ErrNotCached) {
 		return nil, usagef("%w", err)

@@ -10,6 +10,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,10 +64,15 @@ func (t *TrustRoot) String() string {
 type Kit struct {
 	Trusted *TrustRoot
 
+	// TLS vouches for the hosts of the kit's services, beside what this machine
+	// trusts anyway. It has no say in what is signed.
+	TLS Authorities
+
 	config *prototrustroot.SigningConfig // nil: for verification only
 }
 
-// LoadKit reads trusted_root.json and signing_config.v0.2.json from dir.
+// LoadKit reads trusted_root.json and signing_config.v0.2.json from dir, and
+// tls-ca.crt.pem if there is one.
 func LoadKit(dir string) (*Kit, error) {
 	rootPath := filepath.Join(dir, trust.TrustedRootName)
 	trustedRoot, err := os.ReadFile(rootPath)
@@ -76,7 +83,41 @@ func LoadKit(dir string) (*Kit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read client kit: %w", err)
 	}
-	return NewKit(rootPath, trustedRoot, config)
+	kit, err := NewKit(rootPath, trustedRoot, config)
+	if err != nil {
+		return nil, err
+	}
+	kit.TLS, err = LoadAuthorities(dir)
+	return kit, err
+}
+
+// LoadAuthorities reads tls-ca.crt.pem of the client kit in dir: none if it has
+// no such file, for its stack speaks plaintext or has a certificate of a public
+// authority.
+func LoadAuthorities(dir string) (Authorities, error) {
+	path := filepath.Join(dir, trust.TLSPEMName)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read client kit: %w", err)
+	}
+	return ParseAuthorities(path, data)
+}
+
+// HTTPClient trusts the kit's TLS authorities at the hosts of all services that
+// the signing config names, and the system's everywhere.
+func (k *Kit) HTTPClient() (*http.Client, error) {
+	var urls []string
+	for _, list := range [][]*prototrustroot.Service{
+		k.config.GetCaUrls(), k.config.GetOidcUrls(), k.config.GetRekorTlogUrls(), k.config.GetTsaUrls(),
+	} {
+		for _, s := range list {
+			urls = append(urls, s.GetUrl())
+		}
+	}
+	return k.TLS.HTTPClient(urls...)
 }
 
 // NewKit builds a kit from the contents of its two files; name stands for the

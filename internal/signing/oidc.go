@@ -26,14 +26,8 @@ type OIDC struct {
 	HTTP     *http.Client // nil: NewHTTPClient
 }
 
-// PasswordToken gets a token for user by the password grant, with default client
-// and transport. Issuers offer that grant for tests and machines only.
-func PasswordToken(ctx context.Context, issuer, user, password string) (string, error) {
-	return OIDC{Issuer: issuer}.Password(ctx, user, password)
-}
-
-// Password gets a token for user by the password grant (RFC 6749 §4.3). Errors
-// are *ServiceError (a wrong password, or a grant not offered) and
+// Password gets a token for user by the password grant (RFC 6749 §4.3). Issuers
+// offer that grant for tests and machines only. Errors are *ServiceError (a wrong password, or a grant not offered) and
 // *UnreachableError.
 func (o OIDC) Password(ctx context.Context, user, password string) (string, error) {
 	d, err := o.discover(ctx)

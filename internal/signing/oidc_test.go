@@ -23,11 +23,11 @@ import (
 
 func TestPasswordToken(t *testing.T) {
 	s := signingtest.New(t, now)
-	token, err := signing.PasswordToken(t.Context(), s.Issuer(), signingtest.Email, signingtest.Password)
+	token, err := signing.OIDC{Issuer: s.Issuer()}.Password(t.Context(), signingtest.Email, signingtest.Password)
 	if err != nil || token != s.Token(signingtest.Email) {
 		t.Fatalf("got %q, %v, want the user's token", token, err)
 	}
-	_, err = signing.PasswordToken(t.Context(), s.Issuer(), signingtest.Email, "wrong")
+	_, err = signing.OIDC{Issuer: s.Issuer()}.Password(t.Context(), signingtest.Email, "wrong")
 	var refused *signing.ServiceError
 	if !errors.As(err, &refused) || strings.Contains(err.Error(), "wrong") {
 		t.Errorf("got %v, want a *ServiceError without the password", err)

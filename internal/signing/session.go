@@ -24,7 +24,7 @@ type SessionConfig struct {
 	Kit   *Kit
 	Token TokenSource      // signs as the token's identity, with a key made for the session
 	Key   crypto.Signer    // instead of Token: a key pair, ECDSA P-256; no certificate is asked for
-	HTTP  *http.Client     // nil: NewHTTPClient
+	HTTP  *http.Client     // nil: the kit's HTTPClient
 	Now   func() time.Time // for choosing services and for renewing in time
 	Log   *slog.Logger
 }
@@ -65,10 +65,12 @@ func NewSession(c SessionConfig) (*Session, error) {
 		return nil, errors.New("set up signing: give either a token or a key, not both")
 	}
 	s := &Session{kit: c.Kit, token: c.Token, http: c.HTTP, now: c.Now, log: c.Log}
-	if s.http == nil {
-		s.http = NewHTTPClient()
-	}
 	var err error
+	if s.http == nil {
+		if s.http, err = c.Kit.HTTPClient(); err != nil {
+			return nil, fmt.Errorf("set up signing: %w", err)
+		}
+	}
 	if c.Key != nil {
 		s.services.TLogs, s.services.TSAs, err = c.Kit.witnesses(c.Now())
 		if err == nil {

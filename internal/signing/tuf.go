@@ -191,7 +191,10 @@ func readCache(dir string) (root []byte, err error) {
 func (t TUF) explain(ctx context.Context, err error) error {
 	var unreachable *UnreachableError
 	if errors.As(err, &unreachable) {
-		unreachable.Next = "check that it is running, and its URL" + t.alternative(ctx)
+		if unreachable.Next == "" {
+			unreachable.Next = "check that it is running, and its URL"
+		}
+		unreachable.Next += t.alternative(ctx)
 		return err
 	}
 	var answered *ServiceError

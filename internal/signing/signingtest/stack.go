@@ -97,6 +97,22 @@ func New(tb testing.TB, now func() time.Time) *Stack {
 // NewWith starts a stack with the given keys. It ends with the test.
 func NewWith(tb testing.TB, now func() time.Time, keys Keys) *Stack {
 	tb.Helper()
+	return start(tb, now, keys, func(h http.Handler) string {
+		server := httptest.NewServer(h)
+		tb.Cleanup(server.Close)
+		return server.URL
+	})
+}
+
+// NewOverTLS is New for a stack that speaks TLS.
+func NewOverTLS(tb testing.TB, now func() time.Time, t TLS) *Stack {
+	tb.Helper()
+	return start(tb, now, NewKeys(tb, now().Add(-time.Hour)), func(h http.Handler) string { return t.Serve(tb, h) })
+}
+
+// start makes a stack that serve serves.
+func start(tb testing.TB, now func() time.Time, keys Keys, serve func(http.Handler) (url string)) *Stack {
+	tb.Helper()
 	s := &Stack{Keys: keys, Now: now, since: now().Add(-time.Hour), logins: map[string]login{}, calls: map[string]int{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/v2/signingCert", s.serve(s.certify))
@@ -104,7 +120,7 @@ func NewWith(tb testing.TB, now func() time.Time, keys Keys) *Stack {
 	mux.HandleFunc("GET /api/v1/log/entries/{id}", s.serve(s.getEntry))
 	mux.HandleFunc("POST /api/v1/timestamp", s.serve(s.timestamp))
 	s.routeOIDC(mux)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.URL = serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		s.calls[r.URL.Path]++
 		s.mu.Unlock()
@@ -112,8 +128,6 @@ func NewWith(tb testing.TB, now func() time.Time, keys Keys) *Stack {
 			mux.ServeHTTP(w, r)
 		}
 	}))
-	tb.Cleanup(server.Close)
-	s.URL = server.URL
 	// One leaf is there already, so that proofs are not empty.
 	s.appendLeaf([]byte(`{"first":"leaf"}`))
 	return s
