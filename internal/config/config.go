@@ -5,10 +5,7 @@ package config
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -33,8 +30,9 @@ type Config struct {
 	// URL that clients use, without path or final slash. It is part of the
 	// issuer, the logs' origins and the client kit, so it never changes.
 	URL string `yaml:"url"`
-	// Listen is the host:port of the one public listener.
-	Listen string `yaml:"listen"`
+	// Listen is the host:port of the one public listener. A process behind another
+	// one (section peers) has none.
+	Listen string `yaml:"listen,omitempty"`
 	// MetricsListen is the host:port of the metrics listener, loopback only.
 	// Port 0 picks one; it is written to run/metrics.
 	MetricsListen string `yaml:"metrics_listen"`
@@ -51,6 +49,8 @@ type Config struct {
 	// Audit configures the audit record. A directory made before there was one
 	// has no section; its record is kept all the same, without signed heads.
 	Audit *Audit `yaml:"audit,omitempty"`
+	// Peers names the other processes, where this one runs a part of the stack.
+	Peers *Peers `yaml:"peers,omitempty"`
 
 	CA    *CA    `yaml:"ca,omitempty"`
 	CTLog *CTLog `yaml:"ctlog,omitempty"`
@@ -127,6 +127,9 @@ type OIDC struct {
 	// PasswordGrant lets scripts exchange a user's password for a token. Only
 	// profile up may have it.
 	PasswordGrant bool `yaml:"password_grant,omitempty"`
+	// Since is when clients began to trust the issuer (RFC 3339), in a process
+	// without the tuf section, whose keys are as old.
+	Since string `yaml:"since,omitempty"`
 	// Users with a local password.
 	Users []User `yaml:"users,omitempty"`
 	// Connectors to outside identity providers, in Dex's own form.
@@ -179,49 +182,6 @@ type TUF struct {
 	// SnapshotKey and TimestampKey are names of keys in keys/.
 	SnapshotKey  string `yaml:"snapshot_key"`
 	TimestampKey string `yaml:"timestamp_key"`
-}
-
-// maxFile bounds a configuration file, in bytes.
-const maxFile = 1 << 20
-
-// Load reads, defaults and validates the file at path. The error names every
-// problem, unknown keys with their line.
-func Load(path string) (*Config, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("load configuration: %w", err)
-	}
-	defer f.Close() //nolint:errcheck // only read from
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("load configuration: %w", err)
-	}
-	c, err := Parse(data)
-	if err != nil {
-		return nil, fmt.Errorf("configuration %s: %w", path, err)
-	}
-	return c, nil
-}
-
-// Parse is Load for bytes.
-func Parse(data []byte) (*Config, error) {
-	if len(data) > maxFile {
-		return nil, fmt.Errorf("file is over %d bytes", maxFile)
-	}
-	var c Config
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	dec.KnownFields(true)
-	if err := dec.Decode(&c); err != nil {
-		return nil, err
-	}
-	if err := dec.Decode(new(any)); !errors.Is(err, io.EOF) {
-		return nil, errors.New("file holds more than one YAML document")
-	}
-	c.setDefaults()
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
-	return &c, nil
 }
 
 // Marshal returns c as YAML that Parse accepts.

@@ -1,16 +1,15 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Host returns the URL's host name without port: the logs' origin.
@@ -39,34 +38,41 @@ func (c *Config) OperatorName() string {
 	return c.Host()
 }
 
-// Validate checks everything that needs no file, key or network. The error
-// joins one line per problem, each naming its field.
+// Validate checks everything that needs no file, key or network. The error is
+// *Invalid, with every problem.
 func (c *Config) Validate() error {
 	var p problems
+	c.validate(&p)
+	return p.join()
+}
+
+func (c *Config) validate(p *problems) {
 	p.check(c.Version == Version, "version: %d is not known, want %d", c.Version, Version)
 	p.check(c.Profile == ProfileUp || c.Profile == ProfileServe, "profile: %q, want %q or %q", c.Profile, ProfileUp, ProfileServe)
 	p.err("url", CheckURL(c.URL))
-	p.err("listen", CheckAddress(c.Listen))
+	if !c.Behind() {
+		p.err("listen", CheckAddress(c.Listen))
+		p.check(c.Profile != ProfileUp || IsLoopback(c.Listen), "listen: %q is not a loopback address, and profile up is for tests on this machine", c.Listen)
+	}
 	p.err("metrics_listen", CheckAddress(c.MetricsListen))
 	if !IsLoopback(c.MetricsListen) {
 		p.add("metrics_listen: %q is not a loopback address", c.MetricsListen)
 	}
-	if c.Profile == ProfileUp && !IsLoopback(c.Listen) {
-		p.add("listen: %q is not a loopback address, and profile up is for tests on this machine", c.Listen)
-	}
 	if c.TLS != nil {
-		c.TLS.validate(&p)
+		c.TLS.validate(p)
 	}
 	access, limits := c.Access, c.Limits // init writes a file without defaults
 	access.setDefaults(c.Profile)
 	limits.setDefaults(c.Profile)
-	access.validate(&p, c.TLS)
-	limits.validate(&p)
+	access.validate(p, c.TLS)
+	limits.validate(p)
 	if c.Audit != nil {
 		p.key("audit.key", c.Audit.Key)
 	}
-	c.validateServices(&p)
-	return p.join()
+	c.validateServices(p)
+	if c.Peers != nil {
+		c.validatePeers(p)
+	}
 }
 
 func (c *Config) validateServices(p *problems) {
@@ -75,14 +81,16 @@ func (c *Config) validateServices(p *problems) {
 	}
 	if c.CA != nil {
 		c.CA.validate(p)
-		c.validateOwnIssuer(p)
-		p.check(c.CTLog != nil, "ca: needs the ctlog section: without a CT log no certificate is issued")
+		c.validateIssuers(p)
+		_, elsewhere := c.With("ctlog")
+		p.check(c.CTLog != nil || elsewhere, "ca: needs the ctlog section, or a peer with it: without a CT log no certificate is issued")
 	}
 	if c.CTLog != nil {
 		p.key("ctlog.key", c.CTLog.Key)
 		p.check(c.CTLog.TreeID > 0, "ctlog.tree_id: %d is not a tree id", c.CTLog.TreeID)
 		p.check(validName.MatchString(c.CTLog.Prefix), "ctlog.prefix: %q is not one path element", c.CTLog.Prefix)
-		p.check(c.CA != nil, "ctlog: needs the ca section: its only root is this CA's")
+		_, elsewhere := c.With("ca")
+		p.check(c.CA != nil || elsewhere, "ctlog: needs the ca section, or a peer with it: its only root is this CA's")
 	}
 	if c.TLog != nil {
 		p.key("tlog.key", c.TLog.Key)
@@ -114,12 +122,26 @@ func (ca *CA) validate(p *problems) {
 	}
 }
 
-// validateOwnIssuer: the built-in issuer is asked within the process.
-func (c *Config) validateOwnIssuer(p *problems) {
+// validateIssuers: the built-in issuer is asked within the process; what others
+// answer must not be forged on the way.
+func (c *Config) validateIssuers(p *problems) {
 	for i, iss := range c.CA.Issuers {
-		own := c.OIDC != nil && iss.URL == c.IssuerURL()
-		p.check(!own || iss.CACert == "", "ca.issuers[%d].ca_cert: the built-in issuer is asked without TLS, leave it out", i)
+		p.check(!c.isOwn(iss) || iss.CACert == "", "ca.issuers[%d].ca_cert: the built-in issuer is asked within the stack, leave it out", i)
+		plain := strings.HasPrefix(iss.URL, "http://") && !c.isOwn(iss) && !iss.local()
+		p.check(!plain || c.Profile == ProfileUp, "ca.issuers[%d].url: %q is plain http: whoever is on the way could sign in anybody's name; only profile up may have it", i, iss.URL)
 	}
+}
+
+// isOwn reports whether iss is the built-in issuer.
+func (c *Config) isOwn(iss Issuer) bool {
+	_, elsewhere := c.With("oidc")
+	return (c.OIDC != nil || elsewhere) && iss.URL == c.IssuerURL()
+}
+
+// local reports whether the issuer is on this machine.
+func (iss Issuer) local() bool {
+	u, err := url.Parse(iss.URL)
+	return err == nil && isLoopbackHost(u.Hostname())
 }
 
 // IssuerTypes are the issuer types that this version knows.
@@ -145,13 +167,14 @@ func (iss Issuer) validate(p *problems, prefix string) {
 
 func (o *OIDC) validate(p *problems, profile string) {
 	p.key("oidc.secret", o.Secret)
+	_, err := time.Parse(time.RFC3339, o.Since)
+	p.check(o.Since == "" || err == nil, "oidc.since: %q is not a time such as 2026-01-31T12:00:00Z", o.Since)
 	p.check(!o.PasswordGrant || profile == ProfileUp, "oidc.password_grant: only profile up may have it")
-	for i, u := range o.Users {
-		p.check(strings.Contains(u.Email, "@"), "oidc.users[%d].email: %q is not an e-mail address", i, u.Email)
-		p.check(u.ID != "", "oidc.users[%d].id: missing", i)
-		p.check(strings.HasPrefix(u.PasswordHash, "$2"), "oidc.users[%d].password_hash: not a bcrypt hash", i)
-	}
+	o.validateUsers(p, profile)
+	ids := map[string]bool{LocalConnector: true}
 	for i, con := range o.Connectors {
+		p.check(!ids[con.ID], "oidc.connectors[%d].id: %q is taken", i, con.ID)
+		ids[con.ID] = true
 		con.validate(p, fmt.Sprintf("oidc.connectors[%d]", i), profile)
 	}
 }
@@ -197,6 +220,10 @@ func IsLoopback(address string) bool {
 	if err != nil {
 		return false
 	}
+	return isLoopbackHost(host)
+}
+
+func isLoopbackHost(host string) bool {
 	if host == "localhost" {
 		return true
 	}
@@ -205,33 +232,3 @@ func IsLoopback(address string) bool {
 }
 
 var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
-
-// problems gathers everything that is wrong.
-type problems struct{ list []error }
-
-func (p *problems) add(format string, args ...any) {
-	p.list = append(p.list, fmt.Errorf(format, args...))
-}
-
-func (p *problems) check(ok bool, format string, args ...any) {
-	if !ok {
-		p.add(format, args...)
-	}
-}
-
-func (p *problems) err(field string, err error) {
-	if err != nil {
-		p.add("%s: %w", field, err)
-	}
-}
-
-func (p *problems) key(field, name string) {
-	p.check(validName.MatchString(name), "%s: %q is not a key name", field, name)
-}
-
-// path refuses a relative one that leaves the data directory.
-func (p *problems) path(field, path string) {
-	p.check(path == "" || filepath.IsAbs(path) || filepath.IsLocal(path), "%s: %q leads out of the data directory, name an absolute path", field, path)
-}
-
-func (p *problems) join() error { return errors.Join(p.list...) }
