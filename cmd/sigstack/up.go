@@ -29,18 +29,28 @@ func (a *app) upCommand() *cobra.Command {
 loopback only, keys in the clear, a demo user with a random password.
 
 The first line on stdout is "ready URL", printed when a token, a certificate, an
-entry and a timestamp were obtained and verified.`,
+entry and a timestamp were obtained and verified.
+
+With --tls the listener speaks TLS by a certificate of an authority that the first
+start makes; the client kit has that authority.`,
 		Example: `  sigstack up
+  sigstack up --tls
   sigstack up --dir /tmp/stack --listen 127.0.0.1:9000
   sigstack up --trust-issuer http://localhost:5556/dex
   sigstack up --trust-issuer https://ci.example,type=github-workflow`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.up(cmd.Context(), u) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("tls") {
+				return a.up(cmd.Context(), u, nil)
+			}
+			return a.up(cmd.Context(), u, &u.tls)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&u.dir, "dir", defaultDir, "data `directory`, made if absent")
 	f.StringVar(&u.listen, "listen", "", "`host:port` to listen on, loopback only (default "+defaultListen+", or the stored one)")
-	f.StringVar(&u.url, "url", "", "`URL` for clients, fixed at the first start (default http://localhost:PORT)")
+	f.StringVar(&u.url, "url", "", "`URL` for clients, fixed at the first start (default http://localhost:PORT, with --tls https://localhost:PORT)")
+	f.BoolVar(&u.tls, "tls", false, "speak TLS, fixed at the first start (default: as the directory has it, else not)")
 	f.StringArrayVar(&u.issuers, "trust-issuer", nil, issuerUsage)
 	u.log.add(f, "warn")
 	return cmd
@@ -48,15 +58,18 @@ entry and a timestamp were obtained and verified.`,
 
 type upFlags struct {
 	dir, listen, url string
+	tls              bool
 	issuers          []string
 	log              logFlags
 }
 
-func (a *app) up(ctx context.Context, u upFlags) error {
+// up runs a test stack; tls is --tls if that was given.
+func (a *app) up(ctx context.Context, u upFlags, tls *bool) error {
 	opts, err := u.options(a)
 	if err != nil {
 		return err
 	}
+	opts.TLS = tls
 	privateFiles()
 	l := stack.Layout{Dir: u.dir}
 	done, err := l.Initialized()
@@ -87,6 +100,9 @@ func (u upFlags) options(a *app) (opts stack.Options, err error) {
 	if err := config.CheckURL(u.url); u.url != "" && err != nil {
 		return opts, usagef("--url: %w", err)
 	}
+	if u.tls && strings.HasPrefix(u.url, "http:") {
+		return opts, usagef("--url %s: with --tls the URL begins with https://", u.url)
+	}
 	if u.listen == "" {
 		return opts, nil
 	}
@@ -113,10 +129,14 @@ func (a *app) makeTestStack(ctx context.Context, opts *stack.Options) error {
 	}
 	address = listener.Addr().String()
 	url, err := chooseURL(opts.URL, address)
+	tls := opts.TLS != nil && *opts.TLS
+	if err == nil && tls {
+		url = "https://" + strings.TrimPrefix(strings.TrimPrefix(url, "https://"), "http://")
+	}
 	if err == nil {
 		err = stack.Init(ctx, stack.InitConfig{
 			Dir: opts.Dir, Profile: config.ProfileUp, URL: url, Listen: address,
-			Issuers: opts.ExtraIssuers, Now: a.now, Log: opts.Log,
+			TLS: stack.InitTLS{BehindProxy: !tls}, Issuers: opts.ExtraIssuers, Now: a.now, Log: opts.Log,
 		})
 	}
 	if err != nil {

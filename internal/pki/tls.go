@@ -82,6 +82,12 @@ func NewTLSLeaf(parent *x509.Certificate, parentKey crypto.Signer, pub crypto.Pu
 	return sign(tmpl, parent, pub, parentKey)
 }
 
+// CheckTLSHost refuses a host that no certificate can name.
+func CheckTLSHost(host string) error {
+	_, _, err := tlsNames(host)
+	return err
+}
+
 // tlsNames returns what a server of host is called: host, and what this machine
 // always is.
 func tlsNames(host string) (names []string, ips []netip.Addr, err error) {

@@ -59,6 +59,24 @@ func (m chainMaker) tsa() ([]*x509.Certificate, error) {
 	return []*x509.Certificate{leaf, inter, root}, nil
 }
 
+// tls returns the internal authority for TLS, which can certify host and this
+// machine only, and its root.
+func (m chainMaker) tls(host string) ([]*x509.Certificate, error) {
+	root, rootKey, err := m.root(keyTLSRoot, "TLS root")
+	if err != nil {
+		return nil, err
+	}
+	key, err := m.service.Load(keyTLSCA)
+	if err != nil {
+		return nil, err
+	}
+	inter, err := pki.NewTLSIntermediate(root, rootKey, key.Public(), m.name("TLS CA"), host, m.notBefore)
+	if err != nil {
+		return nil, err
+	}
+	return []*x509.Certificate{inter, root}, nil
+}
+
 func (m chainMaker) root(key, role string) (*x509.Certificate, keys.Key, error) {
 	k, err := m.offline.Load(key)
 	if err != nil {

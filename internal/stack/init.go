@@ -37,8 +37,10 @@ type InitConfig struct {
 	// needs. Empty: profile serve makes a random one and writes it to
 	// offline/passphrase, before any key.
 	OfflinePassphrase []byte
-	Now               func() time.Time
-	Log               *slog.Logger
+	// TLS says who speaks it, for an https URL.
+	TLS InitTLS
+	Now func() time.Time
+	Log *slog.Logger
 
 	service, offline *keys.Store // set by initLocked
 }
@@ -55,11 +57,13 @@ const (
 	keyTSA          = "tsa"
 	keyTUFSnapshot  = "tuf-snapshot"
 	keyTUFTimestamp = "tuf-timestamp"
+	keyTLSCA        = "tls-ca" // with the internal authority for TLS only
 
 	secretOIDC = "oidc" // encrypts the issuer's database
 
 	keyCARoot     = "ca-root"
 	keyTSARoot    = "tsa-root"
+	keyTLSRoot    = "tls-root" // likewise
 	keyTSAInter   = "tsa-intermediate"
 	keyTUFRoot    = "tuf-root"
 	keyTUFTargets = "tuf-targets"
@@ -132,6 +136,9 @@ func (cfg InitConfig) check() error {
 	if _, err := cfg.issuers(); err != nil {
 		return err
 	}
+	if err := cfg.checkTLS(); err != nil {
+		return err
+	}
 	if cfg.Profile == config.ProfileServe && len(cfg.Passphrase) == 0 {
 		return errors.New("profile serve needs a passphrase for its keys")
 	}
@@ -157,6 +164,7 @@ func (cfg InitConfig) make(ctx context.Context, l Layout) (*config.Config, error
 	conf := &config.Config{
 		Version: config.Version, Profile: cfg.Profile,
 		URL: cfg.URL, Listen: cfg.Listen, MetricsListen: "127.0.0.1:0",
+		TLS:   cfg.tls(),
 		CA:    &config.CA{Key: keyCA, Chain: "keys/ca.chain.pem", Issuers: issuers},
 		CTLog: &config.CTLog{Key: keyCTLog, Prefix: "ctlog"},
 		TLog:  &config.TLog{Key: keyTLog},
@@ -204,12 +212,17 @@ func (cfg InitConfig) makeDemoUser(l Layout, o *config.OIDC) error {
 // in which clients trust it.
 func (cfg InitConfig) makeKeys() error {
 	created := cfg.Now().Add(-backdate)
+	service := []string{keyCA, keyCTLog, keyTLog, keyTSA, keyTUFSnapshot, keyTUFTimestamp}
+	offline := []string{keyCARoot, keyTSARoot, keyTSAInter, keyTUFRoot, keyTUFTargets}
+	if cfg.internalCA() {
+		service, offline = append(service, keyTLSCA), append(offline, keyTLSRoot)
+	}
 	for _, set := range []struct {
 		store *keys.Store
 		names []string
 	}{
-		{cfg.service, []string{keyCA, keyCTLog, keyTLog, keyTSA, keyTUFSnapshot, keyTUFTimestamp}},
-		{cfg.offline, []string{keyCARoot, keyTSARoot, keyTSAInter, keyTUFRoot, keyTUFTargets}},
+		{cfg.service, service},
+		{cfg.offline, offline},
 	} {
 		for _, name := range set.names {
 			if _, err := set.store.Create(name, keys.ECDSAP256, created); err != nil {
@@ -239,7 +252,17 @@ func (cfg InitConfig) makeChains(l Layout, conf *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("make timestamp chain: %w", err)
 	}
-	return durable.CreateFile(l.path(conf.TSA.Chain), pki.CertificatesPEM(tsa), 0o644)
+	if err := durable.CreateFile(l.path(conf.TSA.Chain), pki.CertificatesPEM(tsa), 0o644); err != nil {
+		return err
+	}
+	if !cfg.internalCA() {
+		return nil
+	}
+	authority, err := m.tls(conf.Host())
+	if err != nil {
+		return fmt.Errorf("make TLS authority: %w", err)
+	}
+	return durable.CreateFile(l.path(conf.TLS.InternalCA.Chain), pki.CertificatesPEM(authority), 0o644)
 }
 
 // name is a certificate's subject. A test stack says so in its CA's name.

@@ -242,10 +242,10 @@ func wantMetrics(t *testing.T, address string) {
 	}
 }
 
-// TestUpGetsReadyBehindTLS: whether the proxy that the URL names is there already
+// TestUpGetsReadyBehindAProxy: whether the proxy that the URL names is there already
 // is not for the self-test to say.
-func TestUpGetsReadyBehindTLS(t *testing.T) {
-	dir := initDir(t, stack.InitConfig{Profile: config.ProfileUp, URL: "https://stack.test"})
+func TestUpGetsReadyBehindAProxy(t *testing.T) {
+	dir := initDir(t, stack.InitConfig{Profile: config.ProfileUp, URL: "https://stack.test", TLS: stack.InitTLS{BehindProxy: true}})
 	runUntilReady(t, options(dir, config.ProfileUp))
 }
 
@@ -307,7 +307,7 @@ func issuers(t *testing.T, s *stack.Stack) []string {
 // TestSectionsDecideWhatRuns opens a stack without each section that others can
 // do without.
 func TestSectionsDecideWhatRuns(t *testing.T) {
-	dir := initDir(t, stack.InitConfig{Profile: config.ProfileUp, URL: "https://stack.test"})
+	dir := initDir(t, stack.InitConfig{Profile: config.ProfileUp, URL: "https://stack.test", TLS: stack.InitTLS{BehindProxy: true}})
 	path := filepath.Join(dir, "config.yaml")
 	whole, err := os.ReadFile(path)
 	if err != nil {

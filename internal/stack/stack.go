@@ -38,6 +38,9 @@ type Options struct {
 	Listen   string
 	// BehindProxy allows a plaintext listener outside loopback.
 	BehindProxy bool
+	// TLS, if set, says whether the directory's listeners must speak TLS or must
+	// not.
+	TLS *bool
 	// ExtraIssuers are trusted for this run only, besides the configured ones. One
 	// that is configured already must have the same settings.
 	ExtraIssuers []config.Issuer
@@ -60,7 +63,7 @@ type Stack struct {
 	services *services
 	listener net.Listener
 	tls      *tlsconf.Source // nil: the listeners are plaintext
-	closers  []func() error // run in reverse
+	closers  []func() error  // run in reverse
 
 	rootSHA256   string        // of root.json, hex
 	drainTimeout time.Duration // how long requests under way may take when the stack stops
@@ -155,6 +158,9 @@ func (s *Stack) load() error {
 	if s.opts.URL != "" && s.opts.URL != s.conf.URL {
 		return fmt.Errorf("URL is fixed at init: the directory has %s, asked for is %s; clients' trust material names the former",
 			s.conf.URL, s.opts.URL)
+	}
+	if err := s.wantTLS(); err != nil {
+		return err
 	}
 	if err := s.trustExtraIssuers(); err != nil {
 		return err

@@ -15,6 +15,18 @@ import (
 // tlsName is what readiness calls the listeners' TLS.
 const tlsName = "tls"
 
+// wantTLS refuses a directory that contradicts the options.
+func (s *Stack) wantTLS() error {
+	switch want := s.opts.TLS; {
+	case want == nil || *want == (s.conf.TLS != nil):
+		return nil
+	case *want:
+		return fmt.Errorf("directory %s was made without TLS, and its URL %s is for ever: name another directory, or leave --tls out", s.opts.Dir, s.conf.URL)
+	default:
+		return fmt.Errorf("directory %s was made with TLS for %s: name another directory, or leave --tls=false out", s.opts.Dir, s.conf.URL)
+	}
+}
+
 // buildTLS makes what the listeners show, if they speak TLS.
 func (s *Stack) buildTLS() error {
 	conf := s.conf.TLS

@@ -112,22 +112,59 @@ func digest(contents [][]byte, err error) [sha256.Size]byte {
 	return sha256.Sum256(sums)
 }
 
-// takePair is called with mu held, or by New.
-func (s *Source) takePair(contents [][]byte) error {
-	id, err := parsePair(contents[0], contents[1])
-	if err != nil {
+// watch returns the files as a set.
+func (f Files) watch(take func([][]byte) error) *watch {
+	w := &watch{private: f.Key, paths: []string{f.Certificate, f.Key}, take: take}
+	if f.Authorities != "" {
+		w.paths = append(w.paths, f.Authorities)
+	}
+	return w
+}
+
+// CheckFiles says why a server of host could not use f now, or nil.
+func CheckFiles(f Files, host string, now time.Time) error {
+	return f.watch(func(contents [][]byte) error {
+		_, err := f.identity(contents, host, now)
 		return err
+	}).now()
+}
+
+// identity makes sense of what the files hold.
+func (f Files) identity(contents [][]byte, host string, now time.Time) (id identity, err error) {
+	if id.chain, err = certificates(contents[0]); err != nil {
+		return identity{}, fmt.Errorf("%s: %w", f.Certificate, err)
+	}
+	if id.key, err = privateKey(contents[1]); err != nil {
+		return identity{}, fmt.Errorf("%s: %w", f.Key, err)
+	}
+	if !id.fits() {
+		return identity{}, fmt.Errorf("key %s is not that of the first certificate in %s, %s", f.Key, f.Certificate, id.chain[0].Subject)
 	}
 	if len(contents) > 2 {
 		if id.authorities, err = certificates(contents[2]); err != nil {
-			return fmt.Errorf("%s: %w", s.cfg.Files.Authorities, err)
+			return identity{}, fmt.Errorf("%s: %w", f.Authorities, err)
 		}
 	}
-	if err := id.check(s.cfg.Host, s.cfg.Now()); err != nil {
-		return fmt.Errorf("%s: %w", s.cfg.Files.Certificate, err)
+	if err := id.check(host, now); err != nil {
+		return identity{}, fmt.Errorf("%s: %w", f.Certificate, err)
 	}
-	s.identity = id
-	return nil
+	return id, nil
+}
+
+// fits reports whether the key is the leaf's.
+func (id identity) fits() bool {
+	type equaler interface{ Equal(crypto.PublicKey) bool }
+	pub, ok := id.chain[0].PublicKey.(equaler)
+	return ok && pub.Equal(id.key.Public())
+}
+
+// takePair is called with mu held, or by New.
+func (s *Source) takePair(contents [][]byte) error {
+	id, err := s.cfg.Files.identity(contents, s.cfg.Host, s.cfg.Now())
+	if err == nil {
+		s.identity = id
+	}
+	return err
 }
 
 // takeClients is called with mu held, or by New.
@@ -145,21 +182,6 @@ func (s *Source) takeClients(contents [][]byte) error {
 	}
 	s.pool = pool
 	return nil
-}
-
-// parsePair reads a chain, leaf first, and the leaf's key.
-func parsePair(certificate, key []byte) (id identity, err error) {
-	if id.chain, err = certificates(certificate); err != nil {
-		return identity{}, fmt.Errorf("certificate: %w", err)
-	}
-	if id.key, err = privateKey(key); err != nil {
-		return identity{}, fmt.Errorf("key: %w", err)
-	}
-	type equaler interface{ Equal(crypto.PublicKey) bool }
-	if pub, ok := id.chain[0].PublicKey.(equaler); !ok || !pub.Equal(id.key.Public()) {
-		return identity{}, fmt.Errorf("key is not that of the first certificate, %s", id.chain[0].Subject)
-	}
-	return id, nil
 }
 
 // check demands what every client will: a server's certificate for host, valid

@@ -69,9 +69,9 @@ type Source struct {
 
 	mu       sync.Mutex // held while looking; guards all below
 	identity identity
-	pool     *x509.CertPool // nil without ClientCA
-	pair     *watch         // nil with Authority
-	clients  *watch         // nil without ClientCA
+	pool     *x509.CertPool    // nil without ClientCA
+	pair     *watch            // nil with Authority
+	clients  *watch            // nil without ClientCA
 	problems map[string]string // by kind: see note
 	stage    stage             // of what expires
 	health   Health
@@ -95,10 +95,7 @@ func New(cfg Config) (*Source, error) {
 	}
 	s := &Source{cfg: cfg, problems: map[string]string{}}
 	if f := cfg.Files; f != nil {
-		s.pair = &watch{private: f.Key, paths: []string{f.Certificate, f.Key}, take: s.takePair}
-		if f.Authorities != "" {
-			s.pair.paths = append(s.pair.paths, f.Authorities)
-		}
+		s.pair = f.watch(s.takePair)
 		if err := s.pair.now(); err != nil {
 			return nil, fmt.Errorf("certificate files: %w", err)
 		}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"sigstack/internal/config"
+	"sigstack/internal/stack"
+)
+
+// tlsFlags say who speaks TLS for an https URL.
+type tlsFlags struct {
+	cert, key, authorities string
+	behindProxy            bool
+}
+
+func (t *tlsFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&t.cert, "tls-cert", "", "PEM `file` of the listener's certificate, leaf first (default with an https URL: an authority made here issues it)")
+	f.StringVar(&t.key, "tls-key", "", "PEM `file` of the certificate's key")
+	f.StringVar(&t.authorities, "tls-authorities", "", "PEM `file` of authorities that clients need to trust for --tls-cert; goes to the client kit")
+	f.BoolVar(&t.behindProxy, "behind-proxy", false, "a proxy terminates TLS for an https URL: the listener is plaintext")
+}
+
+// init returns what they mean for a stack at url.
+func (t tlsFlags) init(url string) (stack.InitTLS, error) {
+	none := stack.InitTLS{}
+	switch {
+	case (t.cert == "") != (t.key == ""):
+		return none, usagef("--tls-cert and --tls-key go together")
+	case t.authorities != "" && t.cert == "":
+		return none, usagef("--tls-authorities says who issued --tls-cert, which is not given")
+	case t.cert != "" && t.behindProxy:
+		return none, usagef("--tls-cert and --behind-proxy exclude each other: either the listener has the certificate or a proxy has")
+	case t.cert != "" && !strings.HasPrefix(url, "https:"):
+		return none, usagef("--tls-cert needs an https URL: say --url https://HOST")
+	case t.cert == "":
+		return stack.InitTLS{BehindProxy: t.behindProxy}, nil
+	}
+	files := &config.TLSFiles{Certificate: t.cert, Key: t.key, Authorities: t.authorities}
+	for _, path := range []*string{&files.Certificate, &files.Key, &files.Authorities} {
+		if *path == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*path) // relative ones are below the data directory
+		if err != nil {
+			return none, fmt.Errorf("find %s: %w", *path, err)
+		}
+		*path = abs
+	}
+	return stack.InitTLS{Files: files}, nil
+}
