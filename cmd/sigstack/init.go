@@ -19,8 +19,9 @@ func (a *app) initCommand() *cobra.Command {
 		Long: `Make a stack: keys, CA chains, empty logs, TUF trust root and client kit. The
 URL becomes part of the issuer, the logs' origins and the kit: it never changes.
 
-Service keys are encrypted with the passphrase of --passphrase-file or
-SIGSTACK_PASSPHRASE. Root keys (of the CA, the timestamp authority and TUF) go to
+Service keys are encrypted with the passphrase of --passphrase-file,
+--passphrase-fd, systemd's credential sigstack-passphrase or SIGSTACK_PASSPHRASE:
+of one of them. Root keys (of the CA, the timestamp authority and TUF) go to
 DIR/offline, under a passphrase of their own: serve never needs them, so move
 that directory to media that stay offline.`,
 		Example: `  sigstack init --dir /var/lib/sigstack --url https://sigstack.corp.example \
@@ -74,7 +75,7 @@ func (f initFlags) config(a *app) (cfg stack.InitConfig, err error) {
 		return cfg, err
 	}
 	if len(cfg.Passphrase) == 0 {
-		return cfg, usagef("keys need a passphrase: give --passphrase-file FILE or set %s", passphraseVariable)
+		return cfg, usagef("keys need a passphrase: %s", passphraseHelp)
 	}
 	if f.offlineFile != "" {
 		cfg.OfflinePassphrase, err = readPassphrase(f.offlineFile)

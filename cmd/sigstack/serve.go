@@ -15,7 +15,8 @@ func (a *app) serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Serve the stack that init made",
 		Long: `Serve the stack in a directory that init made. The passphrase of its keys comes
-from --passphrase-file or SIGSTACK_PASSPHRASE.
+from one of --passphrase-file, --passphrase-fd, systemd's credential
+sigstack-passphrase and the variable SIGSTACK_PASSPHRASE.
 
 The first line on stdout is "ready URL", printed when keys, chains and the newest
 entry have been checked. A plaintext listener outside loopback is refused unless
@@ -57,7 +58,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 		BehindProxy: f.behindProxy, Passphrase: passphrase, Now: a.now, Log: log,
 	})
 	if err != nil {
-		return err
+		return explainPassphrase(err)
 	}
 	return s.Run(ctx, func() {
 		a.result(map[string]string{"ready": s.URL(), "listen": s.Address(), "root_sha256": s.RootSHA256()}, func() {

@@ -102,7 +102,7 @@ func TestRefusals(t *testing.T) {
 	_, err = keys.Open(dir, []byte("wrong")).Load("locked")
 	wantIs(t, "load with the wrong passphrase", err, keys.ErrPassphrase)
 	_, err = plain.Load("locked")
-	wantIs(t, "load without a passphrase", err, keys.ErrPassphrase)
+	wantIs(t, "load without a passphrase", err, keys.ErrNoPassphrase)
 	_, err = keys.Open(dir, []byte("right")).Load("plain")
 	wantIs(t, "load a clear key with a passphrase", err, keys.ErrNotEncrypted)
 	for _, name := range []string{"", "../x", "UP", "a/b"} {

@@ -32,6 +32,7 @@ const (
 // Errors that callers tell apart.
 var (
 	ErrPassphrase   = errors.New("wrong passphrase")
+	ErrNoPassphrase = errors.New("key file is encrypted and no passphrase was given")
 	ErrNotEncrypted = errors.New("key file is not encrypted although a passphrase is set")
 )
 
@@ -77,7 +78,7 @@ func (s *Store) Create(name string, alg Algorithm, created time.Time) (Key, erro
 
 // Load reads a key, once: later calls answer from memory. The error matches
 // fs.ErrNotExist if there is none, ErrPassphrase if the passphrase does not open
-// it or is missing, ErrNotEncrypted if the file is in the clear but the store has
+// it, ErrNoPassphrase if it is missing, ErrNotEncrypted if the file is in the clear but the store has
 // a passphrase. A file that others may read is refused.
 func (s *Store) Load(name string) (Key, error) {
 	if err := checkName(name); err != nil {
@@ -202,7 +203,7 @@ func (s *Store) open(plain, sealed string, block *pem.Block) ([]byte, error) {
 	case block.Type == plain:
 		return nil, ErrNotEncrypted
 	case block.Type == sealed && len(s.passphrase) == 0:
-		return nil, fmt.Errorf("%w: key file is encrypted and none was given", ErrPassphrase)
+		return nil, ErrNoPassphrase
 	case block.Type == sealed:
 		data, err := encrypted.Decrypt(block.Bytes, s.passphrase)
 		if err != nil {
