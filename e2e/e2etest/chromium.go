@@ -2,7 +2,10 @@ package e2etest
 
 import (
 	"context"
+	"encoding/pem"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -20,14 +23,16 @@ type Browser struct {
 	ctx context.Context // the tab's: chromedp hangs its state on it
 }
 
-// StartBrowser starts Chromium, which ends with the test. A failed test logs
-// what the page showed last.
+// StartBrowser starts Chromium, which ends with the test and trusts the stacks
+// that run already. A failed test logs what the page showed last.
 func StartBrowser(t *testing.T) *Browser {
 	t.Helper()
+	home := t.TempDir()
+	trustInBrowser(t, home)
 	opts := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath("/usr/bin/chromium"),
 		chromedp.NoInheritEnv,
-		chromedp.Env("HOME="+t.TempDir(), "PATH="+os.Getenv("PATH")),
+		chromedp.Env("HOME="+home, "PATH="+os.Getenv("PATH")),
 		chromedp.Flag("disable-gpu", true),
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),
@@ -55,6 +60,29 @@ func StartBrowser(t *testing.T) *Browser {
 		}
 	})
 	return b
+}
+
+// trustInBrowser puts the stacks' TLS authorities where Chromium looks for a
+// user's own, the NSS database below home.
+func trustInBrowser(t *testing.T, home string) {
+	t.Helper()
+	bundle := trusted.bundle()
+	if len(bundle) == 0 {
+		return
+	}
+	db := filepath.Join(home, ".pki", "nssdb")
+	if err := os.MkdirAll(db, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	MustRun(t, nil, "certutil", "-N", "-d", "sql:"+db, "--empty-password")
+	for n := 1; ; n++ {
+		var block *pem.Block
+		if block, bundle = pem.Decode(bundle); block == nil {
+			return
+		}
+		file := WriteFile(t, home, "authority.pem", string(pem.EncodeToMemory(block)))
+		MustRun(t, nil, "certutil", "-A", "-d", "sql:"+db, "-n", fmt.Sprintf("stack %d", n), "-t", "C,,", "-i", file)
+	}
 }
 
 // In is the same browser for a subtest, whose failures are then its own.

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -68,13 +70,16 @@ func newConversation(t *testing.T, env []string, name string, args []string) *Co
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), runWithin)
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append([]string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH"), "COSIGN_PASSWORD="}, env...)
+	cmd.Env = slices.Concat([]string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH"), "COSIGN_PASSWORD="}, trusted.env(), env)
 	cmd.WaitDelay = time.Second // for children that hold on to its outputs
 	c := &Conversation{t: t, cmd: cmd, done: make(chan struct{}), changed: make(chan struct{})}
 	t.Cleanup(func() {
 		cancel()
 		if cmd.Process != nil {
 			<-c.done
+		}
+		if name == program {
+			WantNoLeak(t, "what sigstack "+strings.Join(args, " ")+" said", []byte(c.Output()))
 		}
 		if t.Failed() {
 			t.Logf("%s said:\n%s", filepath.Base(name), c.Output())

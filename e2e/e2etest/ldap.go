@@ -49,6 +49,7 @@ func StartDirectory(t *testing.T, people ...Person) *Directory {
 	if err := os.Mkdir(filepath.Join(dir, "data"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	KeepSecret(DirectoryBindPassword)
 	d := &Directory{t: t, Host: freeAddress(t), conf: WriteFile(t, dir, "slapd.conf", directoryConfig(dir))}
 	ldif := WriteFile(t, dir, "people.ldif", directoryEntries(people))
 	MustRun(t, nil, slapd("slapadd"), "-q", "-f", d.conf, "-l", ldif)
@@ -134,6 +135,7 @@ func directoryEntries(people []Person) string {
 	entry(DirectoryBindDN, "objectClass: organizationalRole", "objectClass: simpleSecurityObject",
 		"userPassword: "+DirectoryBindPassword)
 	for _, p := range people {
+		KeepSecret(p.Password)
 		attributes := []string{
 			"objectClass: inetOrgPerson", "cn: " + p.Name, "sn: " + p.Name, "userPassword: " + p.Password,
 		}

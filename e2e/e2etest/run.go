@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -41,6 +42,10 @@ func build(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := currentMode().check(); err != nil {
+		return 0, err
+	}
+	trusted.placeIn(dir)
 	program = filepath.Join(dir, "sigstack")
 	build := exec.Command("go", "build", "-o", program, "sigstack/cmd/sigstack")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -104,13 +109,16 @@ func Run(t *testing.T, env []string, name string, args ...string) Result {
 	ctx, cancel := context.WithTimeout(t.Context(), runWithin)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append([]string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH"), "COSIGN_PASSWORD="}, env...)
+	cmd.Env = slices.Concat([]string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH"), "COSIGN_PASSWORD="}, trusted.env(), env)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatalf("run %s: %v", name, err)
+	}
+	if name == program {
+		WantNoLeak(t, "stderr of sigstack "+strings.Join(args, " "), stderr.Bytes())
 	}
 	return Result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
@@ -160,7 +168,7 @@ func Get(t *testing.T, url string) (int, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	status, body, err := do(http.DefaultClient, req)
+	status, body, err := do(HTTP, req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +183,7 @@ func Send(t *testing.T, method, url, contentType string, body []byte) (int, []by
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", contentType)
-	status, answer, err := do(http.DefaultClient, req)
+	status, answer, err := do(HTTP, req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,6 +207,9 @@ func do(client *http.Client, req *http.Request) (int, []byte, error) {
 		return 0, nil, err
 	}
 	body, err := io.ReadAll(resp.Body)
+	if leak := findLeak(body); leak != "" && resp.StatusCode >= http.StatusBadRequest {
+		err = errors.Join(err, fmt.Errorf("the answer %s of %s holds %s", resp.Status, req.URL.Path, leak))
+	}
 	return resp.StatusCode, body, errors.Join(err, resp.Body.Close())
 }
 

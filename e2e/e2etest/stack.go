@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -33,10 +34,13 @@ type Stack struct {
 	cmd  *exec.Cmd
 	logs *bytes.Buffer // the process's stderr; read after it ended
 	done chan struct{} // closed when the process was waited for
+
+	inspected sync.Once
 }
 
 // Start runs `sigstack up` on dir, on a free port if dir is new and args name
-// none, and waits until it is ready. It is stopped with the test.
+// none, in the mode of the run, and waits until it is ready. It is stopped with
+// the test, which fails if it told a secret.
 func Start(t *testing.T, dir string, args ...string) *Stack {
 	t.Helper()
 	s, err := TryStart(t, dir, args...)
@@ -50,9 +54,11 @@ func Start(t *testing.T, dir string, args ...string) *Stack {
 func TryStart(t *testing.T, dir string, args ...string) (*Stack, error) {
 	t.Helper()
 	_, err := os.Stat(filepath.Join(dir, "config.yaml"))
-	if err != nil && !strings.Contains(strings.Join(args, " "), "--listen") {
+	fresh := err != nil
+	if fresh && !strings.Contains(strings.Join(args, " "), "--listen") {
 		args = append(args, "--listen", "127.0.0.1:0")
 	}
+	args = append(args, currentMode().upArgs(fresh)...)
 	cmd := exec.Command(Sigstack(t), append([]string{"up", "--dir", dir}, args...)...) // ended by Stop
 	s := &Stack{t: t, Dir: dir, cmd: cmd, logs: new(bytes.Buffer), done: make(chan struct{})}
 	cmd.Stderr = s.logs
@@ -81,7 +87,7 @@ func TryStart(t *testing.T, dir string, args ...string) (*Stack, error) {
 			return nil, fmt.Errorf("sigstack up did not get ready: %q, stderr:\n%s", line, s.logs)
 		}
 		s.URL = url
-		return s, nil
+		return s, errors.Join(trusted.add(s.Kit("tls-ca.crt.pem")), keepDemoPassword(dir))
 	case <-time.After(ReadyWithin):
 		s.Kill()
 		return nil, fmt.Errorf("sigstack up is not ready after %v", ReadyWithin)
@@ -100,6 +106,7 @@ func (s *Stack) Kill() { s.end(syscall.SIGKILL) }
 func (s *Stack) end(sig syscall.Signal) {
 	select {
 	case <-s.done:
+		s.inspected.Do(s.inspect)
 		return
 	default:
 	}
@@ -116,6 +123,13 @@ func (s *Stack) end(sig syscall.Signal) {
 	if s.t.Failed() {
 		s.t.Logf("stderr of sigstack up:\n%s", s.logs)
 	}
+	s.inspected.Do(s.inspect)
+}
+
+// inspect looks for secrets in what the process left.
+func (s *Stack) inspect() {
+	WantNoLeak(s.t, "stderr of sigstack up", s.logs.Bytes())
+	wantNoLeakBelow(s.t, filepath.Join(s.Dir, "audit"))
 }
 
 // Kit is the path of a file in the client kit; of the kit itself for "".

@@ -1,0 +1,97 @@
+package e2etest
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+)
+
+// trusted are the TLS authorities of all stacks that were started so far.
+// Programs that are started later trust them, and so do HTTP and browsers.
+var trusted authorities
+
+// authorities is a bundle in one file, which grows.
+type authorities struct {
+	mu   sync.Mutex // guards the rest
+	file string
+	pem  []byte
+}
+
+// placeIn says where the file shall be.
+func (a *authorities) placeIn(dir string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.file = filepath.Join(dir, "tls-authorities.pem")
+}
+
+// add takes a file of a kit, which need not be there in plaintext.
+func (a *authorities) add(path string) error {
+	more, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !OverTLS() {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("trust the stack: %w", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pem = append(slices.Clip(a.pem), more...)
+	// It is replaced at once, since other tests' programs read it.
+	if err := os.WriteFile(a.file+".new", a.pem, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(a.file+".new", a.file)
+}
+
+// bundle is the content of the file.
+func (a *authorities) bundle() []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.pem
+}
+
+// env is what Go's, OpenSSL's and Node's programs learn the authorities from.
+func (a *authorities) env() []string {
+	if !OverTLS() {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return []string{"SSL_CERT_FILE=" + a.file, "NODE_EXTRA_CA_CERTS=" + a.file}
+}
+
+// dial is a connection to a server that one of the authorities vouches for.
+func (a *authorities) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(a.bundle())
+	d := tls.Dialer{Config: &tls.Config{RootCAs: pool, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}}
+	return d.DialContext(ctx, network, address)
+}
+
+// Transport returns a new transport that trusts every stack's certificates, also
+// of those that are started later, and nobody else's.
+func Transport() *http.Transport {
+	return &http.Transport{ForceAttemptHTTP2: true, DialTLSContext: trusted.dial}
+}
+
+// HTTP speaks with every stack.
+var HTTP = &http.Client{Transport: Transport()}
+
+// Trust has everything that is started from now on trust the stack with the kit
+// in dir, as Start does it.
+func Trust(t *testing.T, dir string) {
+	t.Helper()
+	if err := trusted.add(filepath.Join(dir, "tls-ca.crt.pem")); err != nil {
+		t.Fatal(err)
+	}
+}
