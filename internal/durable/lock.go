@@ -3,6 +3,7 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,7 +16,13 @@ var ErrLocked = errors.New("in use by another process")
 
 // Lock keeps other processes out of a directory until Unlock or the end of the
 // process; the kernel releases it even after kill -9.
-type Lock struct{ f *os.File }
+type Lock struct {
+	dir string
+	f   *os.File
+}
+
+// Dir returns the directory that is locked.
+func (l *Lock) Dir() string { return l.dir }
 
 // LockDir takes the one lock of dir. The error matches ErrLocked, and names the
 // holder's process id, if another process (or this one) has it.
@@ -38,7 +45,26 @@ func LockDir(dir string) (*Lock, error) {
 	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 	}
-	return &Lock{f}, nil
+	return &Lock{dir, f}, nil
+}
+
+// Unlocked returns an error that matches ErrLocked, and names the holder's process
+// id, if a process has the lock of dir; nil if none has. A LockDir in the very
+// moment of the test is refused.
+func Unlocked(dir string) error {
+	f, err := os.Open(filepath.Join(dir, "lock"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look at the lock: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // read-only use, and it gives the lock back
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return fmt.Errorf("directory %s is %w%s", dir, ErrLocked, holder(f))
+	}
+	return err
 }
 
 // Unlock releases the lock. The file stays: removing it would let two processes
