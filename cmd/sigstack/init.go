@@ -23,9 +23,18 @@ Service keys are encrypted with the passphrase of --passphrase-file,
 --passphrase-fd, systemd's credential sigstack-passphrase or SIGSTACK_PASSPHRASE:
 of one of them. Root keys (of the CA, the timestamp authority and TUF) go to
 DIR/offline, under a passphrase of their own: serve never needs them, so move
-that directory to media that stay offline.`,
+that directory to media that stay offline.
+
+With an https URL the listeners speak TLS by certificates of an authority that is
+made here, for this host only; the client kit has it. --tls-cert names a certificate
+of your own instead, read again whenever it changes, and --behind-proxy leaves TLS to
+a proxy.`,
 		Example: `  sigstack init --dir /var/lib/sigstack --url https://sigstack.corp.example \
-      --listen 127.0.0.1:8080 --passphrase-file /run/secrets/passphrase`,
+      --listen :443 --passphrase-file /run/secrets/passphrase
+  sigstack init --dir /data --url https://sigstack.corp.example --listen :443 \
+      --tls-cert /etc/tls/tls.crt --tls-key /etc/tls/tls.key --passphrase-file FILE
+  sigstack init --dir /data --url https://sigstack.corp.example --listen 127.0.0.1:8080 \
+      --behind-proxy --passphrase-file FILE`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.init(cmd.Context(), i) },
 	}
@@ -35,6 +44,7 @@ that directory to media that stay offline.`,
 	f.StringVar(&i.listen, "listen", defaultListen, "`host:port` that serve will listen on")
 	f.StringArrayVar(&i.issuers, "trust-issuer", nil, issuerUsage)
 	f.StringVar(&i.offlineFile, "offline-passphrase-file", "", "`file` with the passphrase of the root keys (default: a random one, written to DIR/offline/passphrase)")
+	i.tls.add(f)
 	i.passphrase.add(f)
 	i.log.add(f, "warn")
 	return cmd
@@ -44,6 +54,7 @@ type initFlags struct {
 	dir, url, listen string
 	issuers          []string
 	offlineFile      string
+	tls              tlsFlags
 	passphrase       passphraseFlags
 	log              logFlags
 }
@@ -66,6 +77,9 @@ func (f initFlags) config(a *app) (cfg stack.InitConfig, err error) {
 		return cfg, err
 	}
 	if cfg.URL, err = chooseURL(f.url, f.listen); err != nil {
+		return cfg, err
+	}
+	if cfg.TLS, err = f.tls.init(cfg.URL); err != nil {
 		return cfg, err
 	}
 	if cfg.Issuers, err = parseIssuers(f.issuers); err != nil {

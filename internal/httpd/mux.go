@@ -18,6 +18,8 @@ type MuxConfig struct {
 	Metrics prometheus.Registerer
 	Now     func() time.Time
 	Guard   Guard
+	// HSTS: browsers are told to reach this host by TLS only.
+	HSTS bool
 }
 
 // Mux routes requests to services and keeps the table of all routes. Routes are

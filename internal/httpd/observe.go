@@ -66,6 +66,7 @@ func (m *Mux) observe(w http.ResponseWriter, r *http.Request, serve func(http.Re
 	seen := &observed{id: requestID(r), service: "none", route: "none"}
 	m.identify(seen, r)
 	w.Header().Set("X-Request-Id", seen.id)
+	m.setHeaders(w.Header())
 	rec := &recorder{ResponseWriter: w}
 	r = r.WithContext(context.WithValue(r.Context(), observedKey, seen))
 	defer func() {

@@ -52,7 +52,6 @@ func (s *Stack) mountPages() error {
 	g := s.mux.Group("pages", httpd.RESTErrors)
 	g.Handle(http.MethodGet, "/", 0, func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src "+look.StyleSource()+"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
 		httpd.WriteBytes(w, http.StatusOK, "text/html; charset=utf-8", page.Bytes())
 		return nil
 	})

@@ -112,7 +112,7 @@ func Open(ctx context.Context, opts Options) (_ *Stack, err error) {
 func (s *Stack) prepare() {
 	s.metrics = prometheus.NewRegistry()
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s.mux = httpd.NewMux(httpd.MuxConfig{Log: s.opts.Log, Metrics: s.metrics, Now: s.opts.Now})
+	s.mux = httpd.NewMux(httpd.MuxConfig{Log: s.opts.Log, Metrics: s.metrics, Now: s.opts.Now, HSTS: s.hsts()})
 	s.ready = httpd.NewReadiness(s.serviceNames()...)
 	s.ready.Mount(s.mux)
 }

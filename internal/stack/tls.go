@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"sigstack/internal/config"
 	"sigstack/internal/httpd"
@@ -14,6 +15,12 @@ import (
 
 // tlsName is what readiness calls the listeners' TLS.
 const tlsName = "tls"
+
+// hsts reports whether browsers shall know this host by TLS only. They would hold
+// every other server on localhost to it too.
+func (s *Stack) hsts() bool {
+	return strings.HasPrefix(s.conf.URL, "https:") && s.conf.Host() != "localhost"
+}
 
 // wantTLS refuses a directory that contradicts the options.
 func (s *Stack) wantTLS() error {

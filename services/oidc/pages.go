@@ -10,7 +10,9 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dexidp/dex/server/discovery"
 
@@ -27,6 +29,8 @@ type pages struct {
 	path   string           // of the issuer URL
 	static map[string]asset // by path
 	saml   map[string]bool  // paths that answer with Dex's form for a SAML provider
+
+	templates *template.Template // those of our own
 }
 
 // asset is an answer that is the same for everybody.
@@ -68,7 +72,7 @@ func newPages(issuer *url.URL, cfg Config) (*pages, error) {
 	values := templateValues(issuer, cfg.Test)
 	// Parsing the others too would need every function of Dex's.
 	t, err := template.New("").Funcs(template.FuncMap{"extra": func(key string) string { return values[key] }}).
-		ParseFS(web, "templates/head.html", "templates/body.html", "templates/where.html", "templates/end.html", "templates/home.html")
+		ParseFS(web, "templates/head.html", "templates/body.html", "templates/where.html", "templates/end.html", "templates/home.html", "templates/limited.html")
 	if err != nil {
 		return nil, fmt.Errorf("read pages: %w", err)
 	}
@@ -81,7 +85,7 @@ func newPages(issuer *url.URL, cfg Config) (*pages, error) {
 	for _, c := range cfg.Connectors {
 		saml[issuer.Path+"/auth/"+c.ID] = strings.HasPrefix(c.Type, "saml")
 	}
-	return &pages{path: issuer.Path, saml: saml, static: map[string]asset{
+	return &pages{path: issuer.Path, saml: saml, templates: t, static: map[string]asset{
 		issuer.Path:                       page,
 		issuer.Path + "/":                 page,
 		issuer.Path + "/static/style.css": {"text/css; charset=utf-8", forever, []byte(look.Style())},
@@ -134,15 +138,46 @@ func (p *pages) serve(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
+// limited answers a login that has failed too often, with a page for people or the
+// error that clients of the token endpoint understand.
+func (p *pages) limited(w http.ResponseWriter, page bool, retryAfter time.Duration) {
+	wait := max(retryAfter, time.Second).Round(time.Second)
+	w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
+	if !page {
+		body, err := json.Marshal(map[string]string{
+			"error": "temporarily_unavailable", "error_description": "too many failed logins, try again in " + wait.String(),
+		})
+		if err != nil {
+			panic("oidc: error cannot be encoded: " + err.Error())
+		}
+		httpd.WriteBytes(w, http.StatusTooManyRequests, "application/json", body)
+		return
+	}
+	var out bytes.Buffer
+	if err := p.templates.ExecuteTemplate(&out, "limited.html", struct{ Wait string }{inWords(wait)}); err != nil {
+		panic("oidc: page cannot be rendered: " + err.Error())
+	}
+	httpd.WriteBytes(w, http.StatusTooManyRequests, "text/html; charset=utf-8", out.Bytes())
+}
+
+// inWords rounds up: who comes a little late gets in.
+func inWords(d time.Duration) string {
+	unit, n := "second", int(d.Seconds())
+	if n > 90 {
+		unit, n = "minute", (n+59)/60
+	}
+	if n != 1 {
+		unit += "s"
+	}
+	return strconv.Itoa(n) + " " + unit
+}
+
 // setHeaders sets what holds for every answer; a handler may set another
-// Cache-Control, as that of the public keys does. Nobody may frame a login form,
-// and nothing runs in a page or comes from elsewhere.
+// Cache-Control, as that of the public keys does. Nothing runs in a page or comes
+// from elsewhere.
 func (p *pages) setHeaders(h http.Header, path string) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", p.contentPolicy(path))
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Frame-Options", "DENY")
 }
 
 const basePolicy = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"

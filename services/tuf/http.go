@@ -86,7 +86,6 @@ func serveFile(w http.ResponseWriter, r *http.Request, dir, name, cache string) 
 	h.Set("Content-Type", contentType)
 	h.Set("Cache-Control", cache)
 	h.Set("ETag", `"`+hex.EncodeToString(sum[:16])+`"`)
-	h.Set("X-Content-Type-Options", "nosniff")
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
 	return nil
 }
