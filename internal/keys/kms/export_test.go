@@ -1,0 +1,4 @@
+package kms
+
+// Decode is for the fuzz test.
+var Decode = decode
