@@ -6,6 +6,7 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Kind says whose fault an error is and what the caller may do about it.
@@ -28,6 +29,8 @@ const (
 	Timeout                   // a part we need did not answer in time
 	Canceled                  // the caller went away
 	Unimplemented             // switched off or not offered
+	NoCredentials             // the caller has to say who it is, and did not or not credibly
+	Slow                      // the caller did not send its request in time
 )
 
 // Error is a classified error.
@@ -36,6 +39,9 @@ type Error struct {
 	Public string // one sentence for strangers; never holds secrets or internals
 	Code   int    // overrides the code in an error body where a contract asks for one; 0: none
 	Err    error  // the cause, for our log; may be nil
+
+	// RetryAfter is when to ask again, for Limited and Unavailable; 0: not known.
+	RetryAfter time.Duration
 }
 
 // Error returns the public sentence and the cause, for our log.
@@ -86,6 +92,20 @@ func CodeOf(err error) int {
 	var e *Error
 	if errors.As(err, &e) {
 		return e.Code
+	}
+	return 0
+}
+
+// Later returns an error of kind Limited that says when to ask again.
+func Later(retryAfter time.Duration, public string) error {
+	return &Error{Kind: Limited, Public: public, RetryAfter: retryAfter}
+}
+
+// RetryAfterOf returns when err says to ask again, 0 if it does not.
+func RetryAfterOf(err error) time.Duration {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.RetryAfter
 	}
 	return 0
 }

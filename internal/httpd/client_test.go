@@ -20,7 +20,7 @@ import (
 // guarded returns a mux behind a guard.
 func guarded(guard httpd.Guard) *httpd.Mux {
 	return httpd.NewMux(httpd.MuxConfig{
-		Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), Now: time.Now, Guard: guard,
+		Log: discard(), Metrics: prometheus.NewRegistry(), Now: time.Now, Guard: guard,
 	})
 }
 
@@ -173,3 +173,5 @@ func TestClientCertificate(t *testing.T) {
 		t.Error("outside a request there is a certificate")
 	}
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

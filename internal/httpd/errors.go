@@ -2,6 +2,8 @@ package httpd
 
 import (
 	"net/http"
+	"strconv"
+	"time"
 
 	"sigstack/internal/fault"
 )
@@ -47,6 +49,8 @@ var defaultStatus = map[fault.Kind]int{
 	fault.Timeout:       http.StatusGatewayTimeout,
 	fault.Canceled:      499, // the de-facto status for "client went away"
 	fault.Unimplemented: http.StatusNotImplemented,
+	fault.NoCredentials: http.StatusUnauthorized,
+	fault.Slow:          http.StatusRequestTimeout,
 }
 
 // grpcCode holds google.rpc.Code numbers.
@@ -65,6 +69,8 @@ var grpcCode = map[fault.Kind]int{
 	fault.Timeout:       4,
 	fault.Canceled:      1,
 	fault.Unimplemented: 12,
+	fault.NoCredentials: 16,
+	fault.Slow:          4,
 }
 
 // status returns the HTTP status for err.
@@ -79,14 +85,31 @@ func (f ErrorFormat) status(err error) int {
 // write renders err and returns the status that it used.
 func (f ErrorFormat) write(w http.ResponseWriter, err error) int {
 	status := f.status(err)
-	if status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
-		w.Header().Set("Retry-After", "1")
+	switch status {
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		if after := fault.RetryAfterOf(err); after > 0 || w.Header().Get("Retry-After") == "" {
+			w.Header().Set("Retry-After", retryAfter(after))
+		}
+	case http.StatusUnauthorized: // RFC 9110 §11.6.1 demands a challenge
+		if w.Header().Get("WWW-Authenticate") == "" {
+			w.Header().Set("WWW-Authenticate", challenge)
+		}
 	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if jsonErr := WriteJSON(w, status, f.body(status, err)); jsonErr != nil {
 		panic("httpd: error body cannot be encoded: " + jsonErr.Error())
 	}
 	return status
+}
+
+// challenge asks for a bearer token (RFC 6750 §3).
+const challenge = `Bearer realm="sigstack"`
+
+// retryAfter is a time in whole seconds (RFC 9110 §10.2.3), at least one. A day
+// is as good as never.
+func retryAfter(d time.Duration) string {
+	d = min(max(d, time.Second), 24*time.Hour)
+	return strconv.Itoa(int((d + time.Second - 1) / time.Second))
 }
 
 func restBody(status int, err error) any {

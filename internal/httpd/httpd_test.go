@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -143,13 +144,15 @@ func TestCallersFaultsAreNoErrors(t *testing.T) {
 func TestRoutesListsWhatIsMounted(t *testing.T) {
 	m := newMux(t, io.Discard)
 	m.Group("s", httpd.RESTErrors).Handle(http.MethodPost, "/a", 9, echo)
+	m.Group("s", httpd.RESTErrors).As(httpd.Read).Handle(http.MethodPost, "/search", 9, echo)
 	m.Group("t", httpd.RESTErrors).HandleTree([]string{http.MethodGet}, "/b/", 3, http.NotFoundHandler())
 	got := m.Routes()
 	want := []httpd.Route{
-		{Service: "s", Method: "POST", Path: "/a", MaxBody: 9},
-		{Service: "t", Method: "GET", Path: "/b/", MaxBody: 3, Tree: true},
+		{Service: "s", Method: "POST", Path: "/a", MaxBody: 9, Effect: httpd.Write},
+		{Service: "s", Method: "POST", Path: "/search", MaxBody: 9, Effect: httpd.Read},
+		{Service: "t", Method: "GET", Path: "/b/", MaxBody: 3, Tree: true, Effect: httpd.Read},
 	}
-	if len(got) != len(want) || got[0] != want[0] || got[1] != want[1] {
+	if !slices.Equal(got, want) {
 		t.Errorf("routes %+v, want %+v", got, want)
 	}
 }

@@ -12,6 +12,7 @@ import (
 type metrics struct {
 	requests *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
+	refused  *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -26,7 +27,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15), // 0.5 ms to 8 s
 		}, []string{"service", "route"}),
 	}
-	reg.MustRegister(m.requests, m.latency)
+	m.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sigstack_refused_total",
+		Help: "Requests and connections refused for a limit or for want of credentials, by cause.",
+	}, []string{"cause"})
+	reg.MustRegister(m.requests, m.latency, m.refused)
 	return m
 }
 

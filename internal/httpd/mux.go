@@ -40,6 +40,7 @@ type Route struct {
 	Path    string // net/http pattern path; for a tree the prefix, with final slash
 	MaxBody int64  // bytes; 0: no request body is read
 	Tree    bool   // all paths below Path
+	Effect  Effect // never that of an unchosen one
 }
 
 // resource is everything that is known about one path.
@@ -54,6 +55,8 @@ type endpoint struct {
 	maxBody int64
 	foreign bool
 	handle  HandlerFunc
+	effect  Effect
+	access  Access
 }
 
 // NewMux returns a Mux without routes.
@@ -67,6 +70,7 @@ type Group struct {
 	mux     *Mux
 	service string
 	format  ErrorFormat
+	effect  Effect
 }
 
 // Group returns a group whose errors are rendered in format f. The service's
@@ -75,17 +79,24 @@ func (m *Mux) Group(service string, f ErrorFormat) *Group {
 	return &Group{mux: m, service: service, format: f}
 }
 
+// As returns the same group for routes of effect e.
+func (g *Group) As(e Effect) *Group {
+	as := *g
+	as.effect = e
+	return &as
+}
+
 // Handle adds a route. Path may hold {name} wildcards as in net/http; a route
 // for GET answers HEAD too. More than maxBody bytes of request body are refused.
 // It panics if the route is taken: routes are our own code's.
 func (g *Group) Handle(method, path string, maxBody int64, h HandlerFunc) {
-	g.add(method, path, false, endpoint{maxBody, false, h})
+	g.add(method, path, false, endpoint{maxBody: maxBody, handle: h})
 }
 
 // HandleForeign adds a route answered by another library's handler, which words
 // its own errors.
 func (g *Group) HandleForeign(method, path string, maxBody int64, h http.Handler) {
-	g.add(method, path, false, endpoint{maxBody, true, foreign(h)})
+	g.add(method, path, false, endpoint{maxBody: maxBody, foreign: true, handle: foreign(h)})
 }
 
 // HandleTree adds every path below prefix (which ends in a slash) for the given
@@ -95,7 +106,7 @@ func (g *Group) HandleForeign(method, path string, maxBody int64, h http.Handler
 // must guard against it.
 func (g *Group) HandleTree(methods []string, prefix string, maxBody int64, h http.Handler) {
 	for _, method := range methods {
-		g.add(method, prefix, true, endpoint{maxBody, true, foreign(h)})
+		g.add(method, prefix, true, endpoint{maxBody: maxBody, foreign: true, handle: foreign(h)})
 	}
 	g.mux.trees = append(g.mux.trees, prefix)
 }
@@ -121,8 +132,13 @@ func (g *Group) add(method, path string, tree bool, ep endpoint) {
 	if _, taken := res.methods[method]; taken {
 		panic("httpd: route " + method + " " + path + " is mounted twice")
 	}
+	ep.effect = effect(method, g.effect)
+	ep.access = g.mux.cfg.Guard.access(g.service, ep.effect)
+	if ep.access == Bearer && g.mux.cfg.Guard.Bearer == nil {
+		panic("httpd: route " + method + " " + path + " asks for a token that nobody verifies")
+	}
 	res.methods[method] = ep
-	g.mux.routes = append(g.mux.routes, Route{g.service, method, path, ep.maxBody, tree})
+	g.mux.routes = append(g.mux.routes, Route{g.service, method, path, ep.maxBody, tree, ep.effect})
 }
 
 // Routes returns the table of all routes, in the order of mounting.
@@ -173,8 +189,13 @@ func (res *resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		seen.fail(res.group.format, w, fault.Newf(fault.WrongMethod, "method %s is not allowed here", printable(r.Method)))
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, ep.maxBody)
-	seen.format, seen.foreign = &res.group.format, ep.foreign
+	seen.format = &res.group.format
+	if err := res.group.mux.admit(w, r, &ep, seen.client); err != nil {
+		seen.fail(res.group.format, w, err)
+		return
+	}
+	seen.foreign = ep.foreign
+	seen.body.within(w, r, ep.maxBody)
 	if err := ep.handle(w, r); err != nil {
 		seen.fail(res.group.format, w, err)
 	}

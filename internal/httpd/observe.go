@@ -22,6 +22,7 @@ type contextKey int
 const (
 	observedKey contextKey = iota
 	peerKey
+	connKey
 )
 
 // RequestID returns the id of the request that ctx belongs to, "" outside one.
@@ -40,6 +41,8 @@ type observed struct {
 	client      netip.Addr
 	certificate *x509.Certificate // verified; nil: none
 
+	body *body // nil: the request has none
+
 	service, route string
 	format         *ErrorFormat
 	err            error
@@ -57,6 +60,7 @@ func observedFrom(ctx context.Context) *observed {
 // fail renders err and remembers it for the log.
 func (o *observed) fail(f ErrorFormat, w http.ResponseWriter, err error) {
 	o.err = err
+	o.body.abandon()
 	f.write(w, err)
 }
 
@@ -67,7 +71,9 @@ func (m *Mux) observe(w http.ResponseWriter, r *http.Request, serve func(http.Re
 	m.identify(seen, r)
 	w.Header().Set("X-Request-Id", seen.id)
 	m.setHeaders(w.Header())
-	rec := &recorder{ResponseWriter: w}
+	own := connOf(r.Context())
+	seen.body = m.newBody(w, r, own)
+	rec := &recorder{ResponseWriter: w, mux: m, body: seen.body, conn: own}
 	r = r.WithContext(context.WithValue(r.Context(), observedKey, seen))
 	defer func() {
 		p := recover()
@@ -77,13 +83,23 @@ func (m *Mux) observe(w http.ResponseWriter, r *http.Request, serve func(http.Re
 			m.recovered(rec, r, seen, p)
 		}
 		m.finish(rec, r, seen, m.cfg.Now().Sub(start))
+		rec.release()
+		seen.body.release()
+		own.change(-1, 0)
 		if aborted {
 			panic(p)
 		}
 	}()
 	if cors(rec, r) {
+		seen.body.abandon()
 		return
 	}
+	if !m.cfg.Guard.Requests.Take(1) {
+		m.Refused(ByRequests)
+		seen.fail(RESTErrors, rec, fault.Later(time.Second, "this server has as many requests under way as it takes, try again"))
+		return
+	}
+	defer m.cfg.Guard.Requests.Give(1)
 	serve(rec, r, seen)
 }
 
@@ -115,6 +131,7 @@ func (m *Mux) recovered(w *recorder, r *http.Request, seen *observed, p any) {
 	if w.status != 0 {
 		return // the answer is under way; the client sees it cut short
 	}
+	seen.body.abandon()
 	format := RESTErrors
 	if seen.format != nil {
 		format = *seen.format
@@ -167,29 +184,3 @@ func requestID(r *http.Request) string {
 	}
 	return id
 }
-
-// recorder remembers what was sent.
-type recorder struct {
-	http.ResponseWriter
-	status int
-	bytes  int64
-}
-
-func (w *recorder) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *recorder) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
-	n, err := w.ResponseWriter.Write(p)
-	w.bytes += int64(n)
-	return n, err
-}
-
-// Unwrap lets http.ResponseController reach the connection.
-func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
