@@ -33,6 +33,9 @@ const (
 // stack answers 503 at /readyz and names the failing step meanwhile. It reports
 // whether they passed.
 func (s *Stack) checkUntilReady(ctx context.Context) bool {
+	if s.conf.Front() && !s.awaitLinks(ctx) {
+		return false
+	}
 	for wait := firstRetry; ; wait = min(2*wait, longestRetry) {
 		err := s.startCheck(ctx)
 		if err == nil {
@@ -55,7 +58,7 @@ func (s *Stack) startCheck(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	check := s.readOnlyCheck
-	if s.test() {
+	if s.test() && !s.conf.Behind() {
 		check = s.writeThroughCheck
 	}
 	err := check(ctx)
@@ -70,6 +73,7 @@ func (s *Stack) startCheck(ctx context.Context) error {
 		}
 		s.ready.Set(name, httpd.OK, checkedDetail)
 	}
+	s.setChecked(err)
 	return err
 }
 

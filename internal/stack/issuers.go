@@ -52,7 +52,8 @@ func inDomain(domain string) string {
 }
 
 // issuers returns the issuers that the CA trusts. Its own one is asked
-// in-process: behind a proxy the public URL may not lead back here.
+// in-process, or in the process that it runs in: behind a proxy the public URL may
+// not lead back here.
 func (b *builder) issuers() ([]identity.Issuer, error) {
 	var out []identity.Issuer
 	for _, iss := range b.conf.CA.Issuers {
@@ -66,12 +67,23 @@ func (b *builder) issuers() ([]identity.Issuer, error) {
 				return nil, fmt.Errorf("issuer %s: ca_cert: %w", iss.URL, err)
 			}
 		}
-		if b.conf.OIDC != nil && iss.URL == b.issuerURL() {
-			i.HTTPClient = &http.Client{Transport: httpd.InProcess{Handler: b.mux}}
+		if iss.URL == b.issuerURL() {
+			i.HTTPClient = b.ownIssuerClient()
 		}
 		out = append(out, i)
 	}
 	return out, nil
+}
+
+// ownIssuerClient asks the built-in issuer, nil if this stack has none.
+func (b *builder) ownIssuerClient() *http.Client {
+	if b.conf.OIDC != nil {
+		return &http.Client{Transport: httpd.InProcess{Handler: b.mux}}
+	}
+	if link := b.linkTo("oidc"); link != nil {
+		return &http.Client{Transport: link.client}
+	}
+	return nil
 }
 
 func (b *builder) issuerURL() string { return b.conf.IssuerURL() }

@@ -37,7 +37,8 @@ func (s *Stack) addListeners(ctx context.Context, g *run.Group) error {
 	handler := http.NewServeMux()
 	handler.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
 	g.Add("metrics listener", s.server(metrics, handler))
-	g.Add("listener", s.server(s.listener, s.mux))
+	listener, face := s.face()
+	g.Add("listener", s.server(listener, face))
 	if err := s.tellAddresses(metrics.Addr()); err != nil {
 		return errors.Join(err, metrics.Close())
 	}

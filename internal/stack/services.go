@@ -150,7 +150,7 @@ func (b *builder) buildCTLog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	roots, err := b.chain(b.conf.CA.Chain)
+	roots, err := b.ctRoots()
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (b *builder) buildCTLog(ctx context.Context) error {
 		return err
 	}
 	b.services.ctlog, err = ctlog.New(ctx, ctlog.Config{
-		Tree: tree, Signer: key, Roots: roots[len(roots)-1:], Prefix: conf.Prefix, URL: b.conf.URL,
+		Tree: tree, Signer: key, Roots: roots, Prefix: conf.Prefix, URL: b.conf.URL,
 		TempDir: b.layout.Run(), Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	})
 	if err != nil {
@@ -200,7 +200,11 @@ func (b *builder) buildOIDC(ctx context.Context) error {
 		Issuer: b.issuerURL(), Dir: b.layout.OIDCDB(), Secret: secret, PasswordGrant: b.conf.OIDC.PasswordGrant, Test: b.test(),
 		Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	}
-	if b.conf.TUF != nil {
+	if since := b.conf.OIDC.Since; since != "" {
+		if cfg.Since, err = time.Parse(time.RFC3339, since); err != nil {
+			return err
+		}
+	} else if b.conf.TUF != nil {
 		// The issuer's own keys come and go in its database. It is as old as the
 		// trust root, whose signing configuration tells clients since when.
 		key, err := b.keys.Load(b.conf.TUF.TimestampKey)
@@ -236,9 +240,13 @@ func (b *builder) buildCA(context.Context) error {
 	if err != nil {
 		return err
 	}
+	submit, ctLogKey, err := b.ctLog()
+	if err != nil {
+		return err
+	}
 	b.services.ca, err = ca.New(ca.Config{
 		Chain: chain, Signer: key, Issuers: issuers,
-		Submit: b.services.ctlog.AddPreChain, CTLogKey: b.services.ctlog.Trust().PublicKey,
+		Submit: submit, CTLogKey: ctLogKey,
 		URL: b.conf.URL, Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	})
 	if err != nil {
@@ -256,26 +264,29 @@ func (b *builder) chain(path string) ([]*x509.Certificate, error) {
 // material gathers the public half of every service.
 func (s *Stack) material() trust.Material {
 	m := trust.Material{Operator: s.conf.OperatorName()}
+	if s.conf.Front() {
+		m = m.With(s.othersMaterial()...)
+	}
 	if svc := s.services.ca; svc != nil {
 		t := svc.Trust()
-		m.CAs = []trust.Authority{t}
-		m.CAServices = []trust.Service{{URL: s.conf.URL, APIVersion: 1, Window: t.Window}}
+		m.CAs = append(m.CAs, t)
+		m.CAServices = append(m.CAServices, trust.Service{URL: s.conf.URL, APIVersion: 1, Window: t.Window})
 	}
 	if svc := s.services.ctlog; svc != nil {
-		m.CTLogs = []trust.Log{svc.Trust()}
+		m.CTLogs = append(m.CTLogs, svc.Trust())
 	}
 	if svc := s.services.tlog; svc != nil {
 		t := svc.Trust()
-		m.TLogs = []trust.Log{t}
-		m.TLogServices = []trust.Service{{URL: t.BaseURL, APIVersion: t.APIVersion, Window: t.Window}}
+		m.TLogs = append(m.TLogs, t)
+		m.TLogServices = append(m.TLogServices, trust.Service{URL: t.BaseURL, APIVersion: t.APIVersion, Window: t.Window})
 	}
 	if svc := s.services.tsa; svc != nil {
 		t := svc.Trust()
-		m.TSAs = []trust.Authority{t}
-		m.TSAServices = []trust.Service{{URL: t.URI, APIVersion: 1, Window: t.Window}}
+		m.TSAs = append(m.TSAs, t)
+		m.TSAServices = append(m.TSAServices, trust.Service{URL: t.URI, APIVersion: 1, Window: t.Window})
 	}
 	if svc := s.services.oidc; svc != nil {
-		m.OIDCServices = []trust.Service{svc.Trust()}
+		m.OIDCServices = append(m.OIDCServices, svc.Trust())
 	}
 	return m
 }

@@ -63,6 +63,7 @@ type Stack struct {
 	services *services
 	listener net.Listener
 	tls      *tlsconf.Source // nil: the listeners are plaintext
+	peers    *peers          // nil: the stack runs in this process alone
 	closers  []func() error  // run in reverse
 
 	rootSHA256   string        // of root.json, hex
@@ -90,6 +91,9 @@ func Open(ctx context.Context, opts Options) (_ *Stack, err error) {
 	merkle.RouteKlog(opts.Log)
 	s.keys = keys.Open(s.layout.Keys(), opts.Passphrase)
 	s.prepare()
+	if err := s.buildPeers(); err != nil {
+		return nil, fmt.Errorf("start peers: %w", err)
+	}
 	if err := s.buildServices(ctx); err != nil {
 		return nil, err
 	}
@@ -98,6 +102,9 @@ func Open(ctx context.Context, opts Options) (_ *Stack, err error) {
 	}
 	if err := s.buildTUF(); err != nil {
 		return nil, fmt.Errorf("start tuf: %w", err)
+	}
+	if err := s.joinPeers(); err != nil {
+		return nil, err
 	}
 	if err := s.mountPages(); err != nil {
 		return nil, err
@@ -113,7 +120,7 @@ func (s *Stack) prepare() {
 	s.metrics = prometheus.NewRegistry()
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.mux = httpd.NewMux(httpd.MuxConfig{Log: s.opts.Log, Metrics: s.metrics, Now: s.opts.Now, HSTS: s.hsts()})
-	s.ready = httpd.NewReadiness(s.serviceNames()...)
+	s.ready = httpd.NewReadiness(append(s.serviceNames(), s.servicesBehind()...)...)
 	s.ready.Mount(s.mux)
 }
 
@@ -165,6 +172,9 @@ func (s *Stack) load() error {
 	if err := s.trustExtraIssuers(); err != nil {
 		return err
 	}
+	if s.conf.Peers != nil {
+		s.opts.Log = s.opts.Log.With(slog.String("process", s.conf.Peers.Name))
+	}
 	lock, err := durable.LockDir(s.opts.Dir)
 	if err != nil {
 		return err
@@ -183,6 +193,9 @@ func command(profile string) string {
 
 func (s *Stack) listen(ctx context.Context) error {
 	address := s.conf.Listen
+	if s.conf.Behind() {
+		address = s.conf.Peers.Listen
+	}
 	if s.opts.Listen != "" {
 		address = s.opts.Listen
 	}
@@ -208,6 +221,8 @@ func (s *Stack) mayListen(address string) error {
 	switch {
 	case config.IsLoopback(address):
 		return nil
+	case s.conf.Behind():
+		return nil // TLS with pinned keys on both sides
 	case s.test():
 		return fmt.Errorf("refusing to listen on %s: a test stack listens on loopback only", address)
 	case s.conf.TLS == nil && !s.opts.BehindProxy:
@@ -265,6 +280,7 @@ func (s *Stack) Run(ctx context.Context, onReady func()) error {
 	for _, c := range s.services.components {
 		g.Add(c.name, c.run)
 	}
+	s.addWatches(g)
 	if err := s.addListeners(ctx, g); err != nil {
 		return errors.Join(err, s.Close())
 	}

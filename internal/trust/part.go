@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -89,19 +90,16 @@ func ParsePart(data []byte) (Material, error) {
 	return m, wrapInvalid(m.checkEach())
 }
 
-// Join puts the parts of one stack together. All must name one operator.
-func Join(parts ...Material) (m Material, err error) {
-	for i, p := range parts {
-		if i > 0 && p.Operator != m.Operator {
-			return Material{}, fmt.Errorf("parts are of different operators, %s and %s", m.Operator, p.Operator)
-		}
-		m.Operator = p.Operator
-		m.CAs, m.TSAs = append(m.CAs, p.CAs...), append(m.TSAs, p.TSAs...)
-		m.TLogs, m.CTLogs = append(m.TLogs, p.TLogs...), append(m.CTLogs, p.CTLogs...)
-		m.CAServices, m.OIDCServices = append(m.CAServices, p.CAServices...), append(m.OIDCServices, p.OIDCServices...)
-		m.TLogServices, m.TSAServices = append(m.TLogServices, p.TLogServices...), append(m.TSAServices, p.TSAServices...)
+// With adds what parts hold to a copy of m. The operator is m's: a part of
+// another operator is not of this stack.
+func (m Material) With(parts ...Material) Material {
+	for _, p := range parts {
+		m.CAs, m.TSAs = slices.Concat(m.CAs, p.CAs), slices.Concat(m.TSAs, p.TSAs)
+		m.TLogs, m.CTLogs = slices.Concat(m.TLogs, p.TLogs), slices.Concat(m.CTLogs, p.CTLogs)
+		m.CAServices, m.OIDCServices = slices.Concat(m.CAServices, p.CAServices), slices.Concat(m.OIDCServices, p.OIDCServices)
+		m.TLogServices, m.TSAServices = slices.Concat(m.TLogServices, p.TLogServices), slices.Concat(m.TSAServices, p.TSAServices)
 	}
-	return m, nil
+	return m
 }
 
 // each maps a list, nil to nil.

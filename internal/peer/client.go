@@ -1,0 +1,81 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"sigstack/internal/fault"
+	"sigstack/internal/httpd"
+)
+
+// Limits of a connection to another process, which is near: a handshake takes
+// milliseconds, and one that hangs must be noticed before clients give up.
+const (
+	dialTimeout = 2 * time.Second
+	pingAfter   = 5 * time.Second // of silence on a connection with requests
+	pingTimeout = 2 * time.Second
+	idleTimeout = 60 * time.Second
+)
+
+// requestID is the header that carries a request's id from log to log.
+const requestID = "X-Request-Id"
+
+// Client calls one other process. It is safe for concurrent use.
+type Client struct {
+	name, address string
+	transport     *http.Transport
+}
+
+// NewClient returns a client of the process that listens at address (host:port)
+// and has the pinned key. Nothing is connected yet. The name is for messages.
+func NewClient(name, address string, pin Pin, id Identity) *Client {
+	http2 := new(http.Protocols)
+	http2.SetHTTP2(true)
+	return &Client{name, address, &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSClientConfig:     id.clientConfig(pin),
+		TLSHandshakeTimeout: dialTimeout,
+		Protocols:           http2,
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+		IdleConnTimeout:     idleTimeout,
+		DisableCompression:  true, // what a client asked for goes through as it is
+	}}
+}
+
+// Name is that of the other process.
+func (c *Client) Name() string { return c.name }
+
+// Close closes idle connections.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+// RoundTrip sends a request to the process, whatever host its URL names: that
+// host is sent along. An error is fault.Unavailable, or fault.Canceled when the
+// request's own context has ended.
+func (c *Client) RoundTrip(r *http.Request) (*http.Response, error) {
+	out := r.Clone(r.Context())
+	out.URL.Scheme, out.URL.Host = "https", c.address
+	if out.Host == "" {
+		out.Host = r.URL.Host
+	}
+	if id := httpd.RequestID(r.Context()); id != "" {
+		out.Header.Set(requestID, id)
+	}
+	resp, err := c.transport.RoundTrip(out)
+	if err != nil {
+		return nil, c.fault(r.Context(), err)
+	}
+	return resp, nil
+}
+
+// fault classifies an error of the connection.
+func (c *Client) fault(ctx context.Context, err error) error {
+	err = fmt.Errorf("ask process %s at %s: %w", c.name, c.address, err)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return fault.Wrap(fault.Canceled, err, "the client went away")
+	}
+	return fault.Wrap(fault.Unavailable, err, "a part of this service is unavailable")
+}

@@ -1,0 +1,305 @@
+package stack
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"sigstack/internal/config"
+	"sigstack/internal/fault"
+	"sigstack/internal/httpd"
+	"sigstack/internal/peer"
+)
+
+// How often another process is asked how it is, and how long it may think.
+const (
+	watchEvery   = time.Second
+	watchTimeout = 5 * time.Second
+)
+
+// link is the connection to another process, and what is known of it.
+type link struct {
+	conf   config.Peer
+	client *peer.Client
+	proxy  *peer.Proxy
+
+	mu     sync.Mutex // guards what is below
+	report map[string]httpd.ServiceStatus
+	keys   error // nil: the live keys are the published ones
+	up     bool  // it answered when last asked
+}
+
+// errNotAsked: until a process has told its keys, nothing is passed on to it.
+var errNotAsked = errors.New("it was not reached yet")
+
+func (s *Stack) newLink(conf config.Peer, pin peer.Pin) *link {
+	client := peer.NewClient(conf.Name, conf.Address, pin, s.peers.identity)
+	s.onClose(func() error { client.Close(); return nil })
+	l := &link{conf: conf, client: client, proxy: peer.NewProxy(client, s.opts.Log), keys: errNotAsked}
+	l.report = l.all("its process was not reached yet")
+	return l
+}
+
+// handle passes a request on to a process whose keys are the published ones:
+// what others sign, no client would accept.
+func (l *link) handle(w http.ResponseWriter, r *http.Request) error {
+	if keys := l.keyState(); keys != nil {
+		return fault.Wrap(fault.Unavailable, fmt.Errorf("process %s: %w", l.conf.Name, keys), "a part of this service is unavailable")
+	}
+	return l.proxy.Handle(w, r)
+}
+
+// status returns how a service of the process was when last asked.
+func (l *link) status(service string) httpd.ServiceStatus {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.report[service]
+}
+
+// set reports whether the process has come or gone.
+func (l *link) set(report map[string]httpd.ServiceStatus, keys error, up bool) (changed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	changed = up != l.up
+	l.report, l.keys, l.up = report, keys, up
+	return changed
+}
+
+// watch asks the process how it is until ctx ends, and tells each time.
+func (s *Stack) watch(ctx context.Context, l *link) error {
+	for {
+		s.ask(ctx, l)
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.reportLinks()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(watchEvery):
+		}
+	}
+}
+
+// ask finds out how the process is; where the front asks, whether its keys are
+// the published ones too. One that does not answer keeps its good name: it is
+// asked again before it counts as up.
+func (s *Stack) ask(ctx context.Context, l *link) {
+	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
+	defer cancel()
+	report, keys, err := s.askAll(ctx, l)
+	switch {
+	case err != nil:
+		report = l.all("its process does not answer")
+	case keys != nil:
+		report = l.all("its keys are not the published ones")
+	}
+	if up := err == nil && keys == nil; l.set(report, keys, up) {
+		log, attr := s.opts.Log.InfoContext, slog.Bool("up", up)
+		if !up {
+			log = s.opts.Log.WarnContext
+		}
+		log(ctx, "another process changed", slog.String("peer", l.conf.Name), attr, slog.Any("error", errors.Join(err, keys)))
+	}
+}
+
+func (s *Stack) askAll(ctx context.Context, l *link) (report map[string]httpd.ServiceStatus, keys, err error) {
+	if report, err = l.readiness(ctx); err != nil || !s.conf.Front() {
+		return report, l.keyState(), err
+	}
+	live, err := l.part(ctx)
+	if err != nil {
+		return nil, l.keyState(), err
+	}
+	published, err := s.peers.parts[l.conf.Name].EncodePart()
+	if err != nil {
+		return nil, l.keyState(), err
+	}
+	if !bytes.Equal(live, published) {
+		return report, errors.New("its live keys and chains are not the published ones: it runs on another directory, or they were changed"), nil
+	}
+	return report, nil, nil
+}
+
+func (l *link) keyState() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.keys
+}
+
+// all is the report of a process of which nothing good can be said.
+func (l *link) all(detail string) map[string]httpd.ServiceStatus {
+	report := map[string]httpd.ServiceStatus{}
+	for _, service := range l.conf.Services {
+		report[service] = httpd.ServiceStatus{Status: httpd.Down, Detail: detail}
+	}
+	return report
+}
+
+// readiness asks the process for its report, of which it has to know each of its
+// services.
+func (l *link) readiness(ctx context.Context) (map[string]httpd.ServiceStatus, error) {
+	status, body, err := l.get(ctx, "/readyz")
+	if err != nil {
+		return nil, err
+	}
+	var rep httpd.Report
+	if err := json.Unmarshal(body, &rep); err != nil {
+		return nil, fmt.Errorf("/readyz of process %s answered %d and no report: %w", l.conf.Name, status, err)
+	}
+	for _, service := range l.conf.Services {
+		if _, ok := rep.Services[service]; !ok {
+			return nil, fmt.Errorf("process %s does not run %s", l.conf.Name, service)
+		}
+	}
+	return rep.Services, nil
+}
+
+// part asks the process for its public half.
+func (l *link) part(ctx context.Context) ([]byte, error) {
+	status, live, err := l.get(ctx, partPath)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("%s of process %s answered %d", partPath, l.conf.Name, status)
+	}
+	return live, err
+}
+
+func (l *link) get(ctx context.Context, path string) (status int, body []byte, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+l.conf.Name+path, nil)
+	if err != nil {
+		return 0, nil, fmt.Errorf("ask process %s: %w", l.conf.Name, err)
+	}
+	resp, err := l.client.RoundTrip(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer func() { err = errors.Join(err, resp.Body.Close()) }()
+	body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	return resp.StatusCode, body, err
+}
+
+// reportLinks tells readiness how the processes behind are. The CA itself is well
+// without its CT log, but issues nothing.
+func (s *Stack) reportLinks() {
+	p := s.peers
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !s.conf.Front() {
+		if log := s.linkTo("ctlog"); log != nil && p.checked == "" {
+			s.reportCA(log.status("ctlog").Status != httpd.Down)
+		}
+		return
+	}
+	for _, l := range p.links {
+		for _, service := range l.conf.Services {
+			status := l.status(service)
+			if status.Status != httpd.Down && p.checked != "" {
+				status = httpd.ServiceStatus{Status: httpd.Down, Detail: p.checked}
+			}
+			s.ready.Set(service, status.Status, status.Detail)
+		}
+	}
+}
+
+func (s *Stack) reportCA(logged bool) {
+	if logged {
+		s.ready.Set("ca", httpd.OK, checkedDetail)
+		return
+	}
+	s.ready.Set("ca", httpd.Warn, "the CT log does not answer: no certificate is issued until it does")
+}
+
+// setChecked notes how the start check ended.
+func (s *Stack) setChecked(err error) {
+	if s.peers == nil {
+		return
+	}
+	s.peers.mu.Lock()
+	s.peers.checked = ""
+	if err != nil {
+		s.peers.checked = fault.Public(err)
+	}
+	s.peers.mu.Unlock()
+	s.reportLinks()
+}
+
+// checkLinks fails while a process behind the front is down.
+func (s *Stack) checkLinks() error {
+	if !s.conf.Front() {
+		return nil
+	}
+	for _, l := range s.peers.links {
+		for _, service := range l.conf.Services {
+			if status := l.status(service); status.Status == httpd.Down {
+				return fault.Newf(fault.Unavailable, "start check failed: %s is down: %s", service, status.Detail)
+			}
+		}
+	}
+	return nil
+}
+
+// awaitLinks waits until no process behind the front is down. It reports whether
+// that came before the end of ctx.
+func (s *Stack) awaitLinks(ctx context.Context) bool {
+	for s.checkLinks() != nil {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(watchEvery / 10):
+		}
+	}
+	return true
+}
+
+// passOn mounts the routes of the services that other processes have.
+func (s *Stack) passOn() {
+	groups := map[string]*httpd.Group{}
+	trees := map[string][]httpd.Route{}
+	for _, route := range passedOn(s.ctPrefix()) {
+		l := s.linkTo(route.Service)
+		if l == nil {
+			continue
+		}
+		g := groups[route.Service]
+		if g == nil {
+			format := httpd.RESTErrors
+			if route.Service == "ca" {
+				format = httpd.GRPCErrors
+			}
+			g = s.mux.Group(route.Service, format)
+			groups[route.Service] = g
+		}
+		if route.Tree {
+			trees[route.Service] = append(trees[route.Service], route)
+			continue
+		}
+		g.Handle(route.Method, route.Path, route.MaxBody, l.handle)
+	}
+	for service, routes := range trees {
+		s.passTree(groups[service], s.linkTo(service), routes)
+	}
+}
+
+// passTree mounts the routes of one tree, which differ in their methods alone.
+func (s *Stack) passTree(g *httpd.Group, l *link, routes []httpd.Route) {
+	var methods []string
+	for _, r := range routes {
+		methods = append(methods, r.Method)
+	}
+	slices.Sort(methods)
+	g.HandleTree(methods, routes[0].Path, routes[0].MaxBody, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := l.handle(w, r); err != nil {
+			s.opts.Log.InfoContext(r.Context(), "request was not passed on", slog.String("peer", l.conf.Name), slog.Any("error", err))
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, fault.Public(err), http.StatusServiceUnavailable)
+		}
+	}))
+}
