@@ -14,6 +14,7 @@ import (
 	"sigstack/services/ca"
 	"sigstack/services/ctlog"
 	"sigstack/services/oidc"
+	"sigstack/services/oidc/attempts"
 	"sigstack/services/tlog"
 	"sigstack/services/tlog/rekorv1"
 	"sigstack/services/tsa"
@@ -198,7 +199,8 @@ func (b *builder) buildOIDC(ctx context.Context) error {
 	}
 	cfg := oidc.Config{
 		Issuer: b.issuerURL(), Dir: b.layout.OIDCDB(), Secret: secret, PasswordGrant: b.conf.OIDC.PasswordGrant, Test: b.test(),
-		Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
+		Logins: attempts.Rate(b.conf.Limits.Logins),
+		Now:    b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	}
 	if since := b.conf.OIDC.Since; since != "" {
 		if cfg.Since, err = time.Parse(time.RFC3339, since); err != nil {

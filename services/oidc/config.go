@@ -13,6 +13,8 @@ import (
 	"github.com/dexidp/dex/server/passwords"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/crypto/bcrypt"
+
+	"sigstack/services/oidc/attempts"
 )
 
 // Config configures New. Issuer, Dir, Secret, Now and Log are required. Without users
@@ -44,6 +46,9 @@ type Config struct {
 	// browser (RFC 6749 §4.3). It needs Users. Off wherever people log in: the
 	// client sees the password.
 	PasswordGrant bool
+
+	// Logins limits failed logins; its zero value is a limit too.
+	Logins attempts.Rate
 
 	// Test says on every page that this issuer is for tests.
 	Test bool

@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/dexidp/dex/server/oauth2"
+	"github.com/dexidp/dex/storage"
 )
 
 // Limits on one request, in bytes. Forms are short, but for a SAML response.
@@ -20,7 +22,7 @@ const (
 )
 
 // edge stands between the mux and Dex: it refuses what Dex would store or answer
-// with an error of its own making, and mends one redirect.
+// with an error of its own making, and mends two redirects.
 type edge struct {
 	dex   http.Handler
 	pages *pages
@@ -28,6 +30,14 @@ type edge struct {
 	log   *slog.Logger
 
 	exchanges map[string]Exchange // by connector
+	requests  authRequests
+}
+
+// authRequests are the logins under way. Getting is an error if there is none by
+// that id, which nobody can guess.
+type authRequests interface {
+	GetAuthRequest(ctx context.Context, id string) (storage.AuthRequest, error)
+	DeleteAuthRequest(ctx context.Context, id string) error
 }
 
 // ServeHTTP parses the request's form, which Dex then finds parsed.
@@ -47,6 +57,9 @@ func (e edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.mendDeviceRedirect(r)
 	if e.pages.saml[r.URL.Path] {
 		w = samlPage{w}
+	}
+	if strings.HasPrefix(r.URL.Path, e.path+"/callback") {
+		w = e.mendCallback(w, r)
 	}
 	e.dex.ServeHTTP(w, r)
 }
@@ -119,4 +132,81 @@ func (e edge) mendDeviceRedirect(r *http.Request) {
 	if r.Form.Get("redirect_uri") == e.path+oauth2.DeviceCallbackURI {
 		r.Form.Set("redirect_uri", oauth2.DeviceCallbackURI)
 	}
+}
+
+// mendCallback returns a writer that sends the browser back to the client when a
+// login at a provider comes to nothing (OpenID Connect Core §3.1.2.6). Dex only
+// shows a page, and the client, which waits at a loopback address, is not told.
+func (e edge) mendCallback(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
+	id := r.FormValue("state")
+	if r.Method == http.MethodPost {
+		id = r.PostFormValue("RelayState") // of SAML
+	}
+	req, err := e.requests.GetAuthRequest(r.Context(), id)
+	if err != nil {
+		return w // Dex says what is wrong
+	}
+	to, err := url.Parse(req.RedirectURI)
+	if err != nil || to.Scheme != "http" && to.Scheme != "https" {
+		return w // a device polls, and a code by hand has a page only
+	}
+	return &backToClient{ResponseWriter: w, request: r, to: to, state: req.State, end: func() {
+		if err := e.requests.DeleteAuthRequest(r.Context(), id); err != nil {
+			e.log.WarnContext(r.Context(), "a failed login stays open until it expires", slog.Any("error", err))
+		}
+	}}
+}
+
+// backToClient turns an error page into a redirect with the error.
+type backToClient struct {
+	http.ResponseWriter
+	request *http.Request
+	to      *url.URL
+	state   string
+	end     func() // of the login
+	done    bool
+}
+
+// WriteHeader redirects in place of an error.
+func (b *backToClient) WriteHeader(status int) {
+	if status < 400 {
+		b.ResponseWriter.WriteHeader(status)
+		return
+	}
+	b.done = true
+	b.end()
+	q := b.to.Query()
+	q.Set("state", b.state)
+	why, description := "server_error", "the login at the identity provider failed, the operator's log says why"
+	switch given := b.request.FormValue("error"); {
+	case given != "":
+		why, description = errorText(given), errorText(b.request.FormValue("error_description"))
+	case status == http.StatusForbidden:
+		why, description = "access_denied", "not a member of a group that may log in here"
+	}
+	q.Set("error", why)
+	if description != "" {
+		q.Set("error_description", description)
+	}
+	b.to.RawQuery = q.Encode()
+	http.Redirect(b.ResponseWriter, b.request, b.to.String(), http.StatusSeeOther)
+}
+
+// Write drops the page that WriteHeader has replaced.
+func (b *backToClient) Write(p []byte) (int, error) {
+	if b.done {
+		return len(p), nil
+	}
+	return b.ResponseWriter.Write(p)
+}
+
+// errorText keeps what an error may consist of (RFC 6749 §4.1.2.1).
+func errorText(s string) string {
+	s = strings.Map(func(c rune) rune {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return -1
+		}
+		return c
+	}, s)
+	return s[:min(len(s), 200)]
 }

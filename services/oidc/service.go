@@ -10,11 +10,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"sigstack/internal/httpd"
 	"sigstack/internal/trust"
+	"sigstack/services/oidc/attempts"
 	"sigstack/services/oidc/dexpebble"
 )
 
@@ -74,7 +76,10 @@ func (s *Service) start(ctx context.Context) error {
 	if err := pages.addDiscovery(ctx, s.cfg.Issuer, dex); err != nil {
 		return err
 	}
-	e := edge{dex: dex, pages: pages, path: s.issuer.Path, log: s.cfg.Log, exchanges: map[string]Exchange{}}
+	e := edge{
+		dex: s.guard(pages).Wrap(dex), pages: pages, path: s.issuer.Path, log: s.cfg.Log,
+		exchanges: map[string]Exchange{}, requests: s.store,
+	}
 	for _, c := range s.cfg.Connectors {
 		if c.Exchange != nil {
 			e.exchanges[c.ID] = *c.Exchange
@@ -82,6 +87,18 @@ func (s *Service) start(ctx context.Context) error {
 	}
 	s.handler = e
 	return s.meter(metrics)
+}
+
+// guard limits failed logins.
+func (s *Service) guard(p *pages) *attempts.Guard {
+	hashes := map[string][]byte{}
+	for _, u := range s.cfg.Users {
+		hashes[strings.ToLower(u.Email)] = u.PasswordHash
+	}
+	return &attempts.Guard{
+		Limiter: attempts.NewLimiter(s.cfg.Logins, s.cfg.Now),
+		Path:    s.issuer.Path, Local: localConnector, Hashes: hashes, Refuse: p.limited,
+	}
 }
 
 // meter offers Dex's metrics, if anybody asked for them.
