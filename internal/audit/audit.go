@@ -1,8 +1,8 @@
 // Package audit keeps the audit record: JSON lines in files, each line bound to
-// the one before by its hash, on disk before what it tells of is answered, with a
-// signed head and anchors in a transparency log. It holds the format, the writer
-// and the verifier; who records what is left to the services, and the log to its
-// callers.
+// the one before by its hash and on disk before what it tells of is answered, with
+// a signed head, and anchors in a transparency log. It holds the format, the
+// writer and the verifier; what is recorded is the services' to say, and how a log
+// is reached its caller's.
 package audit
 
 // Outcome is how an act ended.
@@ -25,9 +25,18 @@ const (
 	ActionStop        = "stack.stop"
 )
 
+// The actions that the record itself records.
+const (
+	ActionBegin   = "audit.begin"   // the first record; its detail names the chain
+	ActionAnchor  = "audit.anchor"  // a head is in a transparency log; the detail proves it
+	ActionRecover = "audit.recover" // what a crash left behind was tidied up
+	ActionResume  = "audit.resume"  // records could not be written for a while, and can again
+)
+
 // Event is what a service tells of one act. It never holds a token, a password or
-// a key. Record makes every text fit for a line: control characters are replaced
-// and what is over MaxText bytes is cut, with a mark.
+// a key. Record makes every text fit for a line: what people cannot see is
+// replaced, what is over MaxText bytes is cut, with a mark, and what looks like a
+// token is taken out.
 type Event struct {
 	Action    string  // what was done: one of the Action constants, or a name like them
 	Outcome   Outcome // OK, Refused or Failed
