@@ -1,6 +1,6 @@
-// Package keys owns private keys: named, created once, stored in a directory of
-// PEM files (PKCS#8, encrypted with a passphrase where there is one) and handed
-// out only as signers. Certificates and key use are others'.
+// Package keys owns private keys: named, created once, and handed out only as
+// signers. They are PEM files in a directory (PKCS#8, encrypted with a passphrase
+// where there is one), or live in a token or key service to which a file refers.
 package keys
 
 import (
@@ -34,6 +34,7 @@ type Key struct {
 	Name    string
 	Created time.Time // UTC, whole seconds
 	spki    []byte
+	remote  *remote // nil for a file and in memory
 }
 
 // SPKI returns the public half as DER SubjectPublicKeyInfo. The caller must not
@@ -45,7 +46,7 @@ func (k Key) SPKI() []byte { return k.spki }
 func (k Key) Test() error {
 	message := []byte(rand.Text())
 	digest := sha256.Sum256(message)
-	var ok bool
+	var ok bool // stays false for a key of any other type
 	switch pub := k.Public().(type) {
 	case *ecdsa.PublicKey:
 		sig, err := k.Sign(rand.Reader, digest[:], crypto.SHA256)
@@ -66,13 +67,18 @@ func (k Key) Test() error {
 	return nil
 }
 
-// opaque hides the concrete private key from type assertions.
-type opaque struct{ signer crypto.Signer }
+// opaque hides the concrete private key from type assertions, and behind a func,
+// of which nothing but an address can be printed, from whoever prints a struct
+// with a key somewhere in it.
+type opaque struct {
+	public crypto.PublicKey
+	sign   func(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error)
+}
 
-func (o opaque) Public() crypto.PublicKey { return o.signer.Public() }
+func (o opaque) Public() crypto.PublicKey { return o.public }
 
 func (o opaque) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	return o.signer.Sign(random, digest, opts)
+	return o.sign(random, digest, opts)
 }
 
 // Ephemeral returns a key that lives in memory only: for tests, and for
@@ -99,12 +105,29 @@ func generate(alg Algorithm) (crypto.Signer, error) {
 	}
 }
 
+// AlgorithmOf returns which algorithm a public key is for.
+func AlgorithmOf(public crypto.PublicKey) (Algorithm, error) {
+	switch k := public.(type) {
+	case ed25519.PublicKey:
+		return Ed25519, nil
+	case *ecdsa.PublicKey:
+		for alg, curve := range curves {
+			if curve == k.Curve {
+				return alg, nil
+			}
+		}
+		return "", fmt.Errorf("curve %s is not supported: want P-256 or P-384", k.Curve.Params().Name)
+	default:
+		return "", fmt.Errorf("key of type %T is not supported: want ECDSA or Ed25519", public)
+	}
+}
+
 func wrap(name string, signer crypto.Signer, created time.Time) (Key, error) {
 	spki, err := pki.MarshalPublicKey(signer.Public())
 	if err != nil {
 		return Key{}, err
 	}
-	return Key{opaque{signer}, name, created.UTC().Truncate(time.Second), spki}, nil
+	return Key{Signer: opaque{signer.Public(), signer.Sign}, Name: name, Created: created.UTC().Truncate(time.Second), spki: spki}, nil
 }
 
 var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)

@@ -27,7 +27,7 @@ func (s *Store) CreateSecret(name string, created time.Time) error {
 	}
 	secret := make([]byte, SecretSize)
 	_, _ = rand.Read(secret) // never fails: it ends the process instead
-	data, err := s.seal(plainSecretType, encryptedSecretType, secret, created.UTC().Truncate(time.Second))
+	data, err := s.seal(plainSecretType, encryptedSecretType, secret, map[string]string{createdHeader: created.UTC().Format(time.RFC3339)})
 	if err != nil {
 		return fmt.Errorf("create secret %s: %w", name, err)
 	}

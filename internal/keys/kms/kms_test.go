@@ -9,6 +9,7 @@ import (
 	"crypto/sha512"
 	"encoding/json"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -18,10 +19,23 @@ import (
 
 	"sigstack/internal/fault"
 	"sigstack/internal/keys/kms"
+	"sigstack/internal/keys/kmstest"
 )
 
+func TestMain(m *testing.M) { os.Exit(kmstest.Main(m)) }
+
+func open(tb testing.TB, resource string, opts kms.Options) *kms.Key {
+	tb.Helper()
+	k, err := kms.Open("fake://"+resource, opts)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return k
+}
+
 func TestKey(t *testing.T) {
-	dir, key := install(t)
+	service := kmstest.New(t)
+	dir, key := service.Plugins, service.NewKey(t, "good")
 	k := open(t, "good", kms.Options{Dir: dir})
 	pub, err := k.Public()
 	if err != nil || !key.PublicKey.Equal(pub) {
@@ -31,7 +45,7 @@ func TestKey(t *testing.T) {
 	if err != nil || !key.PublicKey.Equal(made) {
 		t.Errorf("created: got %v, %v; want %v", made, err, key.PublicKey)
 	}
-	if _, err := k.Create("ecdsa-p521"); err == nil || !strings.Contains(err.Error(), "cannot make a key of algorithm ecdsa-p521") {
+	if _, err := k.Create("ecdsa-p521"); err == nil || !strings.Contains(err.Error(), "cannot make a key of algorithm \"ecdsa-p521\"") {
 		t.Errorf("the plugin's own words are lost: %v", err)
 	}
 	short, long := sha256.Sum256([]byte("x")), sha512.Sum384([]byte("x"))
@@ -44,7 +58,8 @@ func TestKey(t *testing.T) {
 }
 
 func TestManyAtOnce(t *testing.T) {
-	dir, key := install(t)
+	service := kmstest.New(t)
+	dir, key := service.Plugins, service.NewKey(t, "good")
 	k := open(t, "good", kms.Options{Dir: dir})
 	var wg sync.WaitGroup
 	for range 24 {
@@ -61,8 +76,11 @@ func TestManyAtOnce(t *testing.T) {
 // TestPluginsThatFail: each way to fail is an error that says which, in time, and
 // means that the service is unavailable.
 func TestPluginsThatFail(t *testing.T) {
-	dir, _ := install(t)
-	t.Setenv("FAKE_KMS_TOKEN", "hvs.secret-of-the-service")
+	service := kmstest.New(t)
+	dir := service.Plugins
+	service.NewKey(t, "two")
+	service.NewKey(t, "rsa")
+	t.Setenv(kmstest.TokenVariable, "hvs.secret-of-the-service")
 	for resource, want := range map[string]string{
 		"slow":    "did not answer in time",
 		"flood":   "its answer has more than 65536 bytes",
@@ -73,6 +91,7 @@ func TestPluginsThatFail(t *testing.T) {
 		"empty":   "sent no public key",
 		"fails":   "token [redacted] is not allowed to",
 		"two":     "not one PEM block",
+		"missing": "there is no such key",
 	} {
 		timeout := 10 * time.Second
 		if resource == "slow" {
@@ -93,8 +112,8 @@ func TestPluginsThatFail(t *testing.T) {
 
 // TestSecretsStay: the plugin's own reach it and not the log; ours do not reach it.
 func TestSecretsStay(t *testing.T) {
-	dir, _ := install(t)
-	t.Setenv("FAKE_KMS_TOKEN", "hvs.secret-of-the-service")
+	dir := kmstest.New(t).Plugins
+	t.Setenv(kmstest.TokenVariable, "hvs.secret-of-the-service")
 	t.Setenv("SIGSTACK_PASSPHRASE", "passphrase-of-the-stack")
 	t.Setenv("SIGSTORE_ID_TOKEN", "token-of-a-user")
 	var log bytes.Buffer
@@ -117,7 +136,7 @@ func TestSecretsStay(t *testing.T) {
 }
 
 func TestOpenRefuses(t *testing.T) {
-	dir, _ := install(t)
+	dir := kmstest.New(t).Plugins
 	for uri, want := range map[string]string{
 		"fake:key":             "want SCHEME://KEY",
 		"fake://":              "want SCHEME://KEY",
@@ -163,8 +182,9 @@ func same(a, b *common.PluginResp) bool {
 }
 
 func BenchmarkSign(b *testing.B) {
-	dir, _ := install(b)
-	k := open(b, "good", kms.Options{Dir: dir})
+	service := kmstest.New(b)
+	service.NewKey(b, "good")
+	k := open(b, "good", kms.Options{Dir: service.Plugins})
 	digest := sha256.Sum256([]byte("x"))
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {

@@ -22,9 +22,9 @@ import (
 
 // Bounds of one process.
 const (
-	maxAnswer  = 64 << 10    // of its stdout, in bytes; a public key has some 200
-	maxRemarks = 4 << 10     // of its stderr, or of an error message, in bytes; the rest is dropped
-	waitDelay  = time.Second // for pipes that children of its hold open
+	maxAnswer  = 64 << 10        // of its stdout, in bytes; a public key has some 200
+	maxRemarks = 4 << 10         // of its stderr, or of an error message, in bytes; the rest is dropped
+	waitDelay  = 5 * time.Second // for pipes that children of its hold open
 )
 
 // run runs the program with args. As the protocol says, its exit status means
