@@ -40,7 +40,7 @@ func certify(ctx context.Context, url, notes, token string) error {
 	if err != nil {
 		return err
 	}
-	client := &http.Client{Transport: &http.Transport{}}
+	client := &http.Client{Transport: e2etest.Transport()}
 	defer client.CloseIdleConnections()
 	for {
 		body, err := certificateRequest(token)
@@ -97,7 +97,7 @@ type ctChecker struct {
 func newCTChecker(t *testing.T, s *e2etest.Stack) *ctChecker {
 	t.Helper()
 	key := e2etest.ReadFile(t, s.Kit("ctfe.pub"))
-	client, err := ctclient.New(s.URL+"/ctlog", http.DefaultClient, jsonclient.Options{PublicKey: key})
+	client, err := ctclient.New(s.URL+"/ctlog", e2etest.HTTP, jsonclient.Options{PublicKey: key})
 	if err != nil {
 		t.Fatal(err)
 	}

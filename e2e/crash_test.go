@@ -166,7 +166,7 @@ func write(ctx context.Context, t *testing.T, url, path string, signer tlogtest.
 	if err != nil {
 		return err
 	}
-	client := &http.Client{Transport: &http.Transport{}}
+	client := &http.Client{Transport: e2etest.Transport()}
 	defer client.CloseIdleConnections()
 	for n := 0; ; n++ {
 		artifact := fmt.Appendf(nil, "%s %d %d", path, time.Now().UnixNano(), n)
@@ -251,7 +251,9 @@ func checkAll(t *testing.T, url string, log tlogtest.Log, acks []acknowledged) e
 	if err != nil {
 		return fmt.Errorf("today's checkpoint: %w", err)
 	}
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: writers}}
+	transport := e2etest.Transport()
+	transport.MaxIdleConnsPerHost = writers
+	client := &http.Client{Transport: transport}
 	defer client.CloseIdleConnections()
 	work, failed := make(chan acknowledged), make(chan error, writers)
 	var wg sync.WaitGroup

@@ -32,7 +32,7 @@ type inProcess struct {
 func startInProcess(t *testing.T) *inProcess {
 	t.Helper()
 	s := &inProcess{dir: filepath.Join(t.TempDir(), "data"), log: &watchedLog{}, http: &http.Client{
-		Transport:     &http.Transport{},
+		Transport:     e2etest.Transport(),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	t.Cleanup(s.http.CloseIdleConnections)
@@ -41,7 +41,7 @@ func startInProcess(t *testing.T) *inProcess {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.url = fmt.Sprintf("http://localhost:%d", listener.Addr().(*net.TCPAddr).Port)
+	s.url = fmt.Sprintf("%s://localhost:%d", e2etest.Scheme(), listener.Addr().(*net.TCPAddr).Port)
 	if err := stack.Init(t.Context(), stack.InitConfig{
 		Dir: s.dir, Profile: config.ProfileUp, URL: s.url, Listen: listener.Addr().String(), Now: time.Now, Log: log,
 	}); err != nil {
@@ -53,6 +53,7 @@ func startInProcess(t *testing.T) *inProcess {
 	if err != nil {
 		t.Fatal(err)
 	}
+	e2etest.Trust(t, filepath.Join(s.dir, "client"))
 	s.run(t)
 	return s
 }
@@ -87,7 +88,7 @@ func (s *inProcess) send(t *testing.T, method, target string, header http.Header
 		t.Fatal(err)
 	}
 	path, query, _ := strings.Cut(target, "?")
-	req.URL = &url.URL{Scheme: "http", Host: req.URL.Host, Opaque: path, RawQuery: query}
+	req.URL = &url.URL{Scheme: req.URL.Scheme, Host: req.URL.Host, Opaque: path, RawQuery: query}
 	req.Header.Set("Content-Type", "application/json")
 	for name, values := range header {
 		req.Header[name] = values

@@ -120,31 +120,32 @@ func newBench(t *testing.T, s settings, all *record) *bench {
 
 func startStack(t *testing.T, s settings) *e2etest.Stack {
 	t.Helper()
-	if !s.port80 {
+	if !s.defaultPort {
 		return e2etest.Start(t, t.TempDir())
 	}
+	url := e2etest.Scheme() + "://localhost"
 	// There is one such port: another run of these tests on this machine may have
 	// it for a while.
-	retry, late := time.NewTicker(time.Second), time.After(port80Within)
+	retry, late := time.NewTicker(time.Second), time.After(defaultPortWithin)
 	defer retry.Stop()
 	for {
-		stack, err := e2etest.TryStart(t, t.TempDir(), "--listen", "127.0.0.1:80", "--url", "http://localhost")
+		stack, err := e2etest.TryStart(t, t.TempDir(), "--listen", "127.0.0.1:"+e2etest.DefaultPort(), "--url", url)
 		if err == nil {
 			return stack
 		}
 		if !strings.Contains(err.Error(), "address already in use") {
-			t.Fatalf("no stack on the default port of http://localhost, which needs root or CAP_NET_BIND_SERVICE: %v", err)
+			t.Fatalf("no stack on the default port of %s, which needs root or CAP_NET_BIND_SERVICE: %v", url, err)
 		}
 		select {
 		case <-retry.C:
 		case <-late:
-			t.Fatalf("port 80, the default of http://localhost, was not free within %v: %v", port80Within, err)
+			t.Fatalf("the default port of %s was not free within %v: %v", url, defaultPortWithin, err)
 		}
 	}
 }
 
-// port80Within bounds the wait for the default port.
-const port80Within = 3 * time.Minute
+// defaultPortWithin bounds the wait for the default port.
+const defaultPortWithin = 3 * time.Minute
 
 // run signs with each client, stops the stack if the verifiers are to work
 // without it, and verifies with each client.

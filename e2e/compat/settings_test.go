@@ -16,7 +16,7 @@ type settings struct {
 	timestamped bool // with RFC 3161 timestamps
 	referrers   bool // the registry has the referrers API
 	offline     bool // verified while the stack is stopped
-	port80      bool // the stack's URL is http://localhost, without a port
+	defaultPort bool // the stack's URL is https://localhost, or http, without a port
 }
 
 // allSettings has each pair of values of two settings at least once, also
@@ -25,13 +25,13 @@ type settings struct {
 var allSettings = []settings{
 	{source: clients.Kit, timestamped: true, referrers: true},
 	{source: clients.Kit, offline: true},
-	{source: clients.Kit, keyed: true, timestamped: true, referrers: true, offline: true, port80: true},
-	{source: clients.TUF, keyed: true, referrers: true, port80: true},
-	{source: clients.TUF, timestamped: true, port80: true},
+	{source: clients.Kit, keyed: true, timestamped: true, referrers: true, offline: true, defaultPort: true},
+	{source: clients.TUF, keyed: true, referrers: true, defaultPort: true},
+	{source: clients.TUF, timestamped: true, defaultPort: true},
 	{source: clients.TUF, keyed: true},
 	{source: clients.TUF, offline: true},
 	{source: clients.Env, timestamped: true, referrers: true, offline: true},
-	{source: clients.Env, keyed: true, port80: true},
+	{source: clients.Env, keyed: true, defaultPort: true},
 }
 
 // values are the settings in words, one for each.
@@ -48,7 +48,7 @@ func (s settings) values() []string {
 		either(s.timestamped, "timestamps", "no timestamps"),
 		either(s.referrers, "go-containerregistry", "docker-registry"),
 		either(s.offline, "offline", "online"),
-		either(s.port80, "default port", "own port"),
+		either(s.defaultPort, "default port", "own port"),
 	}
 }
 

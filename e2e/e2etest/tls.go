@@ -2,11 +2,17 @@ package e2etest
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -14,6 +20,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 )
 
 // trusted are the TLS authorities of all stacks that were started so far.
@@ -94,4 +101,43 @@ func Trust(t *testing.T, dir string) {
 	if err := trusted.add(filepath.Join(dir, "tls-ca.crt.pem")); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// ServerCertificate makes a certificate for this machine's loopback by a fresh
+// authority, and returns it and the authority's file. It stands for a server that
+// is not the stack's; browsers that are started later trust it.
+func ServerCertificate(t *testing.T) (certificate tls.Certificate, authority string) {
+	t.Helper()
+	root := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority of " + t.Name()},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "server of " + t.Name()},
+		NotBefore: root.NotBefore, NotAfter: root.NotAfter,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	keys := [2]*ecdsa.PrivateKey{}
+	for i := range keys {
+		var err error
+		if keys[i], err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rootDER, err := x509.CreateCertificate(rand.Reader, root, root, keys[0].Public(), keys[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, root, keys[1].Public(), keys[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: rootDER}))
+	authority = WriteFile(t, t.TempDir(), "authority.pem", text)
+	if err := trusted.add(authority); err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{leafDER}, PrivateKey: keys[1]}, authority
 }

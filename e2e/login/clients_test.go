@@ -184,7 +184,7 @@ func (o opened) wait(t *testing.T) string {
 	for {
 		note, err := os.ReadFile(o.note())
 		switch {
-		case err == nil && strings.HasPrefix(string(note), "http://"):
+		case err == nil && strings.HasPrefix(string(note), e2etest.Scheme()+"://"):
 			return string(note)
 		case err == nil:
 			t.Fatalf("the client opened %q", note)

@@ -33,7 +33,7 @@ func startClocked(t *testing.T) *clocked {
 		t.Fatal(err)
 	}
 	c := &clocked{Stack: &e2etest.Stack{
-		URL: fmt.Sprintf("http://localhost:%d", listener.Addr().(*net.TCPAddr).Port),
+		URL: fmt.Sprintf("%s://localhost:%d", e2etest.Scheme(), listener.Addr().(*net.TCPAddr).Port),
 		Dir: filepath.Join(t.TempDir(), "data"),
 	}}
 	if err := stack.Init(t.Context(), stack.InitConfig{
@@ -47,6 +47,7 @@ func startClocked(t *testing.T) *clocked {
 	if err != nil {
 		t.Fatal(err)
 	}
+	e2etest.Trust(t, c.Kit(""))
 	run(t, s)
 	return c
 }

@@ -1,14 +1,14 @@
 package login
 
 import (
+	"crypto/tls"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 
-	"golang.org/x/crypto/bcrypt"
-
 	"sigstack/e2e/e2etest"
+	"sigstack/e2e/testissuer"
 	"sigstack/internal/config"
 )
 
@@ -18,28 +18,32 @@ const (
 	partnerPassword = "carol's own password"
 )
 
-// startProvider is an outside OpenID provider with its own people: another
-// stack, whose public client takes any callback on loopback.
-func startProvider(t *testing.T) *e2etest.Stack {
+// startProvider is an outside OpenID provider with its own people, and the
+// settings of a connector to it. Over TLS it has a private authority, as many a
+// company's has, which the connector is told of.
+func startProvider(t *testing.T) (*testissuer.Issuer, map[string]any) {
 	t.Helper()
-	hash, err := bcrypt.GenerateFromPassword([]byte(partnerPassword), bcrypt.DefaultCost)
-	if err != nil {
-		t.Fatal(err)
+	e2etest.KeepSecret(partnerPassword)
+	settings := map[string]any{"clientID": testissuer.Audience}
+	var secure *tls.Config
+	if e2etest.OverTLS() {
+		certificate, authority := e2etest.ServerCertificate(t)
+		secure = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS13}
+		settings["rootCAs"] = []string{authority}
 	}
-	return configure(t, func(_ *e2etest.Stack, c *config.Config) {
-		c.OIDC.Users = append(c.OIDC.Users, config.User{Email: partner, Name: "Carol", ID: "carol", PasswordHash: string(hash)})
-	})
+	provider := testissuer.StartLogin(t, map[string]string{partner: partnerPassword}, secure)
+	settings["issuer"] = provider.URL
+	return provider, settings
 }
 
 // People of an outside provider sign in their own names, and verifiers need to
 // know the stack's issuer alone.
 func TestProvider(t *testing.T) {
 	t.Parallel()
-	provider := startProvider(t)
+	provider, settings := startProvider(t)
 	s := configure(t, func(_ *e2etest.Stack, c *config.Config) {
 		c.OIDC.Connectors = []config.Connector{{
-			Type: "oidc", ID: "partner", Name: "Partner login",
-			Config: map[string]any{"issuer": provider.Issuer(), "clientID": "sigstore"},
+			Type: "oidc", ID: "partner", Name: "Partner login", Config: settings,
 		}}
 	})
 	b := e2etest.StartBrowser(t)
@@ -84,7 +88,7 @@ func stateAtProvider(t *testing.T, page string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.DefaultTransport.RoundTrip(req) // follows no redirect
+	resp, err := e2etest.HTTP.Transport.RoundTrip(req) // follows no redirect
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,11 +103,11 @@ func stateAtProvider(t *testing.T, page string) string {
 }
 
 // atProvider picks the provider's login, and expects to land there.
-func atProvider(t *testing.T, b *e2etest.Browser, provider *e2etest.Stack, status int) {
+func atProvider(t *testing.T, b *e2etest.Browser, provider *testissuer.Issuer, status int) {
 	t.Helper()
 	want(t, b, status, http.StatusOK, choose("partner"))
 	want(t, b, b.Click(choose("partner")), http.StatusOK, loginField)
-	if !strings.HasPrefix(b.URL(), provider.Issuer()) {
-		t.Errorf("sent to %s, want the provider %s", b.URL(), provider.Issuer())
+	if !strings.HasPrefix(b.URL(), provider.URL) {
+		t.Errorf("sent to %s, want the provider %s", b.URL(), provider.URL)
 	}
 }

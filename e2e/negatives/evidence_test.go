@@ -141,7 +141,7 @@ func (f *forge) stamp(t *testing.T, signature []byte) []byte {
 
 func (f *forge) post(t *testing.T, path string, v any) []byte {
 	t.Helper()
-	status, answer, err := e2etest.Post(t.Context(), http.DefaultClient, f.stack.URL+path, []byte(text(v)))
+	status, answer, err := e2etest.Post(t.Context(), e2etest.HTTP, f.stack.URL+path, []byte(text(v)))
 	if err != nil || status != http.StatusCreated {
 		t.Fatalf("%s answered %d %s: %v", path, status, answer, err)
 	}

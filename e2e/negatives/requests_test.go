@@ -268,7 +268,7 @@ func (n *negatives) ask(t *testing.T, path, bearer string, body object) verdict 
 	if bearer != "" {
 		req.Header.Set("Authorization", "Bearer "+bearer)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := e2etest.HTTP.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,6 +276,7 @@ func (n *negatives) ask(t *testing.T, path, bearer string, body object) verdict 
 	if err := errors.Join(err, resp.Body.Close()); err != nil {
 		t.Fatal(err)
 	}
+	e2etest.WantNoLeak(t, "the answer of "+path, answer)
 	accepted := resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusCreated
 	if !accepted && resp.StatusCode != http.StatusBadRequest {
 		t.Errorf("%s answers %d, want 200, 201 or 400: %s", path, resp.StatusCode, answer)

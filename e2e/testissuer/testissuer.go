@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -37,15 +38,22 @@ type Issuer struct {
 // Start starts an issuer on a loopback port; it ends with the test.
 func Start(tb testing.TB) *Issuer {
 	tb.Helper()
-	i := &Issuer{published: newKey(tb), unpublished: newKey(tb)}
 	mux := http.NewServeMux()
 	server := httptest.NewServer(mux)
 	tb.Cleanup(server.Close)
-	i.URL = server.URL
-	serveJSON(tb, mux, "GET /.well-known/openid-configuration", map[string]any{
+	return newIssuer(tb, mux, server.URL, nil)
+}
+
+// newIssuer publishes keys and metadata on mux, which is served at url.
+func newIssuer(tb testing.TB, mux *http.ServeMux, url string, endpoints map[string]any) *Issuer {
+	tb.Helper()
+	i := &Issuer{URL: url, published: newKey(tb), unpublished: newKey(tb)}
+	metadata := map[string]any{
 		"issuer": i.URL, "jwks_uri": i.URL + "/keys",
 		"id_token_signing_alg_values_supported": []string{"RS256"},
-	})
+	}
+	maps.Copy(metadata, endpoints)
+	serveJSON(tb, mux, "GET /.well-known/openid-configuration", metadata)
 	serveJSON(tb, mux, "GET /keys", jose.JSONWebKeySet{Keys: []jose.JSONWebKey{
 		{Key: i.published.Public(), KeyID: keyID, Algorithm: "RS256", Use: "sig"},
 	}})
