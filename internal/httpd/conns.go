@@ -7,9 +7,14 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
+
+// patience is how long a connection is waited for at least, be it for a request
+// or until what a handler has answered is sent.
+const patience = 250 * time.Millisecond
 
 // Conns bounds the connections of a server. At the bound a new one takes the
 // place of one that the server waits for: that has not sent a request, or not all
@@ -20,6 +25,7 @@ import (
 type Conns struct {
 	max     int
 	refused func(Cause)
+	now     func() time.Time
 
 	mu      sync.Mutex
 	freed   *sync.Cond         // that room was made, or may now be made
@@ -47,6 +53,7 @@ type conn struct {
 
 	requests int           // under way; Conns.mu guards this and what follows
 	blocked  int           // of requests, those that wait for the client
+	since    time.Time     // when it began to wait
 	turn     uint64        // of waiting
 	place    *list.Element // in by.waiting; nil: does not wait
 	closed   bool
@@ -54,7 +61,7 @@ type conn struct {
 
 // NewConns returns a bound of max connections; m counts those that had to go.
 func NewConns(max int, m *Mux) *Conns {
-	c := &Conns{max: max, refused: m.Refused, holders: map[string]*holder{}}
+	c := &Conns{max: max, refused: m.Refused, now: m.cfg.Now, holders: map[string]*holder{}}
 	c.freed = sync.NewCond(&c.mu)
 	for state, count := range map[string]func() int{
 		"waiting": func() int { return c.waiting },
@@ -140,11 +147,7 @@ func (c *Conns) add(nc net.Conn, done <-chan struct{}) (net.Conn, error) {
 			_ = nc.Close() // nobody will serve it
 			return nil, net.ErrClosed
 		}
-		if len(c.ranking) == 0 {
-			c.freed.Wait()
-			continue
-		}
-		c.evict(c.ranking[0].waiting.Front().Value.(*conn))
+		c.makeRoom()
 	}
 	h := c.holders[key]
 	if h == nil {
@@ -158,8 +161,24 @@ func (c *Conns) add(nc net.Conn, done <-chan struct{}) (net.Conn, error) {
 	return own, nil
 }
 
-// evict closes a connection that waits; c.mu is held.
-func (c *Conns) evict(own *conn) {
+// makeRoom closes a connection that waits, or waits itself until there may be
+// room; c.mu is held.
+func (c *Conns) makeRoom() {
+	if len(c.ranking) == 0 {
+		c.freed.Wait()
+		return
+	}
+	own := c.ranking[0].waiting.Front().Value.(*conn)
+	if waited := c.now().Sub(own.since); waited >= 0 && waited < patience {
+		again := time.AfterFunc(patience-waited, func() {
+			c.mu.Lock() // not before the wait below has begun
+			defer c.mu.Unlock()
+			c.freed.Broadcast()
+		})
+		defer again.Stop()
+		c.freed.Wait()
+		return
+	}
 	c.remove(own)
 	c.refused(ByConnection)
 	_ = own.Conn.Close() // the server's reads fail, and it forgets the connection
@@ -191,7 +210,7 @@ func (c *Conns) settle(own *conn, anew bool) {
 	}
 	if waits && own.place == nil {
 		c.turn++
-		own.turn = c.turn
+		own.turn, own.since = c.turn, c.now()
 		own.place = own.by.waiting.PushBack(own)
 		c.waiting++
 		c.freed.Signal()
@@ -229,7 +248,7 @@ func (own *conn) change(requests, blocked int) {
 	defer own.owner.mu.Unlock()
 	own.requests += requests
 	own.blocked += blocked
-	own.owner.settle(own, requests > 0) // that headers came shows that it is alive
+	own.owner.settle(own, requests > 0) // that a head came shows that it is alive
 }
 
 func connOf(ctx context.Context) *conn {

@@ -73,7 +73,7 @@ func (m *Mux) observe(w http.ResponseWriter, r *http.Request, serve func(http.Re
 	m.setHeaders(w.Header())
 	own := connOf(r.Context())
 	seen.body = m.newBody(w, r, own)
-	rec := &recorder{ResponseWriter: w, mux: m, body: seen.body, conn: own}
+	rec := &recorder{ResponseWriter: w, mux: m, body: seen.body, conn: own, flow: r.ProtoMajor >= 2}
 	r = r.WithContext(context.WithValue(r.Context(), observedKey, seen))
 	defer func() {
 		p := recover()

@@ -19,6 +19,7 @@ type recorder struct {
 	mux  *Mux
 	body *body // the request's; nil: none
 	conn *conn // nil: not tracked
+	flow bool  // HTTP/2: the client says how much may be sent, be it nothing
 
 	status  int
 	bytes   int64
@@ -52,7 +53,7 @@ func (w *recorder) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	if len(p) >= largeAnswer {
+	if len(p) >= largeAnswer || w.flow {
 		w.conn.change(0, 1)
 		defer w.conn.change(0, -1)
 	}

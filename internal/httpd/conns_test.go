@@ -1,0 +1,167 @@
+package httpd_test
+
+import (
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sigstack/internal/httpd"
+)
+
+// stub is a connection that only tells whether it was closed.
+type stub struct {
+	net.Conn
+	address byte
+	closed  bool
+}
+
+func (s *stub) RemoteAddr() net.Addr {
+	return &net.TCPAddr{IP: net.IPv4(192, 0, 2, s.address), Port: 1}
+}
+
+func (s *stub) Close() error {
+	s.closed = true
+	return nil
+}
+
+// modelled is a connection as the test expects it to be.
+type modelled struct {
+	*stub
+	tracked           net.Conn
+	requests, blocked int
+	turn              int
+}
+
+func (m *modelled) waits() bool { return m.requests == m.blocked }
+
+// victim is the connection that has to go next: of the address that holds most
+// among those with one that waits, the one that waits the longest.
+func victim(conns []*modelled) *modelled {
+	held := map[byte]int{}
+	for _, m := range conns {
+		held[m.address]++
+	}
+	var first *modelled
+	for _, m := range conns {
+		if !m.waits() {
+			continue
+		}
+		if first == nil || held[m.address] > held[first.address] || held[m.address] == held[first.address] && longest(conns, m.address) < longest(conns, first.address) {
+			first = m
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	for _, m := range conns {
+		if m.waits() && m.address == first.address && m.turn < first.turn {
+			first = m
+		}
+	}
+	return first
+}
+
+func longest(conns []*modelled, address byte) int {
+	turn := 1 << 30
+	for _, m := range conns {
+		if m.waits() && m.address == address {
+			turn = min(turn, m.turn)
+		}
+	}
+	return turn
+}
+
+// FuzzConns plays any history of connections and requests, and checks that the
+// bound holds and that the right one goes each time.
+func FuzzConns(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 0, 0, 160, 0, 0})
+	f.Add([]byte{0, 1, 2, 3, 0, 0, 0, 0, 64, 65, 128, 129, 192, 0, 0, 0})
+	f.Add([]byte("any history of connections from a handful of addresses, and of requests on them"))
+	f.Fuzz(func(t *testing.T, history []byte) {
+		const limit = 5
+		now := time.Unix(1_800_000_000, 0)
+		m := httpd.NewMux(httpd.MuxConfig{Log: discard(), Metrics: prometheus.NewRegistry(), Now: func() time.Time { return now }})
+		c := httpd.NewConns(limit, m)
+		var open []*modelled
+		for turn, op := range history {
+			now = now.Add(time.Second)
+			if op < 128 {
+				gone := victim(open)
+				if len(open) == limit && gone == nil {
+					continue // it would wait, and nobody is there to end a request
+				}
+				s := &stub{address: op & 3}
+				tracked, err := c.Add(s)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(open) == limit {
+					if !gone.closed {
+						t.Fatalf("step %d: the connection of %d, waiting since step %d, is still open", turn, gone.address, gone.turn)
+					}
+					open = slices.DeleteFunc(open, func(m *modelled) bool { return m == gone })
+				}
+				open = append(open, &modelled{stub: s, tracked: tracked, turn: turn})
+			} else if len(open) > 0 {
+				open = step(t, c, open, int(op)%len(open), op>>5&3, turn)
+			}
+			for _, m := range open {
+				if m.closed {
+					t.Fatalf("step %d: the connection of %d, waiting since step %d, was closed without need", turn, m.address, m.turn)
+				}
+			}
+		}
+	})
+}
+
+// step changes one connection and the model of it.
+func step(t *testing.T, c *httpd.Conns, open []*modelled, i int, what byte, turn int) []*modelled {
+	m := open[i]
+	waited := m.waits()
+	switch {
+	case what == 0:
+		if err := m.tracked.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return slices.Delete(open, i, i+1)
+	case what == 1: // a request with a body
+		m.requests, m.blocked, m.turn = m.requests+1, m.blocked+1, turn
+		c.Change(m.tracked, 1, 1)
+		return open
+	case what == 2 && m.blocked > 0: // which has arrived
+		m.blocked--
+		c.Change(m.tracked, 0, -1)
+	case what == 3 && m.requests > m.blocked: // and is answered
+		m.requests--
+		c.Change(m.tracked, -1, 0)
+	}
+	if !waited && m.waits() {
+		m.turn = turn
+	}
+	return open
+}
+
+// BenchmarkConns is what a request costs for being tracked, among connections of
+// many addresses.
+func BenchmarkConns(b *testing.B) {
+	m := httpd.NewMux(httpd.MuxConfig{Log: discard(), Metrics: prometheus.NewRegistry(), Now: time.Now})
+	c := httpd.NewConns(4096, m)
+	var conns []net.Conn
+	for i := range 4096 {
+		nc, err := c.Add(&stub{address: byte(i)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		conns = append(conns, nc)
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		nc := conns[i%len(conns)]
+		c.Change(nc, 1, 1)
+		c.Change(nc, 0, -1)
+		c.Change(nc, -1, 0)
+	}
+}

@@ -1,0 +1,421 @@
+package httpd_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sigstack/internal/httpd"
+	"sigstack/internal/limit"
+)
+
+// wire is a network in memory, so that time passes by itself in a bubble of
+// synctest.
+type wire struct {
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
+}
+
+// end is one end of a connection on a wire.
+type end struct {
+	net.Conn
+	remote net.Addr
+}
+
+func (e end) RemoteAddr() net.Addr { return e.remote }
+
+func newWire() *wire { return &wire{conns: make(chan net.Conn), done: make(chan struct{})} }
+
+func (l *wire) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *wire) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+func (l *wire) Addr() net.Addr { return &net.TCPAddr{} }
+
+// dial connects from an address.
+func (l *wire) dial(from string) net.Conn {
+	client, server := net.Pipe()
+	l.conns <- end{server, &net.TCPAddr{IP: net.ParseIP(from), Port: 1}}
+	return client
+}
+
+// served is a mux behind a real server.
+type served struct {
+	*wire
+	t   *testing.T
+	mux *httpd.Mux
+	reg *prometheus.Registry
+}
+
+// serveBubble runs test in a bubble against a server that takes max connections.
+func serveBubble(t *testing.T, guard httpd.Guard, max int, test func(t *testing.T, s *served)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := &served{wire: newWire(), t: t}
+		s.mux, s.reg = guardedMux(t, guard)
+		conns := httpd.NewConns(max, s.mux)
+		srv := &http.Server{
+			Handler: s.mux, ConnContext: conns.Context,
+			ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 30 * time.Second,
+		}
+		l := conns.Listener(s.wire)
+		done := make(chan error)
+		go func() { done <- srv.Serve(l) }()
+		defer func() {
+			if err := srv.Shutdown(context.Background()); err != nil {
+				t.Errorf("shut down: %v", err)
+			}
+			if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+				t.Errorf("serve: %v", err)
+			}
+			s.wantGauges(0, 0)
+		}()
+		test(t, s)
+	})
+}
+
+func (s *served) wantGauges(waiting, busy int) {
+	s.t.Helper()
+	families, err := s.reg.Gather()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "sigstack_connections" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			want := map[string]int{"waiting": waiting, "busy": busy}[m.GetLabel()[0].GetValue()]
+			if got := int(m.GetGauge().GetValue()); got != want {
+				s.t.Errorf("%d connections are %s, want %d", got, m.GetLabel()[0].GetValue(), want)
+			}
+		}
+	}
+}
+
+// send writes a request's head and, if it has more, waits no longer than for the
+// server to take it.
+func send(t *testing.T, c net.Conn, format string, args ...any) {
+	t.Helper()
+	if _, err := fmt.Fprintf(c, format, args...); err != nil {
+		t.Fatalf("send: %v", err)
+	}
+}
+
+// reply is an answer without its body.
+type reply struct {
+	StatusCode int
+	Header     http.Header
+}
+
+// answer reads one.
+func answer(t *testing.T, c net.Conn) (reply, string) {
+	t.Helper()
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatalf("no answer: %v", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("answer breaks off: %v", err)
+	}
+	return reply{resp.StatusCode, resp.Header}, string(body)
+}
+
+// drip sends n bytes, one in each interval, until the server hangs up.
+func drip(c net.Conn, n int, every time.Duration) {
+	for range n {
+		if _, err := c.Write([]byte("x")); err != nil {
+			return
+		}
+		time.Sleep(every)
+	}
+}
+
+// TestSlowBody: a body that comes by the byte is cut off after a window.
+func TestSlowBody(t *testing.T) {
+	serveBubble(t, httpd.Guard{Bodies: limit.NewBudget(1 << 20)}, 10, func(t *testing.T, s *served) {
+		start := time.Now()
+		c := s.dial("192.0.2.1")
+		send(t, c, "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+		var dripping sync.WaitGroup
+		dripping.Go(func() { drip(c, 100, time.Second) })
+		resp, body := answer(t, c)
+		if resp.StatusCode != http.StatusRequestTimeout || !strings.Contains(body, "did not arrive in time") {
+			t.Errorf("%d %s, want 408", resp.StatusCode, body)
+		}
+		if took := time.Since(start); took < 10*time.Second || took > 11*time.Second {
+			t.Errorf("cut off after %v, want about 10s", took)
+		}
+		wantRefused(t, s.reg, httpd.BySlowness, 1)
+		_ = c.Close()
+		dripping.Wait()
+	})
+}
+
+// TestSteadyBody: at the least pace a body arrives whole.
+func TestSteadyBody(t *testing.T) {
+	serveBubble(t, httpd.Guard{}, 10, func(t *testing.T, s *served) {
+		c := s.dial("192.0.2.1")
+		const pieces, piece = 8, 2 << 10 // 16 KiB in 8 s, four times
+		send(t, c, "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", 4*pieces*piece)
+		var sending sync.WaitGroup
+		sending.Go(func() {
+			for range 4 * pieces {
+				_, _ = io.WriteString(c, strings.Repeat("x", piece))
+				time.Sleep(time.Second)
+			}
+		})
+		resp, body := answer(t, c)
+		if resp.StatusCode != http.StatusOK || len(body) != 4*pieces*piece+1 {
+			t.Errorf("%d with %d bytes, want 200", resp.StatusCode, len(body))
+		}
+		_ = c.Close()
+		sending.Wait()
+	})
+}
+
+// TestUnreadBody: who is answered without a look at the body is answered at
+// once, and keeps no connection.
+func TestUnreadBody(t *testing.T) {
+	guard := httpd.Guard{
+		Writes: limit.NewKeyed(1e-9, 1, 10, time.Now),
+		Access: func(_ string, e httpd.Effect) httpd.Access {
+			if e == httpd.Read {
+				return httpd.Internal
+			}
+			return httpd.Anonymous
+		},
+	}
+	serveBubble(t, guard, 10, func(t *testing.T, s *served) {
+		for _, head := range []string{
+			"GET /public", "POST /nowhere", "PUT /write", "POST /read", "GET /read", "POST /public", "OPTIONS /public",
+		} {
+			start := time.Now()
+			c := s.dial("192.0.2.1")
+			send(t, c, "%s HTTP/1.1\r\nHost: x\r\nOrigin: y\r\nAccess-Control-Request-Method: POST\r\nContent-Length: 5\r\n\r\n", head)
+			if head == "POST /public" { // the control: this one is waited for
+				time.Sleep(5 * time.Second)
+				send(t, c, "12345")
+			}
+			resp, _ := answer(t, c)
+			waited := time.Since(start) > time.Second
+			if waited != (head == "POST /public") {
+				t.Errorf("%s: answered %d after %v", head, resp.StatusCode, time.Since(start))
+			}
+			if !waited {
+				if _, err := io.ReadAll(c); err != nil {
+					t.Errorf("%s: %v", head, err)
+				}
+				if held := time.Since(start); held > 2*time.Second {
+					t.Errorf("%s: the connection is held for %v", head, held)
+				}
+			}
+			_ = c.Close()
+			synctest.Wait()
+		}
+	})
+}
+
+// TestBodyMemory: bodies under way at once share the budget, for as long as
+// their requests last.
+func TestBodyMemory(t *testing.T) {
+	budget := limit.NewBudget(100)
+	serveBubble(t, httpd.Guard{Bodies: budget}, 10, func(t *testing.T, s *served) {
+		s.mux.Group("s", httpd.RESTErrors).HandleForeign(http.MethodPost, "/foreign", 1000, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, err := io.ReadAll(r.Body); err != nil {
+				http.Error(w, "foreign words", http.StatusBadRequest)
+			}
+		}))
+		first := s.dial("192.0.2.1")
+		send(t, first, "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 61\r\n\r\n%s", strings.Repeat("x", 60))
+		synctest.Wait()
+		if n := budget.Used(); n != 60 {
+			t.Errorf("%d bytes taken, want the 60 that have arrived", n)
+		}
+		for _, path := range []string{"/write", "/grpc", "/foreign"} {
+			c := s.dial("192.0.2.2")
+			send(t, c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 41\r\n\r\n%s", path, strings.Repeat("x", 41))
+			resp, body := answer(t, c)
+			if resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") != "1" {
+				t.Errorf("%s: %d %s, Retry-After %q, want 429, 1", path, resp.StatusCode, body, resp.Header.Get("Retry-After"))
+			}
+			_ = c.Close()
+			synctest.Wait()
+		}
+		wantRefused(t, s.reg, httpd.ByBodyMemory, 3)
+		send(t, first, "x")
+		if resp, _ := answer(t, first); resp.StatusCode != http.StatusOK {
+			t.Errorf("the first: %d, want 200", resp.StatusCode)
+		}
+		_ = first.Close()
+		synctest.Wait()
+		if n := budget.Used(); n != 0 {
+			t.Errorf("%d bytes are still taken", n)
+		}
+	})
+}
+
+// TestLargeAnswers: those that clients do not take share the budget, too.
+func TestLargeAnswers(t *testing.T) {
+	const size = 100 << 10
+	budget := limit.NewBudget(150 << 10)
+	serveBubble(t, httpd.Guard{Bodies: budget}, 10, func(t *testing.T, s *served) {
+		g := s.mux.Group("s", httpd.RESTErrors)
+		g.Handle(http.MethodGet, "/large", 0, func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Cache-Control", "public, max-age=1000")
+			httpd.WriteBytes(w, http.StatusOK, "text/plain", make([]byte, size))
+			return nil
+		})
+		g.HandleForeign(http.MethodGet, "/foreign", 0, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if n, err := w.Write(make([]byte, size)); n != size || err != nil {
+				t.Errorf("the foreign handler wrote %d, %v", n, err)
+			}
+			_, _ = io.WriteString(w, "and more")
+		}))
+		slow := s.dial("192.0.2.1")
+		send(t, slow, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+		synctest.Wait()
+		s.wantGauges(1, 0) // it waits for its client
+		for _, path := range []string{"/large", "/foreign"} {
+			c := s.dial("192.0.2.2")
+			send(t, c, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path)
+			resp, body := answer(t, c)
+			if resp.StatusCode != http.StatusTooManyRequests || !strings.HasSuffix(body, "}\n") || resp.Header.Get("Cache-Control") != "" {
+				t.Errorf("%s: %d %.200s, Cache-Control %q, want 429 and nothing else", path, resp.StatusCode, body, resp.Header.Get("Cache-Control"))
+			}
+			_ = c.Close()
+			synctest.Wait()
+		}
+		if resp, body := answer(t, slow); resp.StatusCode != http.StatusOK || len(body) != size {
+			t.Errorf("the slow one: %d with %d bytes", resp.StatusCode, len(body))
+		}
+		_ = slow.Close()
+		synctest.Wait()
+		if n := budget.Used(); n != 0 {
+			t.Errorf("%d bytes are still taken", n)
+		}
+	})
+}
+
+// TestHalfOpen: connections that send nothing, or half a head, or half a body,
+// from one address, keep nobody else out.
+func TestHalfOpen(t *testing.T) {
+	heads := []string{"", "POST /wri", "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n12", "GET /large HTTP/1.1\r\nHost: x\r\n\r\n"}
+	serveBubble(t, httpd.Guard{}, 8, func(t *testing.T, s *served) {
+		s.mux.Group("s", httpd.RESTErrors).Handle(http.MethodGet, "/large", 0, func(w http.ResponseWriter, _ *http.Request) error {
+			httpd.WriteBytes(w, http.StatusOK, "text/plain", make([]byte, 1<<20))
+			return nil
+		})
+		good := s.dial("192.0.2.2")
+		for i := range 50 {
+			c := s.dial("192.0.2.1")
+			defer func() { _ = c.Close() }()
+			if head := heads[i%len(heads)]; head != "" {
+				send(t, c, "%s", head)
+			}
+			if i%10 != 9 {
+				continue
+			}
+			fresh := s.dial("192.0.2.3")
+			for _, c := range []net.Conn{good, fresh} {
+				send(t, c, "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody")
+				if resp, body := answer(t, c); resp.StatusCode != http.StatusOK || body != ":body" {
+					t.Errorf("%d %s after %d half-open connections", resp.StatusCode, body, i+1)
+				}
+			}
+			_ = fresh.Close()
+		}
+		synctest.Wait()
+		s.wantGauges(8-1, 0)
+		wantRefused(t, s.reg, httpd.ByConnection, 50+1+1-8) // the last fresh one has made room itself
+		_ = good.Close()
+	})
+}
+
+// TestAllBusy: with a request under way on every connection, a new one waits
+// until one is done.
+func TestAllBusy(t *testing.T) {
+	serveBubble(t, httpd.Guard{}, 2, func(t *testing.T, s *served) {
+		leave := make(chan struct{})
+		s.mux.Group("s", httpd.RESTErrors).Handle(http.MethodGet, "/work", 0, func(w http.ResponseWriter, _ *http.Request) error {
+			<-leave
+			return httpd.WriteJSON(w, http.StatusOK, "done")
+		})
+		var busy []net.Conn
+		for range 2 {
+			c := s.dial("192.0.2.1")
+			send(t, c, "GET /work HTTP/1.1\r\nHost: x\r\n\r\n")
+			busy = append(busy, c)
+		}
+		synctest.Wait()
+		s.wantGauges(0, 2)
+		third := s.dial("192.0.2.1")
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			send(t, third, "GET /public HTTP/1.1\r\nHost: x\r\n\r\n")
+		}()
+		synctest.Wait()
+		select {
+		case <-sent:
+			t.Error("a third connection is served while two are busy")
+		default:
+		}
+		close(leave)
+		for _, c := range busy {
+			if resp, _ := answer(t, c); resp.StatusCode != http.StatusOK {
+				t.Errorf("a busy connection was cut: %d", resp.StatusCode)
+			}
+		}
+		if resp, _ := answer(t, third); resp.StatusCode != http.StatusOK {
+			t.Errorf("the third: %d", resp.StatusCode)
+		}
+		<-sent
+		for _, c := range append(busy, third) {
+			_ = c.Close()
+		}
+		synctest.Wait()
+	})
+}
+
+// TestCloseWhileFull: the listener closes though it waits for room.
+func TestCloseWhileFull(t *testing.T) {
+	serveBubble(t, httpd.Guard{}, 1, func(t *testing.T, s *served) {
+		inside := make(chan struct{})
+		s.mux.Group("s", httpd.RESTErrors).Handle(http.MethodGet, "/work", 0, func(http.ResponseWriter, *http.Request) error {
+			close(inside)
+			time.Sleep(time.Second)
+			return nil
+		})
+		c := s.dial("192.0.2.1")
+		send(t, c, "GET /work HTTP/1.1\r\nHost: x\r\n\r\n")
+		<-inside
+		s.dial("192.0.2.2") // waits in Accept; the bubble ends only if that does
+		synctest.Wait()
+		go io.Copy(io.Discard, c) //nolint:errcheck // whatever comes
+	})
+}
