@@ -3,6 +3,7 @@ package httpd
 import (
 	"maps"
 	"net/http"
+	"slices"
 	"sync"
 
 	"sigstack/internal/fault"
@@ -33,35 +34,57 @@ type Report struct {
 // Readiness holds the health of every service. It is safe for concurrent use.
 type Readiness struct {
 	mu       sync.Mutex
-	services map[string]ServiceStatus // guarded by mu
+	services map[string]map[string]ServiceStatus // guarded by mu: by service and part
 }
 
 // NewReadiness returns a Readiness in which every named service is down,
 // starting: nothing is ready until it says so.
 func NewReadiness(services ...string) *Readiness {
-	r := &Readiness{services: map[string]ServiceStatus{}}
+	r := &Readiness{services: map[string]map[string]ServiceStatus{}}
 	for _, s := range services {
-		r.services[s] = ServiceStatus{Down, "starting"}
+		r.Set(s, Down, "starting")
 	}
 	return r
 }
 
 // Set records a service's health.
-func (r *Readiness) Set(service string, s Status, detail string) {
+func (r *Readiness) Set(service string, s Status, detail string) { r.SetPart(service, "", s, detail) }
+
+// SetPart records the health of something that a service needs, such as a key.
+// The service is as well as the worst of its parts and itself.
+func (r *Readiness) SetPart(service, part string, s Status, detail string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.services[service] = ServiceStatus{s, detail}
+	if r.services[service] == nil {
+		r.services[service] = map[string]ServiceStatus{}
+	}
+	r.services[service][part] = ServiceStatus{s, detail}
 }
 
 // Report returns the present state.
 func (r *Readiness) Report() Report {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rep := Report{OK, maps.Clone(r.services)}
-	for _, s := range r.services {
+	rep := Report{OK, map[string]ServiceStatus{}}
+	for name, parts := range r.services {
+		s := worstPart(parts)
+		rep.Services[name] = s
 		rep.Status = worse(rep.Status, s.Status)
 	}
 	return rep
+}
+
+// worstPart returns the service's own status unless a part is worse; of parts
+// that are alike, the first by name.
+func worstPart(parts map[string]ServiceStatus) ServiceStatus {
+	names := slices.Sorted(maps.Keys(parts))
+	worst := parts[names[0]]
+	for _, name := range names[1:] {
+		if s := parts[name]; worse(worst.Status, s.Status) != worst.Status {
+			worst = s
+		}
+	}
+	return worst
 }
 
 func worse(a, b Status) Status {

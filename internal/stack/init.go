@@ -37,6 +37,8 @@ type InitConfig struct {
 	// needs. Empty: profile serve makes a random one and writes it to
 	// offline/passphrase, before any key.
 	OfflinePassphrase []byte
+	// Keys says which keys are not to be files.
+	Keys InitKeys
 	// TLS says who speaks it, for an https URL.
 	TLS InitTLS
 	Now func() time.Time
@@ -105,7 +107,7 @@ func initLocked(ctx context.Context, l Layout, cfg InitConfig) error {
 	if err := cfg.ensureOfflinePassphrase(l); err != nil {
 		return err
 	}
-	cfg.service, cfg.offline = keys.Open(l.Keys(), cfg.Passphrase), keys.Open(l.Offline(), cfg.OfflinePassphrase)
+	cfg.service, cfg.offline = cfg.stores(l)
 	conf, err := cfg.make(ctx, l)
 	if err != nil {
 		return err
@@ -137,6 +139,9 @@ func (cfg InitConfig) check() error {
 		return err
 	}
 	if err := cfg.checkTLS(); err != nil {
+		return err
+	}
+	if err := cfg.checkKeys(); err != nil {
 		return err
 	}
 	if cfg.Profile == config.ProfileServe && len(cfg.Passphrase) == 0 {
@@ -212,11 +217,7 @@ func (cfg InitConfig) makeDemoUser(l Layout, o *config.OIDC) error {
 // in which clients trust it.
 func (cfg InitConfig) makeKeys() error {
 	created := cfg.Now().Add(-backdate)
-	service := []string{keyCA, keyCTLog, keyTLog, keyTSA, keyTUFSnapshot, keyTUFTimestamp}
-	offline := []string{keyCARoot, keyTSARoot, keyTSAInter, keyTUFRoot, keyTUFTargets}
-	if cfg.internalCA() {
-		service, offline = append(service, keyTLSCA), append(offline, keyTLSRoot)
-	}
+	service, offline := cfg.keyNames()
 	for _, set := range []struct {
 		store *keys.Store
 		names []string

@@ -46,6 +46,9 @@ type Options struct {
 	ExtraIssuers []config.Issuer
 	// Passphrase of the service keys; empty in profile up.
 	Passphrase []byte
+	// KMSPlugins is where the programs sigstore-kms-SCHEME are that reach keys in
+	// key services; empty: PATH.
+	KMSPlugins string
 	// Now is the clock of everything in the stack.
 	Now func() time.Time
 	Log *slog.Logger
@@ -89,7 +92,7 @@ func Open(ctx context.Context, opts Options) (_ *Stack, err error) {
 		return nil, err
 	}
 	merkle.RouteKlog(opts.Log)
-	s.keys = keys.Open(s.layout.Keys(), opts.Passphrase)
+	s.keys = keys.Open(s.layout.Keys(), opts.Passphrase, keys.WithDevices(keys.Devices{PluginDir: opts.KMSPlugins, Log: opts.Log}))
 	s.prepare()
 	if err := s.buildPeers(); err != nil {
 		return nil, fmt.Errorf("start peers: %w", err)
@@ -106,6 +109,7 @@ func Open(ctx context.Context, opts Options) (_ *Stack, err error) {
 	if err := s.joinPeers(); err != nil {
 		return nil, err
 	}
+	s.watchKeys()
 	if err := s.mountPages(); err != nil {
 		return nil, err
 	}
@@ -155,7 +159,7 @@ func (s *Stack) load() error {
 	if !done {
 		return fmt.Errorf("directory %s holds no stack: run init first", s.opts.Dir)
 	}
-	if s.conf, err = config.Load(s.layout.Config()); err != nil {
+	if s.conf, err = s.loadConfig(); err != nil {
 		return err
 	}
 	if s.conf.Profile != s.opts.Profile {

@@ -8,6 +8,7 @@ import (
 	ct "github.com/google/certificate-transparency-go"
 
 	"sigstack/internal/httpd"
+	"sigstack/internal/keys"
 )
 
 const (
@@ -54,6 +55,25 @@ func (s *Service) handler(path string) http.Handler {
 		if r.Method == http.MethodHead {
 			r.Method = http.MethodGet // ctfe knows no HEAD; net/http drops the body
 		}
-		h.ServeHTTP(w, r)
+		h.ServeHTTP(signing{w, s.key}, r)
 	})
 }
+
+// signing makes 503 of ctfe's answer to a key that cannot sign now, which to
+// ctfe is an error like any other of its own.
+type signing struct {
+	http.ResponseWriter
+	key keys.Key
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (s signing) WriteHeader(status int) {
+	if _, failure := s.key.Use(); failure != nil && status == http.StatusInternalServerError {
+		s.Header().Set("Retry-After", "1")
+		status = http.StatusServiceUnavailable
+	}
+	s.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (s signing) Unwrap() http.ResponseWriter { return s.ResponseWriter }
