@@ -70,7 +70,7 @@ unreachable.`,
 		return usagef("%w; see %s --help", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		a.upCommand(), a.initCommand(), a.serveCommand(),
+		a.upCommand(), a.initCommand(), a.serveCommand(), a.splitCommand(),
 		a.tokenCommand(), a.signCommand(), a.attestCommand(), a.verifyCommand(), a.verifyAttestationCommand(), a.releaseCommand(),
 		a.clientCommand(), a.statusCommand(), a.configCommand(), a.versionCommand(),
 	)

@@ -61,6 +61,10 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 		return explainPassphrase(err)
 	}
 	return s.Run(ctx, func() {
+		if s.Process() != "" {
+			a.announceProcess(s)
+			return
+		}
 		a.result(map[string]string{"ready": s.URL(), "listen": s.Address(), "root_sha256": s.RootSHA256()}, func() {
 			// One write, for readers of the first line only.
 			a.printf("ready %s\nlistening on %s\ntrust root sha256:%s\n", s.URL(), s.Address(), s.RootSHA256())

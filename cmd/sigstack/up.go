@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -32,9 +33,12 @@ The first line on stdout is "ready URL", printed when a token, a certificate, an
 entry and a timestamp were obtained and verified.
 
 With --tls the listener speaks TLS by a certificate of an authority that the first
-start makes; the client kit has that authority.`,
+start makes; the client kit has that authority. With --split the services run in
+four processes, as sigstack split makes them of a real stack; a directory that ran
+so once runs no other way.`,
 		Example: `  sigstack up
   sigstack up --tls
+  sigstack up --tls --split
   sigstack up --dir /tmp/stack --listen 127.0.0.1:9000
   sigstack up --trust-issuer http://localhost:5556/dex
   sigstack up --trust-issuer https://ci.example,type=github-workflow`,
@@ -51,14 +55,20 @@ start makes; the client kit has that authority.`,
 	f.StringVar(&u.listen, "listen", "", "`host:port` to listen on, loopback only (default "+defaultListen+", or the stored one)")
 	f.StringVar(&u.url, "url", "", "`URL` for clients, fixed at the first start (default http://localhost:PORT, with --tls https://localhost:PORT)")
 	f.BoolVar(&u.tls, "tls", false, "speak TLS, fixed at the first start (default: as the directory has it, else not)")
+	f.BoolVar(&u.split, "split", false, "run the services in four processes with keys of their own, from the first start with this flag on")
 	f.StringArrayVar(&u.issuers, "trust-issuer", nil, issuerUsage)
+	f.IntVar(&u.listenFD, "listen-fd", 0, "listen on an inherited `descriptor`")
+	if err := f.MarkHidden("listen-fd"); err != nil {
+		panic(err) // it is defined above
+	}
 	u.log.add(f, "warn")
 	return cmd
 }
 
 type upFlags struct {
 	dir, listen, url string
-	tls              bool
+	tls, split       bool
+	listenFD         int
 	issuers          []string
 	log              logFlags
 }
@@ -71,6 +81,9 @@ func (a *app) up(ctx context.Context, u upFlags, tls *bool) error {
 	}
 	opts.TLS = tls
 	privateFiles()
+	if u.split {
+		return a.upSplit(ctx, u, opts)
+	}
 	l := stack.Layout{Dir: u.dir}
 	done, err := l.Initialized()
 	if err != nil {
@@ -85,7 +98,13 @@ func (a *app) up(ctx context.Context, u upFlags, tls *bool) error {
 	if err != nil {
 		return err
 	}
-	return s.Run(ctx, func() { a.announce(s, l) })
+	return s.Run(ctx, func() {
+		if name := s.Process(); name != "" {
+			a.announceProcess(s)
+			return
+		}
+		a.announce(readyLine{s.URL(), s.Address(), s.RootSHA256()}, l)
+	})
 }
 
 // options checks all flags before anything is made.
@@ -102,6 +121,11 @@ func (u upFlags) options(a *app) (opts stack.Options, err error) {
 	}
 	if u.tls && strings.HasPrefix(u.url, "http:") {
 		return opts, usagef("--url %s: with --tls the URL begins with https://", u.url)
+	}
+	if u.listenFD != 0 {
+		if opts.Listener, err = net.FileListener(os.NewFile(uintptr(u.listenFD), "listener")); err != nil {
+			return opts, fmt.Errorf("listen on descriptor %d: %w", u.listenFD, err)
+		}
 	}
 	if u.listen == "" {
 		return opts, nil
@@ -146,19 +170,32 @@ func (a *app) makeTestStack(ctx context.Context, opts *stack.Options) error {
 	return nil
 }
 
+// readyLine is what is said of a stack, or of one of its processes, that is ready.
+type readyLine struct {
+	Ready      string `json:"ready"`
+	Listen     string `json:"listen"`
+	RootSHA256 string `json:"root_sha256"`
+}
+
+// announceProcess says that a process behind a front is ready.
+func (a *app) announceProcess(s *stack.Stack) {
+	a.result(readyLine{s.Process(), s.Address(), s.RootSHA256()}, func() {
+		a.printf("ready %s of %s\nlistening on %s, for the other processes alone\n", s.Process(), s.URL(), s.Address())
+	})
+}
+
 // announce says that the stack is ready, and what to try. It is one write: who
 // reads the first line only may close the pipe, and another write would end us.
-func (a *app) announce(s *stack.Stack, l stack.Layout) {
+func (a *app) announce(s readyLine, l stack.Layout) {
 	kit := l.Client()
 	if abs, err := filepath.Abs(kit); err == nil {
 		kit = abs
 	}
 	a.result(struct {
-		Ready      string `json:"ready"`
-		Listen     string `json:"listen"`
-		Kit        string `json:"kit"`
-		RootSHA256 string `json:"root_sha256"`
-	}{s.URL(), s.Address(), kit, s.RootSHA256()}, func() {
+		readyLine
+
+		Kit string `json:"kit"`
+	}{s, kit}, func() {
 		a.printf(`ready %s
 
 TEST ONLY: keys are unprotected and the demo user's password is in %s.
@@ -171,7 +208,7 @@ Try, in another shell:
   sigstack sign --client %s --identity-token token FILE
   sigstack verify --client %s --certificate-identity %s \
       --certificate-oidc-issuer %s/dex FILE
-`, s.URL(), l.DemoUser(), s.Address(), kit, s.RootSHA256(), l.Dir, kit, kit, stack.DemoUser, s.URL())
+`, s.Ready, l.DemoUser(), s.Listen, kit, s.RootSHA256, l.Dir, kit, kit, stack.DemoUser, s.Ready)
 	})
 }
 

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
-	"net/netip"
 	"sync"
 
 	"sigstack/internal/httpd"
@@ -61,7 +60,7 @@ func introduce(ctx context.Context, h http.Header) {
 	h.Del(clientCertificate)
 	addr := httpd.ClientAddr(ctx)
 	if !addr.IsValid() {
-		addr = netip.IPv6Unspecified() // a client without an address is a client still
+		addr = unknown
 	}
 	h.Set(forwardedFor, addr.String())
 	if cert := httpd.ClientCertificate(ctx); cert != nil {

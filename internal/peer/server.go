@@ -68,12 +68,16 @@ func Handler(callers []Caller, log *slog.Logger, next http.Handler) http.Handler
 	})
 }
 
-// clientOf reads what a relay says of a client. A header that cannot be read
+// unknown is the address of a client that has none: a request of a relay is never
+// its own.
+var unknown = netip.IPv6Unspecified()
+
+// clientOf reads what a relay says of a client. A certificate that cannot be read
 // counts as none.
 func clientOf(h http.Header) (netip.Addr, *x509.Certificate) {
 	addr, err := netip.ParseAddr(h.Get(forwardedFor))
 	if err != nil {
-		return netip.Addr{}, nil
+		return unknown, nil
 	}
 	der, err := base64.StdEncoding.DecodeString(h.Get(clientCertificate))
 	if err != nil || len(der) == 0 {

@@ -20,6 +20,7 @@ import (
 	"sigstack/internal/config"
 	"sigstack/internal/fault"
 	"sigstack/internal/httpd"
+	"sigstack/internal/keys"
 	"sigstack/internal/peer"
 	"sigstack/internal/run"
 	"sigstack/internal/trust"
@@ -35,6 +36,7 @@ const maxAnswer = 1 << 20
 
 // peers is what this process has to do with the others of its stack.
 type peers struct {
+	key      keys.Key
 	identity peer.Identity
 	callers  []peer.Caller
 	links    []*link                   // to the processes that this one calls
@@ -55,11 +57,11 @@ func (s *Stack) buildPeers() error {
 	if conf == nil {
 		return nil
 	}
-	key, err := s.key(conf.Key)
+	key, err := s.keys.Load(conf.Key)
 	if err != nil {
 		return err
 	}
-	s.peers = &peers{parts: map[string]trust.Material{}, checked: "starting"}
+	s.peers = &peers{key: key, parts: map[string]trust.Material{}, checked: "starting"}
 	if s.peers.identity, err = peer.NewIdentity(key); err != nil {
 		return err
 	}
@@ -155,7 +157,7 @@ func (s *Stack) checkPart() error {
 		return fmt.Errorf("keys and chains of this process are not those of %s, which clients trust: they were changed, or come from another directory",
 			s.layout.Peer(s.conf.Peers.Name))
 	}
-	g := s.mux.Group("peer", httpd.RESTErrors)
+	g := s.mux.Group("peer", httpd.RESTErrors).As(httpd.Public) // among the pinned peers
 	g.Handle(http.MethodGet, partPath, 0, func(w http.ResponseWriter, _ *http.Request) error {
 		httpd.WriteBytes(w, http.StatusOK, "application/json", live)
 		return nil
@@ -163,9 +165,22 @@ func (s *Stack) checkPart() error {
 	return nil
 }
 
+// Process is the name of this process of a split stack if it has a front, which
+// clients go to; "" otherwise.
+func (s *Stack) Process() string {
+	if s.conf.Behind() {
+		return s.conf.Peers.Name
+	}
+	return ""
+}
+
 // joinPeers makes this process a part of the stack: one behind tells its public
 // half, the front passes on what is not its own.
 func (s *Stack) joinPeers() error {
+	if s.peers == nil {
+		return nil
+	}
+	s.services.keys = append(s.services.keys, s.peers.key)
 	if s.conf.Front() {
 		s.passOn()
 	}

@@ -184,6 +184,9 @@ func (s *Stack) load() error {
 		return err
 	}
 	s.onClose(lock.Unlock)
+	if err := s.layout.refuseSplit(); err != nil {
+		return err
+	}
 	return s.layout.finish()
 }
 

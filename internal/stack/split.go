@@ -1,0 +1,283 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"sigstack/internal/config"
+	"sigstack/internal/durable"
+	"sigstack/internal/keys"
+	"sigstack/internal/peer"
+	"sigstack/internal/trust"
+	tufroot "sigstack/tuf-root"
+)
+
+// DefaultAddresses are where the processes of a split stack listen for each
+// other on one machine.
+func DefaultAddresses() map[string]string {
+	return map[string]string{"ca": "127.0.0.1:8101", "logs": "127.0.0.1:8102", "oidc": "127.0.0.1:8103"}
+}
+
+// SplitConfig says how to split a directory.
+type SplitConfig struct {
+	// Dir is a stack's, stopped.
+	Dir string
+	// Into is the directory in which each process gets one of its own.
+	Into string
+	// Addresses (host:port) where processes listen for each other, by name; the
+	// others have the default.
+	Addresses map[string]string
+	// Passphrase of the service keys; it will be that of all processes.
+	Passphrase []byte
+	Now        func() time.Time
+	Log        *slog.Logger
+}
+
+// Process is one of those that a directory was split into.
+type Process struct {
+	Name     string   `json:"name"`
+	Dir      string   `json:"dir"`
+	Services []string `json:"services"`
+	Listen   string   `json:"listen"` // public for the front, for peers otherwise
+}
+
+// splitPlan is a split under way.
+type splitPlan struct {
+	SplitConfig
+
+	from      Layout
+	conf      *config.Config
+	into      string // absolute
+	addresses map[string]string
+	material  trust.Material
+}
+
+// splitMarker says in a directory where it was split into.
+func (l Layout) splitMarker() string { return filepath.Join(l.Dir, "split") }
+
+// SplitInto returns the directory that holds what this one was split into, "" if
+// it was not.
+func (l Layout) SplitInto() (string, error) {
+	data, err := os.ReadFile(l.splitMarker())
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("look whether the directory was split: %w", err)
+	}
+	return strings.TrimSuffix(string(data), "\n"), nil
+}
+
+// refuseSplit refuses to serve a directory beside what it was split into: two
+// logs with one key would grow apart, and nobody could trust either any more.
+func (l Layout) refuseSplit() error {
+	into, err := l.SplitInto()
+	if err != nil || into == "" {
+		return err
+	}
+	return fmt.Errorf("directory %s was split into processes, in %s: serve those. Served beside them it would fork the logs", l.Dir, into)
+}
+
+// Split divides a directory into those of several processes, which hold each only
+// its own keys and databases, and marks it so that it is never served again. It
+// stays what it was otherwise: offline/ is not copied. A split that is
+// interrupted before the mark starts over the next time, and finishes after it.
+func Split(ctx context.Context, cfg SplitConfig) (_ []Process, err error) {
+	p := splitPlan{SplitConfig: cfg, from: Layout{cfg.Dir}, addresses: DefaultAddresses()}
+	if p.into, err = filepath.Abs(cfg.Into); err != nil {
+		return nil, fmt.Errorf("split: %w", err)
+	}
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	lock, err := durable.LockDir(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("stop the stack first: %w", err)
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	marked, err := p.from.SplitInto()
+	switch {
+	case err != nil:
+		return nil, err
+	case marked == "":
+		if err := p.prepare(ctx); err != nil {
+			return nil, err
+		}
+	case marked != p.into:
+		return nil, fmt.Errorf("directory %s was split already, into %s", cfg.Dir, marked)
+	}
+	return p.finish()
+}
+
+// check reads the configuration and the addresses.
+func (p *splitPlan) check() error {
+	done, err := p.from.Initialized()
+	if err != nil {
+		return err
+	}
+	if !done {
+		return fmt.Errorf("directory %s holds no stack: run init first", p.Dir)
+	}
+	if p.conf, err = config.Load(p.from.Config()); err != nil {
+		return err
+	}
+	if p.conf.Peers != nil {
+		return fmt.Errorf("directory %s is that of process %s already", p.Dir, p.conf.Peers.Name)
+	}
+	for name, address := range p.SplitConfig.Addresses {
+		if _, known := p.addresses[name]; !known {
+			return fmt.Errorf("address %s: there is no process %s that listens for others, want ca, logs or oidc", address, name)
+		}
+		if err := config.CheckAddress(address); err != nil {
+			return fmt.Errorf("address of %s: %w", name, err)
+		}
+		if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "0" {
+			return fmt.Errorf("address of %s: %s: want a host and a port, by which the other processes find it", name, address)
+		}
+		p.addresses[name] = address
+	}
+	return nil
+}
+
+// prepare makes everything but the configurations, and sets the mark last.
+func (p *splitPlan) prepare(ctx context.Context) error {
+	if err := p.readMaterial(ctx); err != nil {
+		return err
+	}
+	shares, err := p.shares()
+	if err != nil {
+		return err
+	}
+	pins := map[string]string{}
+	for _, sh := range shares {
+		if err := sh.layout.prepareShare(); err != nil {
+			return err
+		}
+		if err := sh.copyFrom(p.from); err != nil {
+			return err
+		}
+		if pins[sh.name()], err = p.makePeerKey(sh.layout); err != nil {
+			return err
+		}
+	}
+	introduce(shares, pins)
+	for _, sh := range shares {
+		if err := sh.writePrepared(shares); err != nil {
+			return err
+		}
+	}
+	// Until here the directory may be served again, and a next split starts over.
+	// From here on it is these processes or none: the mark is on disk before any of
+	// them can start.
+	return durable.CreateFile(p.from.splitMarker(), []byte(p.into+"\n"), 0o644)
+}
+
+// readMaterial builds the services as they will run, which tries passphrase, keys
+// and databases, and gathers their public halves.
+func (p *splitPlan) readMaterial(ctx context.Context) (err error) {
+	s := &Stack{conf: p.conf, layout: p.from, opts: Options{Dir: p.Dir, Passphrase: p.Passphrase, Now: p.Now, Log: p.Log}}
+	s.keys = keys.Open(p.from.Keys(), p.Passphrase)
+	defer func() { err = errors.Join(err, s.Close()) }()
+	s.prepare()
+	if err := s.buildServices(ctx); err != nil {
+		return err
+	}
+	p.material = s.material()
+	if p.conf.TUF == nil {
+		return nil
+	}
+	repo, err := tufroot.Open(tufroot.Config{Dir: p.from.TUF(), Now: p.Now})
+	if err != nil {
+		return err
+	}
+	return s.checkPublished(repo)
+}
+
+// makePeerKey makes the key of a process and returns its pin.
+func (p *splitPlan) makePeerKey(l Layout) (string, error) {
+	key, err := keys.Open(l.Keys(), p.Passphrase).Create(keyPeer, keys.ECDSAP256, p.Now())
+	if err != nil {
+		return "", err
+	}
+	return peer.PinOf(key.SPKI()).String(), nil
+}
+
+// writePrepared writes the public halves of all processes, and the configuration
+// that finish will put in place.
+func (sh *share) writePrepared(all []*share) error {
+	for _, other := range all {
+		data, err := other.part.EncodePart()
+		if err != nil {
+			return err
+		}
+		if err := durable.WriteFile(sh.layout.Peer(other.name()), data, 0o644); err != nil {
+			return err
+		}
+	}
+	if err := sh.conf.Validate(); err != nil {
+		return fmt.Errorf("process %s: %w", sh.name(), err)
+	}
+	data, err := sh.conf.Marshal()
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(sh.layout.prepared(), data, 0o600)
+}
+
+// finish puts the configurations in place, from which on a process can be served.
+// One that has its own may have been served since: it is left alone.
+func (p *splitPlan) finish() ([]Process, error) {
+	var out []Process
+	for _, d := range division {
+		if !slices.ContainsFunc(d.services, p.conf.Has) {
+			continue
+		}
+		l := Layout{filepath.Join(p.into, d.name)}
+		if err := l.finishShare(); err != nil {
+			return nil, err
+		}
+		conf, err := config.Load(l.Config())
+		if err != nil {
+			return nil, err
+		}
+		proc := Process{Name: d.name, Dir: l.Dir, Listen: conf.Listen}
+		if conf.Behind() {
+			proc.Listen = conf.Peers.Listen
+		}
+		for _, s := range d.services {
+			if conf.Has(s) {
+				proc.Services = append(proc.Services, s)
+			}
+		}
+		out = append(out, proc)
+	}
+	return out, nil
+}
+
+func (l Layout) finishShare() error {
+	done, err := l.Initialized()
+	if err != nil {
+		return err
+	}
+	if !done {
+		if err := os.Rename(l.prepared(), l.Config()); err != nil {
+			return fmt.Errorf("finish split: %w", err)
+		}
+		if err := durable.SyncDir(l.Dir); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(l.splitUnfinished()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("finish split: %w", err)
+	}
+	return durable.SyncDir(l.Dir)
+}

@@ -1,0 +1,215 @@
+package stack
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"sigstack/internal/config"
+	"sigstack/internal/trust"
+)
+
+// keyPeer is the key that each process of a split stack proves to the others.
+const keyPeer = "peer"
+
+// frontName is the process with the public listener.
+const frontName = "front"
+
+// division says which service goes to which process.
+var division = []struct {
+	name     string
+	services []string
+}{
+	{"ca", []string{"ca", "tsa"}},
+	{"logs", []string{"ctlog", "tlog"}},
+	{"oidc", []string{"oidc"}},
+	{frontName, []string{"tuf"}},
+}
+
+// share is what one process gets of a directory.
+type share struct {
+	layout   Layout
+	services []string
+	conf     *config.Config
+	part     trust.Material
+	// keys and secrets by name; files and trees below the directory.
+	keys, files, trees []string
+}
+
+// shares divides conf. Keys of the processes, and with them pins, are added
+// later.
+func (p splitPlan) shares() ([]*share, error) {
+	var out []*share
+	for _, d := range division {
+		services := slices.DeleteFunc(slices.Clone(d.services), func(s string) bool { return !p.conf.Has(s) })
+		if len(services) == 0 {
+			continue
+		}
+		sh := &share{layout: Layout{filepath.Join(p.into, d.name)}, services: services, part: partOf(p.material, services)}
+		sh.conf = p.config(d.name, services)
+		if d.name != frontName {
+			sh.conf.Peers.Listen = p.addresses[d.name]
+		}
+		sh.take()
+		out = append(out, sh)
+	}
+	if len(out) < 2 || out[len(out)-1].name() != frontName {
+		return nil, fmt.Errorf("directory has nothing to split: want section tuf, for the front, and another service")
+	}
+	return out, nil
+}
+
+func (sh *share) name() string { return sh.conf.Peers.Name }
+
+// config is conf with the sections of one process only.
+func (p splitPlan) config(name string, services []string) *config.Config {
+	c := *p.conf
+	c.Peers = &config.Peers{Name: name, Key: keyPeer}
+	c.CA, c.CTLog, c.TLog, c.TSA, c.OIDC, c.TUF = nil, nil, nil, nil, nil, nil
+	for _, s := range services {
+		switch s {
+		case "ca":
+			c.CA = p.conf.CA
+		case "ctlog":
+			c.CTLog = p.conf.CTLog
+		case "tlog":
+			c.TLog = p.conf.TLog
+		case "tsa":
+			c.TSA = p.conf.TSA
+		case "oidc":
+			oidc := *p.conf.OIDC
+			oidc.Since = p.material.OIDCServices[0].Window.Start.UTC().Format(time.RFC3339)
+			c.OIDC = &oidc
+		case "tuf":
+			c.TUF = p.conf.TUF
+		}
+	}
+	if name != frontName {
+		c.Listen, c.TLS = "", nil
+		c.MetricsListen = "127.0.0.1:0" // the front keeps the one that was chosen
+	}
+	return &c
+}
+
+// introduce tells each process of those that it has to do with.
+func introduce(shares []*share, pins map[string]string) {
+	for _, sh := range shares {
+		for _, other := range shares {
+			if other == sh || !knows(sh, other) && !knows(other, sh) {
+				continue
+			}
+			p := config.Peer{Name: other.name(), KeySHA256: pins[other.name()], Services: other.services}
+			if knows(sh, other) {
+				p.Address = other.conf.Peers.Listen
+			}
+			sh.conf.Peers.Processes = append(sh.conf.Peers.Processes, p)
+		}
+	}
+}
+
+// knows reports whether a process calls another: the front all, the CA its log
+// and the issuer.
+func knows(sh, other *share) bool {
+	if sh.name() == frontName {
+		return true
+	}
+	return sh.conf.CA != nil && (other.conf.CTLog != nil || other.conf.OIDC != nil)
+}
+
+// partOf returns what services have of m.
+func partOf(m trust.Material, services []string) trust.Material {
+	part := trust.Material{Operator: m.Operator}
+	for _, s := range services {
+		switch s {
+		case "ca":
+			part.CAs, part.CAServices = m.CAs, m.CAServices
+		case "ctlog":
+			part.CTLogs = m.CTLogs
+		case "tlog":
+			part.TLogs, part.TLogServices = m.TLogs, m.TLogServices
+		case "tsa":
+			part.TSAs, part.TSAServices = m.TSAs, m.TSAServices
+		case "oidc":
+			part.OIDCServices = m.OIDCServices
+		}
+	}
+	return part
+}
+
+// take lists what the sections of the process need of the directory, and nothing
+// else: a process must not hold what it does not use.
+func (sh *share) take() {
+	l, c := Layout{}, sh.conf
+	sh.files = []string{filepath.Join(l.Client(), trust.RootName)}
+	if c.CA != nil {
+		sh.keys, sh.files = append(sh.keys, c.CA.Key), append(sh.files, c.CA.Chain)
+		for _, iss := range c.CA.Issuers {
+			sh.files = append(sh.files, iss.CACert)
+		}
+	}
+	if c.TSA != nil {
+		sh.keys, sh.files = append(sh.keys, c.TSA.Key), append(sh.files, c.TSA.Chain)
+	}
+	if c.CTLog != nil {
+		sh.keys = append(sh.keys, c.CTLog.Key)
+	}
+	if c.TLog != nil {
+		sh.keys = append(sh.keys, c.TLog.Key)
+	}
+	if c.CTLog != nil || c.TLog != nil {
+		sh.trees = append(sh.trees, l.LogDB(), l.Checkpoints())
+	}
+	if c.OIDC != nil {
+		sh.keys, sh.trees = append(sh.keys, c.OIDC.Secret), append(sh.trees, l.OIDCDB())
+		sh.takeConnectors()
+	}
+	if c.TUF != nil {
+		sh.keys, sh.trees = append(sh.keys, c.TUF.SnapshotKey, c.TUF.TimestampKey), append(sh.trees, l.TUF(), l.Client())
+		sh.files = append(sh.files, l.DemoUser())
+	}
+	sh.takeTLS()
+}
+
+func (sh *share) takeTLS() {
+	t := sh.conf.TLS
+	if t == nil {
+		return
+	}
+	sh.files = append(sh.files, t.ClientCA)
+	if t.InternalCA != nil {
+		sh.keys, sh.files = append(sh.keys, t.InternalCA.Key), append(sh.files, t.InternalCA.Chain)
+	}
+	if f := t.Files; f != nil {
+		sh.files = append(sh.files, f.Certificate, f.Key, f.Authorities)
+	}
+}
+
+// takeConnectors takes the files of secrets, and those that settings name.
+func (sh *share) takeConnectors() {
+	for _, con := range sh.conf.OIDC.Connectors {
+		sh.files = slices.AppendSeq(sh.files, maps.Values(con.Secrets))
+		sh.takeSettings(con.Config)
+	}
+}
+
+func (sh *share) takeSettings(settings map[string]any) {
+	for key, value := range settings {
+		switch value := value.(type) {
+		case string:
+			if slices.Contains(pathFields, strings.ToLower(key)) {
+				sh.files = append(sh.files, value)
+			}
+		case []any:
+			for _, item := range value {
+				if name, ok := item.(string); ok && strings.EqualFold(key, "rootCAs") && !strings.Contains(name, "-----BEGIN") {
+					sh.files = append(sh.files, name)
+				}
+			}
+		case map[string]any:
+			sh.takeSettings(value)
+		}
+	}
+}
