@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -14,19 +15,25 @@ const (
 	AccessInternal  = "internal"  // nobody but this stack's own services
 )
 
-// Access says who may do what. Health, trust root, client kit and the issuer's
-// own pages are always for everybody.
+// Access says who may do what. Health, trust root, client kit, the CA's own
+// certificates and the issuer's pages are always for everybody.
 type Access struct {
-	// TrustedProxies are the addresses (CIDR) of proxies whose X-Forwarded-For
-	// names the client.
+	// TrustedProxies are the networks (CIDR) of proxies whose X-Forwarded-For
+	// names the client. Without them whoever asks through a proxy counts as the
+	// proxy where limits count by address.
 	TrustedProxies []string `yaml:"trusted_proxies,omitempty"`
-	// Read is who may read the logs: anonymous, bearer or mtls. Default:
-	// anonymous.
+	// Read is who may read the transparency log and the CT log: anonymous, bearer
+	// or mtls. Default: anonymous. Clients that look entries up or watch the log
+	// send neither tokens nor certificates; bundles verify without it.
 	Read string `yaml:"read,omitempty"`
 	// Write is who may write, by service.
 	Write WriteAccess `yaml:"write,omitempty"`
-	// RedactEmails keeps e-mail identities out of public search in the log.
+	// RedactEmails closes the search by e-mail address and subject to all who show
+	// neither a token nor a client certificate. Entries stay as they are.
 	RedactEmails bool `yaml:"redact_emails,omitempty"`
+	// Issuers whose tokens count as bearer. Only for a process without the ca
+	// section, whose issuers count otherwise.
+	Issuers []Issuer `yaml:"issuers,omitempty"`
 }
 
 // WriteAccess says for each service who may ask it to sign. Defaults: anonymous,
@@ -53,11 +60,11 @@ type Rate struct {
 // Limits bound what strangers can make a process do. Zero values take defaults,
 // which differ between the profiles where the comment says so.
 type Limits struct {
-	// Connections at once; over it the oldest ones that wait for a request are
-	// closed. Default: 4096.
+	// Connections at once, and requests under way; over it connections that were
+	// waited for the longest are closed. Default: 4096.
 	Connections int `yaml:"connections,omitempty"`
-	// BodyMemory bounds the request bodies held at once, in bytes; over it
-	// requests are answered 429. Default: 128 MiB.
+	// BodyMemory bounds the request bodies and large answers held at once, in
+	// bytes; over it requests are answered 429. Default: 128 MiB.
 	BodyMemory int64 `yaml:"body_memory,omitempty"`
 	// Address limits requests that write, per client address. Default in profile
 	// serve: 50 a second, 200 at once; in profile up: no limit.
@@ -84,6 +91,11 @@ func (a *Access) setDefaults(profile string) {
 	for _, s := range []*string{&a.Read, &a.Write.CA, &a.Write.CTLog, &a.Write.TLog, &a.Write.TSA} {
 		anonymous(s)
 	}
+	for i := range a.Issuers {
+		if a.Issuers[i].ClientID == "" {
+			a.Issuers[i].ClientID = "sigstore"
+		}
+	}
 }
 
 func (l *Limits) setDefaults(profile string) {
@@ -107,23 +119,41 @@ func (l *Limits) setDefaults(profile string) {
 	}
 }
 
-func (a *Access) validate(p *problems, t *TLS) {
-	for _, x := range a.TrustedProxies {
-		_, err := netip.ParsePrefix(x)
-		p.check(err == nil, "access.trusted_proxies: %q is not a network such as 10.0.0.0/8", x)
+// permission is one setting of who may do something.
+type permission struct {
+	field, value string
+	allowed      []string
+	services     []string // that it is about
+}
+
+func (a *Access) permissions() []permission {
+	everybody := []string{AccessAnonymous, AccessBearer, AccessMTLS}
+	return []permission{
+		{"access.read", a.Read, everybody, []string{"ctlog", "tlog"}},
+		{"access.write.ca", a.Write.CA, []string{AccessAnonymous, AccessMTLS}, []string{"ca"}},
+		{"access.write.ctlog", a.Write.CTLog, append(everybody, AccessInternal), []string{"ctlog"}},
+		{"access.write.tlog", a.Write.TLog, everybody, []string{"tlog"}},
+		{"access.write.tsa", a.Write.TSA, everybody, []string{"tsa"}},
 	}
-	for _, f := range []struct {
-		field, value string
-		allowed      []string
-	}{
-		{"access.read", a.Read, []string{AccessAnonymous, AccessBearer, AccessMTLS}},
-		{"access.write.ca", a.Write.CA, []string{AccessAnonymous, AccessMTLS}},
-		{"access.write.ctlog", a.Write.CTLog, []string{AccessAnonymous, AccessBearer, AccessMTLS, AccessInternal}},
-		{"access.write.tlog", a.Write.TLog, []string{AccessAnonymous, AccessBearer, AccessMTLS}},
-		{"access.write.tsa", a.Write.TSA, []string{AccessAnonymous, AccessBearer, AccessMTLS}},
-	} {
+}
+
+func (a *Access) validate(p *problems, c *Config) {
+	for i, x := range a.TrustedProxies {
+		_, err := netip.ParsePrefix(x)
+		p.check(err == nil, "access.trusted_proxies[%d]: %q is not a network such as 10.0.0.0/8 or 10.1.2.3/32", i, x)
+	}
+	for _, f := range a.permissions() {
 		p.check(slices.Contains(f.allowed, f.value), "%s: %q, want one of %s", f.field, f.value, strings.Join(f.allowed, ", "))
-		p.check(f.value != AccessMTLS || t != nil && t.ClientCA != "", "%s: mtls needs tls.client_ca", f.field)
+		switch here := slices.ContainsFunc(f.services, c.Has); f.value {
+		case AccessMTLS: // behind a front it is the front that clients show it to
+			p.check(c.Behind() || c.TLS != nil && c.TLS.ClientCA != "", "%s: mtls needs tls.client_ca, the authorities of client certificates", f.field)
+		case AccessBearer:
+			p.check(!here || c.CA != nil || len(a.Issuers) > 0, "%s: bearer needs issuers whose tokens count: this process has no ca section, so name them in access.issuers", f.field)
+		}
+	}
+	p.check(c.CA == nil || len(a.Issuers) == 0, "access.issuers: the issuers of section ca count in this process, leave it out")
+	for i, iss := range a.Issuers {
+		iss.validate(p, fmt.Sprintf("access.issuers[%d].", i))
 	}
 }
 

@@ -64,7 +64,7 @@ func (c *Config) validate(p *problems) {
 	access, limits := c.Access, c.Limits // init writes a file without defaults
 	access.setDefaults(c.Profile)
 	limits.setDefaults(c.Profile)
-	access.validate(p, c.TLS)
+	access.validate(p, c)
 	limits.validate(p)
 	if c.Audit != nil {
 		p.key("audit.key", c.Audit.Key)
