@@ -185,7 +185,8 @@ func (l *Log) Close() error {
 	}
 	err := errors.Join(l.out.Close(), l.heads.Close())
 	l.out = nil
-	l.fail(context.Background(), errors.New("the audit record is closed"))
+	l.failure = &failure{since: l.opts.Now(), first: errors.New("the audit record is closed"), closed: true}
+	l.broken.Store(true)
 	return err
 }
 

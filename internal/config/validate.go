@@ -67,7 +67,7 @@ func (c *Config) validate(p *problems) {
 	access.validate(p, c)
 	limits.validate(p)
 	if c.Audit != nil {
-		p.key("audit.key", c.Audit.Key)
+		c.Audit.validate(p)
 	}
 	c.validateServices(p)
 	if c.Peers != nil {

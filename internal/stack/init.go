@@ -59,6 +59,7 @@ const (
 	keyTSA          = "tsa"
 	keyTUFSnapshot  = "tuf-snapshot"
 	keyTUFTimestamp = "tuf-timestamp"
+	keyAudit        = "audit"
 	keyTLSCA        = "tls-ca" // with the internal authority for TLS only
 
 	secretOIDC = "oidc" // encrypts the issuer's database
@@ -187,6 +188,9 @@ func (cfg InitConfig) make(ctx context.Context, l Layout) (*config.Config, error
 		return nil, err
 	}
 	if err := cfg.makeTrees(ctx, l, conf); err != nil {
+		return nil, err
+	}
+	if conf.Audit, err = cfg.makeAudit(ctx, l); err != nil {
 		return nil, err
 	}
 	return conf, conf.Validate()

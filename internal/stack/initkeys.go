@@ -20,7 +20,7 @@ type InitKeys struct {
 
 // keyNames are those of the keys that Init makes.
 func (cfg InitConfig) keyNames() (service, offline []string) {
-	service = []string{keyCA, keyCTLog, keyTLog, keyTSA, keyTUFSnapshot, keyTUFTimestamp}
+	service = []string{keyCA, keyCTLog, keyTLog, keyTSA, keyTUFSnapshot, keyTUFTimestamp, keyAudit}
 	offline = []string{keyCARoot, keyTSARoot, keyTSAInter, keyTUFRoot, keyTUFTargets}
 	if cfg.internalCA() {
 		service, offline = append(service, keyTLSCA), append(offline, keyTLSRoot)

@@ -58,7 +58,7 @@ func (l Layout) unfinished() string { return filepath.Join(l.Dir, "init-unfinish
 
 // subdirectories are those that init makes.
 func (l Layout) subdirectories() []string {
-	return []string{l.Keys(), l.Offline(), filepath.Dir(l.LogDB()), l.TUF(), l.Client(), l.Checkpoints(), l.Run()}
+	return []string{l.Keys(), l.Offline(), filepath.Dir(l.LogDB()), l.TUF(), l.Client(), l.Checkpoints(), l.Audit(), l.Run()}
 }
 
 // Initialized reports whether the directory holds a finished stack.

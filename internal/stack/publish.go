@@ -51,7 +51,7 @@ func (s *Stack) writeKit(repo *tufroot.Repository) error {
 		return err
 	}
 	return tuf.WriteKit(s.layout.Client(), trust.Kit{
-		Material: s.material(), RootJSON: repo.RootJSON(), URL: s.conf.URL, TLSAuthorities: authorities,
+		Material: s.material(), RootJSON: repo.RootJSON(), URL: s.conf.URL, TLSAuthorities: authorities, AuditKeys: s.auditKeys(),
 	})
 }
 

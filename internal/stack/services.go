@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"sigstack/internal/httpd"
 	"sigstack/internal/keys"
 	"sigstack/internal/merkle"
 	"sigstack/internal/merkle/pebblelog"
@@ -46,6 +47,8 @@ type services struct {
 	oidc  *oidc.Service
 	tuf   *tuf.Service
 
+	anchors *httpd.Mux // the log, for the audit record; nil without one
+
 	keys       []keys.Key              // all that were loaded
 	trees      map[string]*merkle.Tree // by name
 	components []component
@@ -61,6 +64,9 @@ type builder struct {
 func (s *Stack) buildServices(ctx context.Context) error {
 	s.services = &services{trees: map[string]*merkle.Tree{}}
 	b := &builder{Stack: s}
+	if err := s.openAudit(ctx); err != nil {
+		return fmt.Errorf("start audit: %w", err)
+	}
 	if s.conf.CTLog != nil || s.conf.TLog != nil {
 		store, err := pebblelog.Open(s.layout.LogDB(), pebblelog.Options{Now: s.opts.Now, Log: s.opts.Log})
 		if err != nil {
@@ -88,6 +94,7 @@ func (s *Stack) buildServices(ctx context.Context) error {
 			return fmt.Errorf("start %s: %w", step.name, err)
 		}
 	}
+	b.run("audit", s.runAudit) // after what it records, and what it is anchored in
 	return nil
 }
 
@@ -142,6 +149,7 @@ func (b *builder) buildTLog(ctx context.Context) error {
 		return err
 	}
 	api.Mount(b.mux)
+	b.mountAnchors(api)
 	return nil
 }
 
@@ -248,7 +256,7 @@ func (b *builder) buildCA(context.Context) error {
 	}
 	b.services.ca, err = ca.New(ca.Config{
 		Chain: chain, Signer: key, Issuers: issuers,
-		Submit: submit, CTLogKey: ctLogKey,
+		Submit: submit, CTLogKey: ctLogKey, Audit: b.record, AuditReady: b.audit.Ready,
 		URL: b.conf.URL, Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	})
 	if err != nil {

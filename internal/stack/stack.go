@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"sigstack/internal/audit"
 	"sigstack/internal/config"
 	"sigstack/internal/durable"
 	"sigstack/internal/httpd"
@@ -68,6 +69,9 @@ type Stack struct {
 	tls      *tlsconf.Source // nil: the listeners are plaintext
 	peers    *peers          // nil: the stack runs in this process alone
 	closers  []func() error  // run in reverse
+
+	audit    *audit.Log
+	auditKey []byte // SPKI of the key of its heads; nil: they are not signed
 
 	rootSHA256   string        // of root.json, hex
 	drainTimeout time.Duration // how long requests under way may take when the stack stops
@@ -124,7 +128,7 @@ func (s *Stack) prepare() {
 	s.metrics = prometheus.NewRegistry()
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.mux = httpd.NewMux(httpd.MuxConfig{Log: s.opts.Log, Metrics: s.metrics, Now: s.opts.Now, HSTS: s.hsts()})
-	s.ready = httpd.NewReadiness(append(s.serviceNames(), s.servicesBehind()...)...)
+	s.ready = httpd.NewReadiness(append(append(s.serviceNames(), s.servicesBehind()...), auditService)...)
 	s.ready.Mount(s.mux)
 }
 
@@ -283,6 +287,9 @@ func (s *Stack) Routes() []httpd.Route { return s.mux.Routes() }
 // Run starts the services and serves until ctx ends or a part fails. onReady is
 // called once, when the start's checks have passed.
 func (s *Stack) Run(ctx context.Context, onReady func()) error {
+	if err := s.recordStart(ctx); err != nil {
+		return errors.Join(err, s.Close())
+	}
 	g := &run.Group{Log: s.opts.Log}
 	for _, c := range s.services.components {
 		g.Add(c.name, c.run)

@@ -19,6 +19,7 @@ const (
 	CTPEMName     = "ctfe.pub"
 	TSAPEMName    = "tsa.crt.pem"
 	TLSPEMName    = "tls-ca.crt.pem"
+	AuditPEMName  = "audit.pub"
 	EnvName       = "env.sh"
 	ReadmeName    = "README.txt"
 )
@@ -27,7 +28,7 @@ const (
 func KitNames() []string {
 	return []string{
 		RootName, TrustedRootName, SigningConfigName, ClientTrustConfigName,
-		FulcioPEMName, RekorPEMName, CTPEMName, TSAPEMName, TLSPEMName, EnvName, ReadmeName,
+		FulcioPEMName, RekorPEMName, CTPEMName, TSAPEMName, TLSPEMName, AuditPEMName, EnvName, ReadmeName,
 	}
 }
 
@@ -43,6 +44,9 @@ type Kit struct {
 	// TLSAuthorities are the roots of the listeners' certificates, for stacks whose
 	// authority no system knows; none for plaintext and for public authorities.
 	TLSAuthorities []*x509.Certificate
+	// AuditKeys are SPKIs of the keys that sign the heads of audit records, one of
+	// each process; none where they are not signed.
+	AuditKeys [][]byte
 }
 
 // File is one file of a kit.
@@ -80,6 +84,13 @@ func (k Kit) Files(home string) ([]File, error) {
 	files = append(files, k.Material.pemFiles()...)
 	if len(k.TLSAuthorities) > 0 {
 		files = append(files, File{TLSPEMName, pki.CertificatesPEM(k.TLSAuthorities)})
+	}
+	if len(k.AuditKeys) > 0 {
+		var keys []byte
+		for _, spki := range k.AuditKeys {
+			keys = append(keys, pki.PublicKeyPEM(spki)...)
+		}
+		files = append(files, File{AuditPEMName, keys})
 	}
 	has := func(name string) bool {
 		for _, f := range files {

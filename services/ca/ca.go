@@ -1,7 +1,7 @@
 // Package ca is the certificate authority: it trades an ID token and the proof
 // of a key for a ten-minute code signing certificate, logged in a CT log first
 // (contract: ca.md; RFC 5280, RFC 6962). Verifying tokens is left to ca/token,
-// what they mean to ca/identity, and keeping a record to the log.
+// what they mean to ca/identity, and keeping records to the log and the audit.
 package ca
 
 import (
@@ -19,6 +19,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"sigstack/internal/audit"
 	"sigstack/internal/httpd"
 	"sigstack/internal/pki"
 	"sigstack/internal/trust"
@@ -48,10 +49,15 @@ type Config struct {
 	// CTLogKey is the DER SubjectPublicKeyInfo (ECDSA or RSA) that every SCT must
 	// verify with before it is embedded.
 	CTLogKey []byte
-	URL      string // base URL, without a final slash
-	Now      func() time.Time
-	Log      *slog.Logger
-	Metrics  prometheus.Registerer
+	// Audit puts an event on record and returns once it is on disk. After an error
+	// nothing is answered but that error. AuditReady is asked before anything is
+	// signed, so that nothing is logged that cannot be recorded.
+	Audit      func(context.Context, audit.Event) error
+	AuditReady func(context.Context) error
+	URL        string // base URL, without a final slash
+	Now        func() time.Time
+	Log        *slog.Logger
+	Metrics    prometheus.Registerer
 }
 
 // Service is the certificate authority. It is safe for concurrent use.
@@ -75,6 +81,9 @@ func New(cfg Config) (*Service, error) {
 	}
 	if cfg.Submit == nil {
 		return nil, errors.New("certificate authority: no CT log is given, and nothing is issued without one")
+	}
+	if cfg.Audit == nil || cfg.AuditReady == nil {
+		return nil, errors.New("certificate authority: no audit record is given, and nothing is issued without one")
 	}
 	log, err := newCTLog(cfg.CTLogKey)
 	if err != nil {

@@ -45,6 +45,7 @@ type fixture struct {
 	log      *fakeLog
 	registry *prometheus.Registry
 	logged   *bytes.Buffer // what the authority's own log says
+	record   *record
 	cfg      Config
 	service  *Service
 	mux      *httpd.Mux
@@ -54,7 +55,7 @@ type fixture struct {
 // change had its way with the configuration.
 func newFixture(t testing.TB, change func(*fixture)) *fixture {
 	t.Helper()
-	f := &fixture{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), registry: prometheus.NewRegistry(), logged: &bytes.Buffer{}}
+	f := &fixture{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), registry: prometheus.NewRegistry(), logged: &bytes.Buffer{}, record: &record{}}
 	now := func() time.Time { return f.now }
 	f.issuer = identitytest.New(t, now)
 	chain := newChain(t, f)
@@ -62,7 +63,8 @@ func newFixture(t testing.TB, change func(*fixture)) *fixture {
 	f.cfg = Config{
 		Chain: chain, Signer: f.signer, Submit: f.log.submit, CTLogKey: f.log.spki,
 		Issuers: []identity.Issuer{{URL: f.issuer.URL, ClientID: identitytest.ClientID, Type: identity.Email}},
-		URL:     "http://localhost:8080", Now: now, Metrics: f.registry,
+		Audit:   f.record.add, AuditReady: f.record.ready,
+		URL: "http://localhost:8080", Now: now, Metrics: f.registry,
 		Log: slog.New(slog.NewTextHandler(f.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if change != nil {

@@ -37,11 +37,11 @@ func (s *Service) createV1(w http.ResponseWriter, r *http.Request) error {
 func (s *Service) create(r *http.Request, decode func([]byte) (Request, error)) ([]string, error) {
 	body, err := httpd.ReadBody(r)
 	if err != nil {
-		return nil, err
+		return nil, s.refused(r.Context(), caller{}, err)
 	}
 	req, err := decode(body)
 	if err != nil {
-		return nil, err
+		return nil, s.refused(r.Context(), caller{}, err)
 	}
 	if req.Token == "" {
 		req.Token = bearer(r.Header)

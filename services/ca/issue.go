@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sigstack/internal/audit"
 	"sigstack/internal/fault"
 	"sigstack/internal/pki"
 	"sigstack/services/ca/identity"
@@ -39,10 +42,17 @@ type Request struct {
 // Approval is the right to issue one certificate, once. Everything that can be
 // refused was checked before it was made; only the log and the signer can fail.
 type Approval struct {
-	by   *Service
-	leaf leaf
-	who  identity.Principal
-	used atomic.Bool
+	by     *Service
+	caller caller
+	leaf   leaf
+	who    identity.Principal
+	used   atomic.Bool
+}
+
+// caller is who asks, as far as a token was verified.
+type caller struct {
+	issuer  string
+	subject string // of the token; once that is decided, of the certificate
 }
 
 // leaf is what precertificate and certificate have in common: all but one
@@ -57,33 +67,40 @@ type leaf struct {
 
 // Prepare checks a request, the token before the key, and returns the approval
 // that Issue asks for. Nothing is signed. Errors are fault.Invalid when the
-// request is at fault, fault.Internal when the authority is.
+// request is at fault, fault.Internal when the authority is; each is on record.
 func (s *Service) Prepare(ctx context.Context, req Request) (*Approval, error) {
-	who, err := s.authenticate(ctx, req.Token)
-	if err != nil {
-		return nil, err
+	a := &Approval{by: s}
+	if err := s.prepare(ctx, req, a); err != nil {
+		return nil, s.refused(ctx, a.caller, err)
 	}
-	key, err := provenKey(req, who.Challenges)
-	if err != nil {
-		return nil, err
-	}
-	l, err := s.profile(key, who)
-	if err != nil {
-		return nil, fault.Wrap(fault.Internal, err, badSigner)
-	}
-	return &Approval{by: s, leaf: l, who: who}, nil
+	return a, nil
 }
 
-func (s *Service) authenticate(ctx context.Context, raw string) (identity.Principal, error) {
+func (s *Service) prepare(ctx context.Context, req Request, a *Approval) error {
+	if err := s.authenticate(ctx, req.Token, a); err != nil {
+		return err
+	}
+	key, err := provenKey(req, a.who.Challenges)
+	if err != nil {
+		return err
+	}
+	if a.leaf, err = s.profile(key, a.who); err != nil {
+		return fault.Wrap(fault.Internal, err, badSigner)
+	}
+	return nil
+}
+
+func (s *Service) authenticate(ctx context.Context, raw string, a *Approval) error {
 	verified, err := s.tokens.Verify(ctx, raw)
 	if err != nil {
-		return identity.Principal{}, refusedToken(err)
+		return refusedToken(err)
 	}
-	who, err := verified.Issuer.Principal(verified.Claims)
-	if err != nil {
-		return identity.Principal{}, refusedToken(err)
+	a.caller = caller{verified.Claims.Issuer, verified.Claims.Subject}
+	if a.who, err = verified.Issuer.Principal(verified.Claims); err != nil {
+		return refusedToken(err)
 	}
-	return who, nil
+	a.caller.subject = a.who.Name.Value
+	return nil
 }
 
 // refusedToken puts the contract's phrase before the reason.
@@ -118,12 +135,31 @@ func (s *Service) profile(key crypto.PublicKey, who identity.Principal) (leaf, e
 
 // Issue turns an approval into the DER of a certificate: it signs a
 // precertificate, logs it, and signs the same again with the log's SCT in it.
-// Without a verified SCT there is no certificate. A crash in between leaves a
-// logged precertificate, for which no certificate will ever be asked.
+// Without a verified SCT there is no certificate, and without a record of it there
+// is no answer. A crash in between leaves a logged precertificate, for which no
+// certificate will ever be asked, or a certificate that nobody has.
 func (s *Service) Issue(ctx context.Context, a *Approval) ([]byte, error) {
 	if a.by != s || !a.used.CompareAndSwap(false, true) {
 		return nil, errors.New("approval was used before or is another authority's")
 	}
+	// A record that cannot be written is not found out by filling the CT log.
+	if err := s.cfg.AuditReady(ctx); err != nil {
+		return nil, err
+	}
+	der, err := s.certificate(ctx, a)
+	if err != nil {
+		return nil, s.refused(ctx, a.caller, err)
+	}
+	if err := s.cfg.Audit(ctx, a.issued(der)); err != nil {
+		return nil, err
+	}
+	s.metrics.issued.Inc()
+	s.cfg.Log.DebugContext(ctx, "certificate issued",
+		slog.String("serial", a.leaf.serial.Text(16)), slog.String("name", a.who.Name.Value))
+	return der, nil
+}
+
+func (s *Service) certificate(ctx context.Context, a *Approval) ([]byte, error) {
 	pre, err := s.sign(a.leaf, poison())
 	if err != nil {
 		return nil, err
@@ -140,13 +176,36 @@ func (s *Service) Issue(ctx context.Context, a *Approval) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := sameTBS(tbs, der); err != nil {
-		return nil, err
+	return der, sameTBS(tbs, der)
+}
+
+// issued is the event of a certificate.
+func (a *Approval) issued(der []byte) audit.Event {
+	return audit.Event{
+		Action: audit.ActionCertificate, Outcome: audit.OK, Service: "ca",
+		Issuer: a.caller.issuer, Subject: a.caller.subject,
+		Detail: map[string]string{
+			"serial":             a.leaf.serial.Text(16),
+			"not_before":         a.leaf.notBefore.Format(time.RFC3339),
+			"not_after":          a.leaf.notAfter.Format(time.RFC3339),
+			"key_id":             hex.EncodeToString(a.leaf.keyID),
+			"certificate_sha256": fmt.Sprintf("%x", sha256.Sum256(der)),
+		},
 	}
-	s.metrics.issued.Inc()
-	s.cfg.Log.DebugContext(ctx, "certificate issued",
-		slog.String("serial", a.leaf.serial.Text(16)), slog.String("name", a.who.Name.Value))
-	return der, nil
+}
+
+// refused records that err is answered, and returns what is to be answered. The
+// record holds the sentence for strangers; the log has the cause.
+func (s *Service) refused(ctx context.Context, by caller, err error) error {
+	e := audit.Event{
+		Action: audit.ActionCertificate, Outcome: audit.Refused, Service: "ca",
+		Issuer: by.issuer, Subject: by.subject, Detail: map[string]string{"cause": fault.Public(err)},
+	}
+	switch fault.KindOf(err) {
+	case fault.Internal, fault.Unavailable, fault.Timeout, fault.Canceled:
+		e.Outcome = audit.Failed
+	}
+	return errors.Join(s.cfg.Audit(ctx, e), err)
 }
 
 // sign makes a certificate of l with one more extension at the end. x509 verifies
@@ -162,6 +221,9 @@ func (s *Service) sign(l leaf, last pkix.Extension) ([]byte, error) {
 		SubjectKeyId:    l.keyID,
 		ExtraExtensions: extensions,
 	}, s.cfg.Chain[0], l.key, s.cfg.Signer)
+	if fault.KindOf(err) == fault.Unavailable { // the key lives elsewhere, and that is away
+		return nil, fault.Wrap(fault.Unavailable, err, badSigner+": "+fault.Public(err))
+	}
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, err, badSigner)
 	}
