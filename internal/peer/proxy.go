@@ -46,6 +46,9 @@ func NewProxy(client *Client, log *slog.Logger) *Proxy {
 			}
 			// Whether the public listener speaks TLS is not the process's to say.
 			resp.Header.Del("Strict-Transport-Security")
+			if len(resp.Trailer) > 0 {
+				resp.Header.Del("Content-Length") // HTTP/1.1 has trailers behind chunks only
+			}
 			return nil
 		},
 		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) { from(r.Context()).err = err },
