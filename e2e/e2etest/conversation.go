@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -70,7 +69,7 @@ func newConversation(t *testing.T, env []string, name string, args []string) *Co
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), runWithin)
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = slices.Concat([]string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH"), "COSIGN_PASSWORD="}, trusted.env(), env)
+	cmd.Env = Environment(t, env...)
 	cmd.WaitDelay = time.Second // for children that hold on to its outputs
 	c := &Conversation{t: t, cmd: cmd, done: make(chan struct{}), changed: make(chan struct{})}
 	t.Cleanup(func() {

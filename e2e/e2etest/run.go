@@ -109,7 +109,7 @@ func Run(t *testing.T, env []string, name string, args ...string) Result {
 	ctx, cancel := context.WithTimeout(t.Context(), runWithin)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = slices.Concat([]string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH"), "COSIGN_PASSWORD="}, trusted.env(), env)
+	cmd.Env = Environment(t, env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
@@ -121,6 +121,13 @@ func Run(t *testing.T, env []string, name string, args ...string) Result {
 		WantNoLeak(t, "stderr of sigstack "+strings.Join(args, " "), stderr.Bytes())
 	}
 	return Result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// Environment is that of a client: an empty home, trust in the TLS of the stacks
+// that run, and what more adds.
+func Environment(t *testing.T, more ...string) []string {
+	t.Helper()
+	return slices.Concat([]string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH"), "COSIGN_PASSWORD="}, trusted.env(), more)
 }
 
 // MustRun is Run for what has to succeed; it returns stdout.

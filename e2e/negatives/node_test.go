@@ -50,7 +50,7 @@ func startNode(t *testing.T) *nodeJudge {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(e2etest.Client(t, "node"), script, e2etest.Client(t, "js")) // ends with its input
-	cmd.Env = []string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH")}
+	cmd.Env = e2etest.Environment(t)
 	cmd.Stderr = os.Stderr
 	in, inErr := cmd.StdinPipe()
 	out, outErr := cmd.StdoutPipe()
