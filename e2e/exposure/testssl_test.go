@@ -65,7 +65,7 @@ func TestTLSIsNotWeak(t *testing.T) {
 func TestScannerSeesWeakTLS(t *testing.T) {
 	weak := httptest.NewUnstartedServer(http.NotFoundHandler())
 	weak.TLS = &tls.Config{MinVersion: tls.VersionTLS10, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}}
-	weak.Config.ErrorLog = log.New(io.Discard, "", 0)                                                              // failed handshakes are what a scan consists of
+	weak.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug) // a scan consists of failed handshakes
 	weak.StartTLS()
 	t.Cleanup(weak.Close)
 	report := filepath.Join(t.TempDir(), "testssl.json")
