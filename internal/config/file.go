@@ -125,5 +125,9 @@ func (f *File) locate(p Problem) Problem {
 	return p
 }
 
+// Understood reports whether the file is YAML with settings. If not, that is the one
+// problem it has.
+func (f *File) Understood() bool { return len(f.where) > 0 }
+
 // Err returns *Invalid if there are problems besides warnings.
 func (f *File) Err() error { return invalid(f.Path, f.Problems) }

@@ -18,17 +18,6 @@ import (
 // maxSecret bounds the file of a connector's secret, in bytes.
 const maxSecret = 64 << 10
 
-// CheckConfig reports what is wrong in conf beyond what its own Validate knows:
-// settings of connectors, which depend on their type. It reads no file of a
-// secret and asks no network.
-func CheckConfig(conf *config.Config) error {
-	if conf.OIDC == nil {
-		return nil
-	}
-	conns, err := Layout{}.connectors(conf.OIDC.Connectors, func(string) (string, error) { return "unread", nil })
-	return errors.Join(err, oidc.CheckConnectors(conf.IssuerURL(), conns))
-}
-
 // connectors returns the configured ones with what read returns for the file of
 // each secret. Errors are joined, one for each secret that cannot be had.
 func (l Layout) connectors(configured []config.Connector, read func(path string) (string, error)) ([]oidc.Connector, error) {

@@ -111,7 +111,7 @@ func TestSecretsRefused(t *testing.T) {
 	for _, want := range []string{
 		`connector "open": secrets.clientSecret: read secret: ` + filepath.Join(dir, "open") + " can be read by others (mode 0640): chmod 600",
 		`connector "missing": secrets.clientSecret`, "no such file", `connector "folder"`, "not a regular file",
-		`connector "empty"`, "holds 1 bytes", `connector "long"`, `unknown field "orgz"`,
+		`connector "empty"`, "holds 1 bytes", `connector "long"`, "oidc.connectors[5].config.orgz: not known",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error lacks %q:\n%v", want, err)
@@ -134,7 +134,7 @@ func TestCheckConfigReadsNoSecret(t *testing.T) {
 	}
 	conf.OIDC.Connectors[0].Config["redirectURI"] = "http://elsewhere.test/callback"
 	conf.OIDC.Connectors[0].Secrets["clientSecrt"] = "not-there"
-	if err := stack.CheckConfig(conf); err == nil || !strings.Contains(err.Error(), `connector "gh": config: unknown field "clientSecrt"`) {
+	if err := stack.CheckConfig(conf); err == nil || !strings.Contains(err.Error(), "oidc.connectors[0].secrets.clientSecrt: not known") {
 		t.Errorf("got %v, want the misspelt field", err)
 	}
 	if err := stack.CheckConfig(&config.Config{}); err != nil {

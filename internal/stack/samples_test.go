@@ -82,7 +82,7 @@ func TestSamplesAreJudged(t *testing.T) {
 	for _, tt := range []struct{ typ, sample, want string }{
 		{"ldap", "- {type: ldap, id: l, name: L, config: {host: l.example, userSearch: {username: uid}}}\n", "userSearch.baseDN"},
 		{"saml", "- {type: saml, id: s, name: S, config: {ssoURL: u, usernameAttr: n, emailAttr: e, ca: keys/missing.pem}}\n", "no such file"},
-		{"github", "- {type: github, id: g, name: G, config: {clientID: c, orgz: []}, secrets: {clientSecret: keys/s}}\n", `unknown field "orgz"`},
+		{"github", "- {type: github, id: g, name: G, config: {clientID: c, orgz: []}, secrets: {clientSecret: keys/s}}\n", "oidc.connectors[0].config.orgz: not known"},
 	} {
 		conf := sampleConfig(t, tt.typ, tt.sample)
 		err := stack.CheckConfig(conf)

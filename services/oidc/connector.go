@@ -1,7 +1,6 @@
 package oidc
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +15,8 @@ import (
 	"github.com/dexidp/dex/server/connectors"
 	"github.com/dexidp/dex/server/oauth2"
 	"github.com/dexidp/dex/storage"
+
+	"sigstack/services/oidc/settings"
 )
 
 // Connector is an identity provider that Dex knows how to ask.
@@ -111,17 +112,15 @@ func (c Connector) configProblems(issuer string) []error {
 		return []error{fmt.Errorf("type: %q is not known, want one of %s", c.Type, strings.Join(ConnectorTypes(), ", "))}
 	}
 	fields := map[string]json.RawMessage{}
+	var errs []error
 	if len(c.Config) > 0 {
-		dec := json.NewDecoder(bytes.NewReader(c.Config))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(newConfig()); err != nil {
-			return []error{fmt.Errorf("config: %s; docs/connectors.md has a sample of type %s", strings.TrimPrefix(err.Error(), "json: "), c.Type)}
-		}
 		if err := json.Unmarshal(c.Config, &fields); err != nil {
 			return []error{fmt.Errorf("config: %w", err)}
 		}
+		for _, problem := range settings.Problems(c.Config, func() any { return newConfig() }) {
+			errs = append(errs, fmt.Errorf("config.%s; docs/connectors.md has a sample of type %s", problem, c.Type))
+		}
 	}
-	var errs []error
 	for _, name := range required[c.Type] {
 		if value := field(fields, name); value == nil || string(value) == `""` {
 			errs = append(errs, fmt.Errorf("config.%s: missing; docs/connectors.md has a sample of type %s", name, c.Type))
