@@ -1,10 +1,16 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,6 +26,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"sigstack/internal/config"
+	"sigstack/internal/signing"
+	"sigstack/internal/stack"
 )
 
 func TestMain(m *testing.M) {
@@ -38,6 +48,8 @@ func TestScripts(t *testing.T) {
 			"waitready": waitReady,
 			"mode":      mode,
 			"tamper":    tamper,
+
+			"certificate": certificate,
 
 			"privatefiles": privateTree,
 
@@ -80,8 +92,8 @@ func waitReady(ts *testscript.TestScript, neg bool, args []string) {
 		if err != nil {
 			continue
 		}
-		base := "http://" + strings.TrimSpace(string(address))
-		resp, err := http.Get(base + "/readyz")
+		base, client := reach(ts, args[0], strings.TrimSpace(string(address)))
+		resp, err := client.Get(base + "/readyz")
 		if err != nil {
 			continue
 		}
@@ -92,6 +104,43 @@ func waitReady(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("stack in %s did not get ready within a minute", args[0])
+}
+
+// reach returns how to ask the stack in dir at address: by TLS if it speaks that,
+// as the kit has it.
+func reach(ts *testscript.TestScript, dir, address string) (string, *http.Client) {
+	l := stack.Layout{Dir: ts.MkAbs(dir)}
+	conf, err := config.Load(l.Config())
+	ts.Check(err)
+	if conf.TLS == nil {
+		return "http://" + address, http.DefaultClient
+	}
+	authorities, err := signing.LoadAuthorities(l.Client())
+	ts.Check(err)
+	client, err := authorities.HTTPClientTo(address, conf.URL)
+	ts.Check(err)
+	return conf.URL, client
+}
+
+// certificate HOST NAME makes a certificate for a host, signed by its own key:
+// NAME.crt and NAME.key.
+func certificate(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: certificate host name")
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), DNSNames: args[:1],
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
+	ts.Check(err)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	ts.Check(err)
+	for name, block := range map[string]*pem.Block{".crt": {Type: "CERTIFICATE", Bytes: cert}, ".key": {Type: "PRIVATE KEY", Bytes: der}} {
+		ts.Check(os.WriteFile(ts.MkAbs(args[1]+name), pem.EncodeToMemory(block), 0o600))
+	}
 }
 
 // registry api|plain starts a registry in this process, with the Referrers API or

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"context"
 	"time"
 
 	"sigstack/internal/config"
@@ -19,3 +20,6 @@ func TryConnectors(dir string, conf *config.Config) error {
 	}
 	return oidc.TryConnectors(conf.IssuerURL(), conns)
 }
+
+// ReloadTLS is what an operator's reload does.
+func (s *Stack) ReloadTLS(ctx context.Context) error { return s.reloadTLS(ctx) }
