@@ -114,12 +114,36 @@ func (x Peer) validate(p *problems, field string, c *Config, holders map[string]
 		p.check(!c.Has(s), "%s.services: %s runs in this process", field, s)
 		p.check(holders[s] == "", "%s.services: %s runs in process %s", field, s, holders[s])
 		holders[s] = x.Name
-		p.check(x.Address != "" || !c.calls(s), "%s.address: missing, and this process calls its %s", field, s)
+		p.check(x.Address != "" || !c.Calls(s), "%s.address: missing, and this process calls its %s", field, s)
 	}
 }
 
-// calls reports whether this process asks a service of another one: the front
-// all of them, the CA its log and the built-in issuer.
-func (c *Config) calls(service string) bool {
-	return c.Front() || c.CA != nil && (service == "ctlog" || service == "oidc")
+// Calls reports whether this process asks a service that may run in another one:
+// the front all of them, the CA its log, whoever accepts tokens the built-in
+// issuer, and everybody the log that audit records are anchored in.
+func (c *Config) Calls(service string) bool {
+	switch {
+	case c.Has(service):
+		return false
+	case c.Front():
+		return true
+	}
+	switch service {
+	case "ctlog":
+		return c.CA != nil
+	case "oidc":
+		own := func(iss Issuer) bool { return iss.URL == c.IssuerURL() }
+		return slices.ContainsFunc(c.TokenIssuers(), own)
+	case "tlog":
+		return c.Audit != nil
+	}
+	return false
+}
+
+// TokenIssuers are those whose tokens this process accepts.
+func (c *Config) TokenIssuers() []Issuer {
+	if c.CA != nil {
+		return c.CA.Issuers
+	}
+	return c.Access.Issuers
 }

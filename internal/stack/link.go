@@ -112,16 +112,20 @@ func (s *Stack) ask(ctx context.Context, l *link) {
 }
 
 func (s *Stack) askAll(ctx context.Context, l *link) (report map[string]httpd.ServiceStatus, keys, err error) {
-	if report, err = l.readiness(ctx); err != nil || !s.conf.Front() {
-		return report, l.keyState(), err
+	before := l.keyState()
+	if report, err = l.readiness(ctx); err != nil {
+		return nil, before, err
+	}
+	if !s.conf.Front() {
+		return report, nil, nil
 	}
 	live, err := l.part(ctx)
 	if err != nil {
-		return nil, l.keyState(), err
+		return nil, before, err
 	}
 	published, err := s.peers.parts[l.conf.Name].EncodePart()
 	if err != nil {
-		return nil, l.keyState(), err
+		return nil, before, err
 	}
 	if !bytes.Equal(live, published) {
 		return report, errors.New("its live keys and chains are not the published ones: it runs on another directory, or they were changed"), nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -44,6 +45,38 @@ type peers struct {
 
 	mu      sync.Mutex
 	checked string // guarded by mu; "": the start check has passed, else why not
+}
+
+// PeerAudit is the file with the key of a process's audit record.
+func (l Layout) PeerAudit(process string) string {
+	return filepath.Join(l.Dir, "peers", process+".audit.pub")
+}
+
+// othersAuditKeys are those of the records of other processes, and of the record
+// before the split, which the kit has too.
+func (s *Stack) othersAuditKeys() ([][]byte, error) {
+	if !s.conf.Front() {
+		return nil, nil
+	}
+	files, err := filepath.Glob(s.layout.PeerAudit("*"))
+	if err != nil {
+		return nil, fmt.Errorf("find audit keys: %w", err)
+	}
+	var out [][]byte
+	for _, path := range files {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("read audit key: %w", err)
+		}
+		block, _ := pem.Decode(data)
+		if block == nil || block.Type != "PUBLIC KEY" {
+			return nil, fmt.Errorf("read audit key %s: it is not a public key in PEM", path)
+		}
+		if !bytes.Equal(block.Bytes, s.auditKey) {
+			out = append(out, block.Bytes)
+		}
+	}
+	return out, nil
 }
 
 // Peer is the file with the published public half of a process.
@@ -89,26 +122,27 @@ func (s *Stack) buildPeers() error {
 func isFront(p config.Peer) bool { return slices.Contains(p.Services, "tuf") }
 
 // rights says what a process may ask of this one, nil for nothing: the front what
-// clients ask, the CA what it cannot issue without.
+// clients ask; others what keeps them going, which strangers could ask as well; and
+// the CA what it cannot issue without, which is for nobody else.
 func (s *Stack) rights(p config.Peer) func(method, path string) bool {
-	switch {
-	case !s.conf.Behind():
-		return nil
-	case isFront(p):
-		return func(string, string) bool { return true }
-	case slices.Contains(p.Services, "ca"):
-		allowed := map[string]bool{"GET /readyz": true}
-		if s.conf.CTLog != nil {
-			allowed["POST /"+s.conf.CTLog.Prefix+addPreChain] = true
-		}
-		if s.conf.OIDC != nil {
-			allowed["GET /dex/.well-known/openid-configuration"] = true
-			allowed["GET /dex/keys"] = true
-		}
-		return func(method, path string) bool { return allowed[method+" "+path] }
-	default:
+	if !s.conf.Behind() {
 		return nil
 	}
+	if isFront(p) {
+		return func(string, string) bool { return true }
+	}
+	allowed := map[string]bool{"GET /readyz": true}
+	if s.conf.TLog != nil {
+		allowed["POST /api/v1/log/entries"] = true // anchors of the audit record
+	}
+	if s.conf.OIDC != nil {
+		allowed["GET /dex/.well-known/openid-configuration"] = true
+		allowed["GET /dex/keys"] = true
+	}
+	if s.conf.CTLog != nil && slices.Contains(p.Services, "ca") {
+		allowed["POST /"+s.conf.CTLog.Prefix+addPreChain] = true
+	}
+	return func(method, path string) bool { return allowed[method+" "+path] }
 }
 
 // readPart reads the published public half of a process.

@@ -50,8 +50,13 @@ func (s *Stack) writeKit(repo *tufroot.Repository) error {
 	if err != nil {
 		return err
 	}
+	others, err := s.othersAuditKeys()
+	if err != nil {
+		return err
+	}
 	return tuf.WriteKit(s.layout.Client(), trust.Kit{
-		Material: s.material(), RootJSON: repo.RootJSON(), URL: s.conf.URL, TLSAuthorities: authorities, AuditKeys: s.auditKeys(),
+		Material: s.material(), RootJSON: repo.RootJSON(), URL: s.conf.URL, TLSAuthorities: authorities,
+		AuditKeys: append(s.auditKeys(), others...),
 	})
 }
 

@@ -13,10 +13,12 @@ import (
 	"strings"
 	"time"
 
+	"sigstack/internal/audit"
 	"sigstack/internal/config"
 	"sigstack/internal/durable"
 	"sigstack/internal/keys"
 	"sigstack/internal/peer"
+	"sigstack/internal/pki"
 	"sigstack/internal/trust"
 	tufroot "sigstack/tuf-root"
 )
@@ -59,6 +61,7 @@ type splitPlan struct {
 	into      string // absolute
 	addresses map[string]string
 	material  trust.Material
+	auditKey  []byte // SPKI of the key of the record so far; nil: none
 }
 
 // splitMarker says in a directory where it was split into.
@@ -168,12 +171,18 @@ func (p *splitPlan) prepare(ctx context.Context) error {
 		if pins[sh.name()], err = p.makePeerKey(sh.layout); err != nil {
 			return err
 		}
+		if err := p.makeAudit(ctx, sh); err != nil {
+			return err
+		}
 	}
 	introduce(shares, pins)
 	for _, sh := range shares {
-		if err := sh.writePrepared(shares); err != nil {
+		if err := p.writePrepared(sh, shares); err != nil {
 			return err
 		}
+	}
+	if err := p.recordSplit(ctx); err != nil {
+		return err
 	}
 	// Until here the directory may be served again, and a next split starts over.
 	// From here on it is these processes or none: the mark is on disk before any of
@@ -191,7 +200,7 @@ func (p *splitPlan) readMaterial(ctx context.Context) (err error) {
 	if err := s.buildServices(ctx); err != nil {
 		return err
 	}
-	p.material = s.material()
+	p.material, p.auditKey = s.material(), s.auditKey
 	if p.conf.TUF == nil {
 		return nil
 	}
@@ -211,15 +220,66 @@ func (p *splitPlan) makePeerKey(l Layout) (string, error) {
 	return peer.PinOf(key.SPKI()).String(), nil
 }
 
+// makeAudit begins the record of a process, with a key of its own.
+func (p *splitPlan) makeAudit(ctx context.Context, sh *share) error {
+	if p.conf.Audit == nil {
+		return nil
+	}
+	key, err := keys.Open(sh.layout.Keys(), p.Passphrase).Create(p.conf.Audit.Key, keys.ECDSAP256, p.Now())
+	if err != nil {
+		return err
+	}
+	if err := durable.MkdirAll(sh.layout.Audit(), 0o700); err != nil {
+		return err
+	}
+	log, err := audit.Open(ctx, audit.Options{Dir: sh.layout.Audit(), Signer: key, Now: p.Now, Log: p.Log})
+	if err != nil {
+		return err
+	}
+	sh.audit = key.SPKI()
+	sh.conf.Audit = &config.Audit{Key: p.conf.Audit.Key, Chain: log.Chain(), AnchorEvery: p.conf.Audit.AnchorEvery}
+	return log.Close()
+}
+
+// recordSplit ends the record of the directory.
+func (p *splitPlan) recordSplit(ctx context.Context) (err error) {
+	opts := audit.Options{Dir: p.from.Audit(), Now: p.Now, Log: p.Log}
+	if conf := p.conf.Audit; conf != nil {
+		key, err := keys.Open(p.from.Keys(), p.Passphrase).Load(conf.Key)
+		if err != nil {
+			return err
+		}
+		opts.Signer, opts.Chain = key, conf.Chain
+	}
+	log, err := audit.Open(ctx, opts)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	return log.Record(ctx, audit.Event{
+		Action: "stack.split", Outcome: audit.OK, Service: "stack", Detail: map[string]string{"into": p.into},
+	})
+}
+
 // writePrepared writes the public halves of all processes, and the configuration
 // that finish will put in place.
-func (sh *share) writePrepared(all []*share) error {
+func (p *splitPlan) writePrepared(sh *share, all []*share) error {
+	public := map[string][]byte{}
+	if p.auditKey != nil {
+		public[sh.layout.PeerAudit("before")] = pki.PublicKeyPEM(p.auditKey)
+	}
 	for _, other := range all {
 		data, err := other.part.EncodePart()
 		if err != nil {
 			return err
 		}
-		if err := durable.WriteFile(sh.layout.Peer(other.name()), data, 0o644); err != nil {
+		public[sh.layout.Peer(other.name())] = data
+		if other.audit != nil {
+			public[sh.layout.PeerAudit(other.name())] = pki.PublicKeyPEM(other.audit)
+		}
+	}
+	for path, data := range public {
+		if err := durable.WriteFile(path, data, 0o644); err != nil {
 			return err
 		}
 	}

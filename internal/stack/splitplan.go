@@ -37,6 +37,7 @@ type share struct {
 	part     trust.Material
 	// keys and secrets by name; files and trees below the directory.
 	keys, files, trees []string
+	audit              []byte // SPKI of the key of its audit record; nil: none
 }
 
 // shares divides conf. Keys of the processes, and with them pins, are added
@@ -68,6 +69,12 @@ func (sh *share) name() string { return sh.conf.Peers.Name }
 func (p splitPlan) config(name string, services []string) *config.Config {
 	c := *p.conf
 	c.Peers = &config.Peers{Name: name, Key: keyPeer}
+	if p.conf.CA != nil && !slices.Contains(services, "ca") {
+		c.Access.Issuers = p.conf.CA.Issuers // whose tokens count, where tokens are asked for
+	}
+	if name == frontName {
+		c.Access.Issuers = nil
+	}
 	c.CA, c.CTLog, c.TLog, c.TSA, c.OIDC, c.TUF = nil, nil, nil, nil, nil, nil
 	for _, s := range services {
 		switch s {
@@ -88,7 +95,7 @@ func (p splitPlan) config(name string, services []string) *config.Config {
 		}
 	}
 	if name != frontName {
-		c.Listen, c.TLS = "", nil
+		c.Listen, c.TLS, c.Access.TrustedProxies = "", nil, nil
 		c.MetricsListen = "127.0.0.1:0" // the front keeps the one that was chosen
 	}
 	return &c
@@ -98,11 +105,11 @@ func (p splitPlan) config(name string, services []string) *config.Config {
 func introduce(shares []*share, pins map[string]string) {
 	for _, sh := range shares {
 		for _, other := range shares {
-			if other == sh || !knows(sh, other) && !knows(other, sh) {
+			if other == sh || !sh.calls(other) && !other.calls(sh) {
 				continue
 			}
 			p := config.Peer{Name: other.name(), KeySHA256: pins[other.name()], Services: other.services}
-			if knows(sh, other) {
+			if sh.calls(other) {
 				p.Address = other.conf.Peers.Listen
 			}
 			sh.conf.Peers.Processes = append(sh.conf.Peers.Processes, p)
@@ -110,14 +117,8 @@ func introduce(shares []*share, pins map[string]string) {
 	}
 }
 
-// knows reports whether a process calls another: the front all, the CA its log
-// and the issuer.
-func knows(sh, other *share) bool {
-	if sh.name() == frontName {
-		return true
-	}
-	return sh.conf.CA != nil && (other.conf.CTLog != nil || other.conf.OIDC != nil)
-}
+// calls reports whether a process calls another.
+func (sh *share) calls(other *share) bool { return slices.ContainsFunc(other.services, sh.conf.Calls) }
 
 // partOf returns what services have of m.
 func partOf(m trust.Material, services []string) trust.Material {
@@ -143,12 +144,12 @@ func partOf(m trust.Material, services []string) trust.Material {
 // else: a process must not hold what it does not use.
 func (sh *share) take() {
 	l, c := Layout{}, sh.conf
-	sh.files = []string{filepath.Join(l.Client(), trust.RootName)}
+	sh.trees = []string{l.Client()}
 	if c.CA != nil {
 		sh.keys, sh.files = append(sh.keys, c.CA.Key), append(sh.files, c.CA.Chain)
-		for _, iss := range c.CA.Issuers {
-			sh.files = append(sh.files, iss.CACert)
-		}
+	}
+	for _, iss := range c.TokenIssuers() {
+		sh.files = append(sh.files, iss.CACert)
 	}
 	if c.TSA != nil {
 		sh.keys, sh.files = append(sh.keys, c.TSA.Key), append(sh.files, c.TSA.Chain)
@@ -167,7 +168,7 @@ func (sh *share) take() {
 		sh.takeConnectors()
 	}
 	if c.TUF != nil {
-		sh.keys, sh.trees = append(sh.keys, c.TUF.SnapshotKey, c.TUF.TimestampKey), append(sh.trees, l.TUF(), l.Client())
+		sh.keys, sh.trees = append(sh.keys, c.TUF.SnapshotKey, c.TUF.TimestampKey), append(sh.trees, l.TUF())
 		sh.files = append(sh.files, l.DemoUser())
 	}
 	sh.takeTLS()
