@@ -7,3 +7,15 @@ func (c VerifyConfig) WithoutPause() VerifyConfig {
 	c.settlePause = time.Microsecond
 	return c
 }
+
+// Disk is where records lie, File one of its files.
+type (
+	Disk = disk
+	File = file
+)
+
+// On puts the record on another disk.
+func (o Options) On(d fileSystem) Options {
+	o.fs = d
+	return o
+}

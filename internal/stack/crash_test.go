@@ -109,7 +109,7 @@ func wantNames(t *testing.T, dir string) {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	const want = "checkpoints client config.yaml db demo-user keys lock offline run tuf"
+	const want = "audit checkpoints client config.yaml db demo-user keys lock offline run tuf"
 	if got := strings.Join(names, " "); got != want {
 		t.Errorf("directory holds %q, want %q", got, want)
 	}

@@ -20,14 +20,14 @@ import (
 
 var kitNames = []string{
 	"root.json", "trusted_root.json", "signing_config.v0.2.json", "client_trust_config.json",
-	"fulcio.crt.pem", "rekor.pub", "ctfe.pub", "tsa.crt.pem", "tls-ca.crt.pem", "env.sh", "README.txt",
+	"fulcio.crt.pem", "rekor.pub", "ctfe.pub", "tsa.crt.pem", "tls-ca.crt.pem", "audit.pub", "env.sh", "README.txt",
 }
 
 func newKit(tb testing.TB) trust.Kit {
 	tb.Helper()
 	return trust.Kit{
 		Material: newMaterial(tb), RootJSON: []byte("{}\n"), URL: "http://localhost:8080",
-		TLSAuthorities: caChain(tb)[1:],
+		TLSAuthorities: caChain(tb)[1:], AuditKeys: [][]byte{newMaterial(tb).TLogs[0].PublicKey},
 	}
 }
 

@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -14,11 +15,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/crypto/bcrypt"
 
+	"sigstack/internal/audit"
 	"sigstack/services/oidc/attempts"
 )
 
-// Config configures New. Issuer, Dir, Secret, Now and Log are required. Without users
-// and connectors the issuer runs, but nobody can log in.
+// Config configures New. Issuer, Dir, Secret, Audit, AuditReady, Now and Log are
+// required. Without users and connectors the issuer runs, but nobody can log in.
 type Config struct {
 	// Issuer is the "iss" of every token and the base of every endpoint, such as
 	// http://localhost:8080/dex: absolute, with a path that is not "/", without
@@ -56,6 +58,11 @@ type Config struct {
 	// Since is when this issuer was first trusted: the start of Trust's window.
 	Since time.Time
 
+	// Audit puts an event on record and returns once it is on disk: without it
+	// nobody logs in, and no token is signed. AuditReady is asked first.
+	Audit      func(context.Context, audit.Event) error
+	AuditReady func(context.Context) error
+
 	Now     func() time.Time
 	Log     *slog.Logger
 	Metrics prometheus.Registerer // nil: none
@@ -80,6 +87,9 @@ func (c Config) validate() error {
 	}
 	if c.Now == nil || c.Log == nil {
 		errs = append(errs, errors.New("no clock or no log"))
+	}
+	if c.Audit == nil || c.AuditReady == nil {
+		errs = append(errs, errors.New("no audit record"))
 	}
 	if c.PasswordGrant && len(c.Users) == 0 {
 		errs = append(errs, errors.New("the password grant needs users"))

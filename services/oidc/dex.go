@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"sigstack/services/oidc/dexpebble"
+	"sigstack/services/oidc/record"
 )
 
 // ClientID is the client that sigstore's tools name, and so the "aud" of tokens.
@@ -47,13 +48,13 @@ const (
 )
 
 // newDex starts a Dex server on store, which ends its goroutines when ctx ends.
-func newDex(ctx context.Context, cfg Config, issuer *url.URL, store *dexpebble.Store, metrics *prometheus.Registry) (*server.Server, error) {
+func newDex(ctx context.Context, cfg Config, issuer *url.URL, store *dexpebble.Store, rec *record.Recorder, metrics *prometheus.Registry) (*server.Server, error) {
 	web, err := webFS()
 	if err != nil {
 		return nil, err
 	}
 	log := slog.New(dexLog{cfg.Log.Handler()})
-	configured, err := withConfig(store, cfg, log)
+	configured, err := withConfig(rec.Storage(store), cfg, log)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +68,7 @@ func newDex(ctx context.Context, cfg Config, issuer *url.URL, store *dexpebble.S
 	dexConfig := server.Config{
 		Issuer:                     cfg.Issuer,
 		Storage:                    configured,
-		Signer:                     keys,
+		Signer:                     rec.Signer(keys),
 		AllowedGrantTypes:          grantTypes(cfg),
 		SupportedResponseTypes:     []string{oauth2.ResponseTypeCode},
 		PKCE:                       authflow.PKCEConfig{CodeChallengeMethodsSupported: []string{oauth2.PKCEMethodS256}},

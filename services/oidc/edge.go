@@ -12,6 +12,8 @@ import (
 
 	"github.com/dexidp/dex/server/oauth2"
 	"github.com/dexidp/dex/storage"
+
+	"sigstack/services/oidc/record"
 )
 
 // Limits on one request, in bytes. Forms are short, but for a SAML response.
@@ -31,6 +33,8 @@ type edge struct {
 
 	exchanges map[string]Exchange // by connector
 	requests  authRequests
+
+	auditReady func(context.Context) error
 }
 
 // authRequests are the logins under way. Getting is an error if there is none by
@@ -54,6 +58,10 @@ func (e edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		oauth2.WriteErrorResponse(e.log, w, err.Type, err.Description, err.Status)
 		return
 	}
+	if e.needsRecord(r) && e.auditReady(r.Context()) != nil { // it has logged why
+		record.Unavailable(w)
+		return
+	}
 	e.mendDeviceRedirect(r)
 	if e.pages.saml[r.URL.Path] {
 		w = samlPage{w}
@@ -62,6 +70,13 @@ func (e edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w = e.mendCallback(w, r)
 	}
 	e.dex.ServeHTTP(w, r)
+}
+
+// needsRecord reports whether r may end in a login or a token, each of which is
+// recorded. Reading and the beginning of a login are not.
+func (e edge) needsRecord(r *http.Request) bool {
+	below := strings.TrimPrefix(r.URL.Path, e.path)
+	return r.Method == http.MethodPost || strings.HasPrefix(below, "/callback")
 }
 
 // checkForm parses the query and form of r. An error is fit for strangers and

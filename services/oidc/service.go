@@ -18,6 +18,7 @@ import (
 	"sigstack/internal/trust"
 	"sigstack/services/oidc/attempts"
 	"sigstack/services/oidc/dexpebble"
+	"sigstack/services/oidc/record"
 )
 
 // metricsPrefix keeps Dex's metrics, such as http_requests_total, apart.
@@ -61,7 +62,8 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 
 func (s *Service) start(ctx context.Context) error {
 	metrics := prometheus.NewRegistry() // of this server alone, so that two can run in one process
-	dex, err := newDex(ctx, s.cfg, s.issuer, s.store, metrics)
+	rec := &record.Recorder{Issuer: s.cfg.Issuer, Path: s.issuer.Path, Local: localConnector, Record: s.cfg.Audit, Requests: s.store}
+	dex, err := newDex(ctx, s.cfg, s.issuer, s.store, rec, metrics)
 	if err != nil {
 		return fmt.Errorf("start dex: %w", err)
 	}
@@ -77,8 +79,8 @@ func (s *Service) start(ctx context.Context) error {
 		return err
 	}
 	e := edge{
-		dex: s.guard(pages).Wrap(dex), pages: pages, path: s.issuer.Path, log: s.cfg.Log,
-		exchanges: map[string]Exchange{}, requests: s.store,
+		dex: s.guard(pages).Wrap(rec.Handler(dex)), pages: pages, path: s.issuer.Path, log: s.cfg.Log,
+		exchanges: map[string]Exchange{}, requests: s.store, auditReady: s.cfg.AuditReady,
 	}
 	for _, c := range s.cfg.Connectors {
 		if c.Exchange != nil {

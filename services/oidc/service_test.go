@@ -2,6 +2,7 @@ package oidc_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 	gooidc "github.com/coreos/go-oidc/v3/oidc"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"sigstack/internal/audit"
 	"sigstack/internal/httpd"
 	"sigstack/services/oidc"
 )
@@ -116,6 +118,7 @@ func config(t testing.TB, dir string) oidc.Config {
 	}
 	return oidc.Config{
 		Issuer: "http://localhost:8080/dex", Dir: dir, Secret: bytes.Repeat([]byte{7}, 32), PasswordGrant: true, Now: time.Now, Log: discard(),
+		Audit: func(context.Context, audit.Event) error { return nil }, AuditReady: func(context.Context) error { return nil },
 		Users: []oidc.User{{Email: userEmail, Username: "demo", UserID: "demo-1", PasswordHash: hash}},
 	}
 }
