@@ -38,6 +38,9 @@ func (s signerFlags) session(ctx context.Context, a *app) (*signing.Session, err
 	if s.key != "" && (s.token != "" || s.device) {
 		return nil, usagef("--key signs with a key pair: leave out --identity-token and --device")
 	}
+	if s.key == "" && s.passphrase != "" {
+		return nil, usagef("--passphrase-file is the password of --key: name the key too, or leave it out")
+	}
 	kit, err := s.kit(ctx, a)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/url"
 
@@ -41,7 +42,7 @@ a proxy.`,
 	f := cmd.Flags()
 	f.StringVar(&i.dir, "dir", defaultDir, "data `directory`: empty, or made")
 	f.StringVar(&i.url, "url", "", "`URL` for clients, for ever (default http://localhost:PORT)")
-	f.StringVar(&i.listen, "listen", defaultListen, "`host:port` that serve will listen on")
+	f.StringVar(&i.listen, "listen", "", "`host:port` that serve will listen on (default "+defaultListen+", or where a URL of this machine leads)")
 	f.StringArrayVar(&i.issuers, "trust-issuer", nil, issuerUsage)
 	f.StringVar(&i.offlineFile, "offline-passphrase-file", "", "`file` with the passphrase of the root keys (default: a random one, written to DIR/offline/passphrase)")
 	i.tls.add(f)
@@ -68,10 +69,12 @@ func (a *app) init(ctx context.Context, f initFlags) error {
 	if err := stack.Init(ctx, cfg); err != nil {
 		return err
 	}
-	return a.initialized(cfg, stack.Layout{Dir: f.dir})
+	l := stack.Layout{Dir: f.dir}
+	return errors.Join(a.initialized(cfg, l), a.noteWarnings(l))
 }
 
 func (f initFlags) config(a *app) (cfg stack.InitConfig, err error) {
+	f.listen = listenFor(f.listen, f.url)
 	cfg = stack.InitConfig{Dir: f.dir, Profile: config.ProfileServe, URL: f.url, Listen: f.listen, Now: a.now}
 	if cfg.Log, err = f.log.logger(a.err); err != nil {
 		return cfg, err

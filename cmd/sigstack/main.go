@@ -36,7 +36,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	err := root.ExecuteContext(ctx)
-	code := exitCode(err)
+	code := exitCode(err, ctx.Err() != nil)
 	if err != nil {
 		a.printError(err, code)
 	}
@@ -52,7 +52,7 @@ transparency log, CT log, timestamp authority, OIDC issuer and TUF trust root,
 and the client that signs and verifies with them.
 
 Exit codes: 0 done, 1 refused or failed verification, 2 usage, 3 the stack is
-unreachable.`,
+unreachable, 130 interrupted before it was done.`,
 		Example: `  sigstack up                                a test stack on this machine
   sigstack init --dir /var/lib/sigstack …    an operator's own`,
 		SilenceErrors: true,

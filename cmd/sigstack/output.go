@@ -19,6 +19,7 @@ const (
 	exitRefused     = 1
 	exitUsage       = 2
 	exitUnreachable = 3
+	exitInterrupted = 130
 )
 
 // app is what every command shares: streams, clock and output format.
@@ -29,7 +30,7 @@ type app struct {
 	now      func() time.Time
 }
 
-func exitCode(err error) int {
+func exitCode(err error, interrupted bool) int {
 	var unreachable *signing.UnreachableError
 	var registry *oci.UnreachableError
 	switch {
@@ -37,6 +38,8 @@ func exitCode(err error) int {
 		return exitDone
 	case errors.Is(err, errUsage):
 		return exitUsage
+	case interrupted && errors.Is(err, context.Canceled):
+		return exitInterrupted // as shells say it of a program that SIGINT ended
 	case errors.As(err, &unreachable) || errors.As(err, &registry):
 		return exitUnreachable
 	default:

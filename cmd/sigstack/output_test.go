@@ -36,15 +36,63 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{nil, 0},
 		{errors.New("no"), 1},
-		{context.Canceled, 1},
+		{context.Canceled, 1}, // of our own doing
 		{&signing.RefusedError{Check: signing.CheckIdentity, Err: errors.New("e")}, 1},
 		{usagef("no"), 2},
 		{fmt.Errorf("wrapped: %w", usagef("no")), 2},
 		{unreachable, 3},
 		{errors.Join(fmt.Errorf("wrapped: %w", unreachable), errors.New("other")), 3},
 	} {
-		if got := exitCode(tt.err); got != tt.want {
+		if got := exitCode(tt.err, false); got != tt.want {
 			t.Errorf("%v: exit code %d, want %d", tt.err, got, tt.want)
+		}
+	}
+	for _, tt := range []struct {
+		err  error
+		want int
+	}{
+		{nil, 0}, // serve stops when it is told to
+		{fmt.Errorf("log in: %w", context.Canceled), 130},
+		{&signing.UnreachableError{Service: "s", URL: "u", Err: context.Canceled}, 130},
+		{errors.New("the log could not be closed"), 1},
+		{usagef("no"), 2},
+	} {
+		if got := exitCode(tt.err, true); got != tt.want {
+			t.Errorf("interrupted, %v: exit code %d, want %d", tt.err, got, tt.want)
+		}
+	}
+}
+
+func TestListenFor(t *testing.T) {
+	for _, tt := range []struct{ asked, url, want string }{
+		{"", "", "127.0.0.1:8080"},
+		{"", "http://localhost:18210", "127.0.0.1:18210"},
+		{"", "https://localhost", "127.0.0.1:443"},
+		{"", "http://127.0.0.2:9000", "127.0.0.2:9000"},
+		{"", "http://[::1]:9000", "[::1]:9000"},
+		{"", "https://sigstack.corp.example:9000", "127.0.0.1:8080"},
+		{"", "nonsense", "127.0.0.1:8080"},
+		{"127.0.0.1:1", "http://localhost:18210", "127.0.0.1:1"},
+	} {
+		if got := listenFor(tt.asked, tt.url); got != tt.want {
+			t.Errorf("--listen %q --url %q: listens on %s, want %s", tt.asked, tt.url, got, tt.want)
+		}
+	}
+}
+
+func TestKindOf(t *testing.T) {
+	for _, tt := range []struct{ content, want string }{
+		{`{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`, aTrustedRoot},
+		{`{"mediaType": "application/vnd.dev.sigstore.trustedroot.v0.2+json"}`, aTrustedRoot},
+		{`{"mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json"}`, aSigningConfig},
+		{`{"signed": {"_type": "root"}}`, aTUFRoot},
+		{`{"signed": {"_type": "timestamp"}}`, "TUF metadata of the role timestamp"},
+		{`{"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json"}`, "a signature's bundle"},
+		{"-----BEGIN CERTIFICATE-----", "PEM, a certificate or key"},
+		{`{}`, ""}, {`[]`, ""}, {``, ""}, {`x`, ""},
+	} {
+		if got := kindOf([]byte(tt.content)); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.content, got, tt.want)
 		}
 	}
 }

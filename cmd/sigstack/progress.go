@@ -59,7 +59,7 @@ func (b *bar) set(done, total int, bytes int64, path string) {
 		return
 	}
 	full := barWidth * done / total
-	b.a.notef("\r\x1b[K[%s%s] %s  %s", strings.Repeat("=", full), strings.Repeat(" ", barWidth-full), line, base(path))
+	b.a.notef("\r\x1b[K[%s%s] %s  %s", strings.Repeat("=", full), strings.Repeat(" ", barWidth-full), line, shown(base(path)))
 	b.drawn = true
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -45,7 +46,7 @@ func (a *app) releaseSample(ctx context.Context, c release.SampleConfig) error {
 		return err
 	}
 	a.result(rep, func() {
-		a.printf("%s: %d files to sign, %s\n", rep.Tree, rep.Signable, size(rep.Bytes))
+		a.printf("%s: %d files to sign, %s\n", shown(rep.Tree), rep.Signable, size(rep.Bytes))
 	})
 	return nil
 }
@@ -62,6 +63,9 @@ already is verified instead, so an interrupted run is finished by the next.`,
 		Example: "  sigstack release sign out --client kit --identity-token token",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := wantDir(args[0]); err != nil {
+				return err
+			}
 			session, err := s.session(cmd.Context(), a)
 			if err != nil {
 				return err
@@ -98,7 +102,7 @@ func (a *app) releaseSign(ctx context.Context, c release.SignConfig) error {
 	}
 	a.result(rep, func() {
 		a.printf("%s: %d files signed, %d were signed already, %s, in %s\n",
-			rep.Tree, rep.Signed, rep.Skipped, size(rep.Bytes), seconds(a.now().Sub(start)))
+			shown(rep.Tree), rep.Signed, rep.Skipped, size(rep.Bytes), seconds(a.now().Sub(start)))
 		a.printf("  signed by   %s (%s)\n  trust root  %s\n", rep.Identity, rep.Issuer, rep.TrustRoot)
 	})
 	return nil
@@ -122,6 +126,9 @@ code 1 if there is one. No connection is made, but for --tuf-url without --offli
 			if err != nil {
 				return err
 			}
+			if err := wantDir(args[0]); err != nil {
+				return err
+			}
 			kit, err := c.kit(cmd.Context(), a)
 			if err != nil {
 				return err
@@ -135,6 +142,18 @@ code 1 if there is one. No connection is made, but for --tuf-url without --offli
 	return cmd
 }
 
+// wantDir makes naming anything but a directory a usage error.
+func wantDir(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return usagef("%w", err)
+	}
+	if !info.IsDir() {
+		return usagef("%s is not a directory", path)
+	}
+	return nil
+}
+
 func (a *app) releaseVerify(ctx context.Context, c release.VerifyConfig) error {
 	bar := a.newBar("verifying")
 	c.Progress = func(p release.Progress) { bar.set(p.Done, p.Total, p.Bytes, p.Path) }
@@ -146,10 +165,10 @@ func (a *app) releaseVerify(ctx context.Context, c release.VerifyConfig) error {
 	}
 	a.result(rep, func() {
 		for _, p := range rep.Problems {
-			a.printf("%s\n", p)
+			a.printf("%s\n", shown(fmt.Sprint(p)))
 		}
 		a.printf("%s: %d files, %d signatures verified, %d problems, %s, in %s\n",
-			rep.Tree, len(rep.Files), rep.Signed, len(rep.Problems), size(rep.Bytes), seconds(a.now().Sub(start)))
+			shown(rep.Tree), len(rep.Files), rep.Signed, len(rep.Problems), size(rep.Bytes), seconds(a.now().Sub(start)))
 		a.printf("  trust root  %s\n", rep.TrustRoot)
 	})
 	if err := rep.Err(); err != nil {

@@ -52,6 +52,9 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := wantStack(stack.Layout{Dir: f.dir}); err != nil {
+		return err
+	}
 	privateFiles()
 	s, err := stack.Open(ctx, stack.Options{
 		Dir: f.dir, Profile: config.ProfileServe, URL: f.url, Listen: f.listen,

@@ -120,13 +120,13 @@ func (c clientFlags) checkSigning() error {
 }
 
 func (c clientFlags) fromFiles() (*signing.Kit, error) {
-	trustedRoot, err := readGiven(c.trustedRoot, maxTrustFile)
+	trustedRoot, err := readTrust("--trusted-root", c.trustedRoot, aTrustedRoot)
 	if err != nil {
 		return nil, err
 	}
 	var config []byte
 	if c.signingConfig != "" {
-		if config, err = readGiven(c.signingConfig, maxTrustFile); err != nil {
+		if config, err = readTrust("--signing-config", c.signingConfig, aSigningConfig); err != nil {
 			return nil, err
 		}
 	}
@@ -134,7 +134,7 @@ func (c clientFlags) fromFiles() (*signing.Kit, error) {
 }
 
 func (c clientFlags) fromTUF(ctx context.Context, a *app, tls signing.Authorities) (*signing.Kit, error) {
-	root, err := readGiven(c.tufRoot, maxTrustFile)
+	root, err := readTrust("--tuf-root", c.tufRoot, aTUFRoot)
 	if err != nil {
 		return nil, err
 	}

@@ -143,10 +143,7 @@ func (u upFlags) options(a *app) (opts stack.Options, err error) {
 // be served on: its port is part of the URL, so it is taken before anything is
 // made.
 func (a *app) makeTestStack(ctx context.Context, opts *stack.Options) error {
-	address := opts.Listen
-	if address == "" {
-		address = defaultListen
-	}
+	address := listenFor(opts.Listen, opts.URL)
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return fmt.Errorf("listen: %w; free the address, or choose another with --listen", err)

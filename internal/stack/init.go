@@ -87,6 +87,9 @@ func Init(ctx context.Context, cfg InitConfig) error {
 	if err := durable.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return err
 	}
+	if err := l.mayInit(); err != nil {
+		return err
+	}
 	lock, err := durable.LockDir(cfg.Dir)
 	if err != nil {
 		return err

@@ -78,6 +78,17 @@ func exists(path string) (bool, error) {
 	return err == nil, err
 }
 
+// mayInit refuses a directory of somebody else's before so much as a lock is put
+// there.
+func (l Layout) mayInit() error {
+	for _, ours := range []string{l.Config(), l.unfinished()} {
+		if found, err := exists(ours); found || err != nil {
+			return err
+		}
+	}
+	return l.refuseOccupied()
+}
+
 // prepare makes an empty layout in Dir, or clears away what an interrupted init
 // left there. It refuses a directory with anything else in it.
 func (l Layout) prepare() error {
