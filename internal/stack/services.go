@@ -207,8 +207,8 @@ func (b *builder) buildOIDC(ctx context.Context) error {
 	}
 	cfg := oidc.Config{
 		Issuer: b.issuerURL(), Dir: b.layout.OIDCDB(), Secret: secret, PasswordGrant: b.conf.OIDC.PasswordGrant, Test: b.test(),
-		Logins: attempts.Rate(b.conf.Limits.Logins),
-		Now:    b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
+		Logins: attempts.Rate(b.conf.Limits.Logins), Audit: b.record, AuditReady: b.audit.Ready,
+		Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	}
 	if since := b.conf.OIDC.Since; since != "" {
 		if cfg.Since, err = time.Parse(time.RFC3339, since); err != nil {
