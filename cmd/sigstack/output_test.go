@@ -89,7 +89,10 @@ func TestKindOf(t *testing.T) {
 		{`{"signed": {"_type": "timestamp"}}`, "TUF metadata of the role timestamp"},
 		{`{"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json"}`, "a signature's bundle"},
 		{"-----BEGIN CERTIFICATE-----", "PEM, a certificate or key"},
-		{`{}`, ""}, {`[]`, ""}, {``, ""}, {`x`, ""},
+		{`{}`, ""},
+		{`[]`, ""},
+		{``, ""},
+		{`x`, ""},
 	} {
 		if got := kindOf([]byte(tt.content)); got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.content, got, tt.want)
