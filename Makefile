@@ -12,7 +12,7 @@ export FUZZTIME ?= 10s
 export COUNT    ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: build check unit lint generated test deps race e2e compat vuln fuzz bench demo up clients generate verify help
+.PHONY: build check unit lint generated test deps race e2e e2e-tls compat vuln fuzz bench demo up clients generate verify help
 
 build: ## build bin/sigstack, static and trimmed
 	go build -ldflags "-s -w -X main.version=$(VERSION)" -o $(OUT) ./cmd/sigstack
@@ -39,6 +39,9 @@ race: ## the race detector over internal and services; skipped without a C compi
 
 e2e: build clients ## whole-stack tests against bin/sigstack and the upstream clients
 	go test -count=1 -timeout 40m ./e2e/...
+
+e2e-tls: build clients ## the same tests over TLS with an authority of each stack's own
+	SIGSTACK_E2E_MODE=tls go test -count=1 -timeout 40m ./e2e ./e2e/compat ./e2e/conformance ./e2e/e2etest ./e2e/login ./e2e/negatives
 
 compat: build clients ## the matrix of clients; writes docs/compatibility.md
 	@tools/compat
@@ -69,4 +72,4 @@ verify: ## regenerate, tidy, and demand that nothing changes
 	tools/unchanged sh -c 'go generate ./... && go mod tidy && go -C tools/lint mod tidy && go -C tools/policy-tester mod tidy && $(LINT) fmt'
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile

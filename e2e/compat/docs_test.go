@@ -33,14 +33,15 @@ func sections(page string) []section {
 }
 
 // TestClientsPage runs every shell line of docs/clients.md, section by section,
-// each after the page's first lines, as a reader would in one directory.
+// each after the page's first lines, and those on TLS where there is any, as a
+// reader would in one directory.
 func TestClientsPage(t *testing.T) {
 	parts := sections(e2etest.ReadFile(t, "../../docs/clients.md"))
 	var titles []string
 	for _, s := range parts {
 		titles = append(titles, s.title)
 	}
-	want := "# Clients, cosign 3, cosign 2, sigstore-js, sigstack, Offline"
+	want := "# Clients, TLS, cosign 3, cosign 2, sigstore-js, sigstack, Offline"
 	if got := strings.Join(titles, ", "); got != want {
 		t.Fatalf("the page has shell lines under %q, want %q", got, want)
 	}
@@ -49,9 +50,13 @@ func TestClientsPage(t *testing.T) {
 	links(t, dir, stack)
 	e2etest.WriteFile(t, dir, "app", "hello\n")
 	registry := e2etest.PlainRegistry(t)
-	for _, s := range parts[1:] {
+	first := parts[0].script
+	if e2etest.OverTLS() {
+		first = parts[1].script + first
+	}
+	for _, s := range parts[2:] {
 		t.Run(s.title, func(t *testing.T) {
-			before := parts[0].script
+			before := first
 			if s.title == "Offline" {
 				before = ""
 				stack.Stop()
@@ -61,7 +66,8 @@ func TestClientsPage(t *testing.T) {
 			path := e2etest.WriteFile(t, t.TempDir(), "script.sh", "cd "+dir+"\n"+script)
 			// Of what a section leaves in its home, the last one needs sigstack's cache.
 			cache := "XDG_CACHE_HOME=" + filepath.Join(dir, "cache")
-			env := []string{"IMAGE=" + image, "HOME=" + t.TempDir(), cache, "PATH=" + filepath.Join(dir, "bin") + ":" + os.Getenv("PATH")}
+			// Whom to trust by TLS is the page's to say.
+			env := []string{"SSL_CERT_FILE=", "NODE_EXTRA_CA_CERTS=", "IMAGE=" + image, "HOME=" + t.TempDir(), cache, "PATH=" + filepath.Join(dir, "bin") + ":" + os.Getenv("PATH")}
 			if r := e2etest.Run(t, env, "bash", "-eux", path); r.Code != 0 {
 				t.Errorf("exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 			}

@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -69,6 +70,9 @@ func trustInBrowser(t *testing.T, home string) {
 	bundle := trusted.bundle()
 	if len(bundle) == 0 {
 		return
+	}
+	if _, err := exec.LookPath("certutil"); err != nil {
+		t.Fatalf("%v: run `make deps` first", err)
 	}
 	db := filepath.Join(home, ".pki", "nssdb")
 	if err := os.MkdirAll(db, 0o700); err != nil {
