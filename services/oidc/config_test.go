@@ -69,10 +69,10 @@ func TestConfigRefused(t *testing.T) {
 		{"two connectors of one id", func(c *oidc.Config) { c.Connectors = []oidc.Connector{ldap, ldap} }, "is taken"},
 		{"connector with a misspelt field", func(c *oidc.Config) {
 			c.Connectors = []oidc.Connector{{ID: "x", Type: "oidc", Name: "x", Config: json.RawMessage(`{"isuer":"https://a"}`)}}
-		}, `connector "x": config: unknown field "isuer"; docs/connectors.md has a sample of type oidc`},
+		}, `connector "x": config.isuer: not known; docs/connectors.md has a sample of type oidc`},
 		{"connector with a field of the wrong kind", func(c *oidc.Config) {
 			c.Connectors = []oidc.Connector{{ID: "x", Type: "oidc", Name: "x", Config: json.RawMessage(`{"scopes":"email"}`)}}
-		}, "Config.scopes"},
+		}, "config.scopes: want a list, not text"},
 		{"connector without what a login needs", func(c *oidc.Config) {
 			c.Connectors = []oidc.Connector{{ID: "x", Type: "github", Name: "x", Config: json.RawMessage(`{"clientid":"c","clientSecret":""}`)}}
 		}, "config.clientSecret: missing"},
