@@ -131,6 +131,9 @@ func (s *supervisor) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	if err := s.awaitOrphans(ctx); err != nil {
+		return err
+	}
 	s.ended = make(chan error, len(s.processes))
 	var children []*child
 	defer func() { err = errors.Join(err, s.stop(children)) }()
@@ -161,6 +164,30 @@ func (s *supervisor) run(ctx context.Context) (err error) {
 	case err := <-s.ended:
 		return err
 	}
+}
+
+// awaitOrphans waits until the processes of a supervisor that was killed are gone:
+// the kernel ends them, but not at once.
+func (s *supervisor) awaitOrphans(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, childPatience)
+	defer cancel()
+	for _, p := range s.processes {
+		for {
+			lock, err := durable.LockDir(p.Dir)
+			if err == nil {
+				if err := lock.Unlock(); err != nil {
+					return err
+				}
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return err
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}
+	return nil
 }
 
 // tellAddress writes to run/ where the stack is found, as a single process would,

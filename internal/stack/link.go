@@ -22,6 +22,7 @@ import (
 // How often another process is asked how it is, and how long it may think.
 const (
 	watchEvery   = time.Second
+	soughtEvery  = watchEvery / 5 // while it is down
 	watchTimeout = 5 * time.Second
 )
 
@@ -81,11 +82,40 @@ func (s *Stack) watch(ctx context.Context, l *link) error {
 			return nil
 		}
 		s.reportLinks()
+		wait := watchEvery
+		if !l.isUp() {
+			wait = soughtEvery
+		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(watchEvery):
+		case <-time.After(wait):
 		}
+	}
+}
+
+func (l *link) isUp() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.up
+}
+
+// after returns a component that begins when the process with a service is up: at
+// once where that is this one.
+func (s *Stack) after(service string, run func(context.Context) error) func(context.Context) error {
+	l := s.linkTo(service)
+	if l == nil {
+		return run
+	}
+	return func(ctx context.Context) error {
+		for !l.isUp() {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(soughtEvery):
+			}
+		}
+		return run(ctx)
 	}
 }
 
@@ -257,7 +287,7 @@ func (s *Stack) awaitLinks(ctx context.Context) bool {
 		select {
 		case <-ctx.Done():
 			return false
-		case <-time.After(watchEvery / 10):
+		case <-time.After(soughtEvery):
 		}
 	}
 	return true

@@ -18,14 +18,15 @@ const keyPeer = "peer"
 // frontName is the process with the public listener.
 const frontName = "front"
 
-// division says which service goes to which process.
+// division says which service goes to which process, those that others rely on
+// first.
 var division = []struct {
 	name     string
 	services []string
 }{
-	{"ca", []string{"ca", "tsa"}},
 	{"logs", []string{"ctlog", "tlog"}},
 	{"oidc", []string{"oidc"}},
+	{"ca", []string{"ca", "tsa"}},
 	{frontName, []string{"tuf"}},
 }
 
