@@ -86,8 +86,8 @@ func (m *Mux) admit(w http.ResponseWriter, r *http.Request, ep *endpoint, client
 	if ep.effect == Public {
 		return nil
 	}
-	if p, ok := Peer(r.Context()); ok && !p.Client.IsValid() {
-		return nil // a process of this stack, for itself
+	if ownProcess(r.Context()) {
+		return nil
 	}
 	if ep.effect == Write || ep.effect == Login {
 		if ok, after := m.cfg.Guard.Writes.Allow(AddressKey(client)); !ok {
@@ -96,6 +96,25 @@ func (m *Mux) admit(w http.ResponseWriter, r *http.Request, ep *endpoint, client
 		}
 	}
 	err := m.authorize(w, r, ep.access)
+	if err != nil {
+		m.Refused(ByAccess)
+	}
+	return err
+}
+
+// ownProcess reports whether a process of this stack asks for itself.
+func ownProcess(ctx context.Context) bool {
+	p, ok := Peer(ctx)
+	return ok && !p.Client.IsValid()
+}
+
+// Identified is for a handler that tells strangers less than its route does: it
+// demands any credential that would be good for some access.
+func (m *Mux) Identified(w http.ResponseWriter, r *http.Request) error {
+	if ClientCertificate(r.Context()) != nil || ownProcess(r.Context()) {
+		return nil
+	}
+	err := m.authenticate(w, r)
 	if err != nil {
 		m.Refused(ByAccess)
 	}
@@ -124,6 +143,9 @@ func (m *Mux) authenticate(w http.ResponseWriter, r *http.Request) error {
 	token := BearerToken(r.Header)
 	if token == "" {
 		return fault.New(fault.NoCredentials, "this needs an ID token of an issuer that this server trusts, as Authorization: Bearer")
+	}
+	if m.cfg.Guard.Bearer == nil {
+		return fault.New(fault.Forbidden, "no token is accepted here")
 	}
 	if err := m.cfg.Guard.Bearer(r.Context(), token); err != nil {
 		w.Header().Set("WWW-Authenticate", challenge+`, error="invalid_token"`)

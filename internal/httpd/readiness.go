@@ -100,7 +100,7 @@ func worse(a, b Status) Status {
 // Mount adds /healthz (the process lives), /readyz (503 while any service is
 // down) and /readyz/{service} (the same for one, for balancers).
 func (r *Readiness) Mount(m *Mux) {
-	g := m.Group("health", RESTErrors)
+	g := m.Group("health", RESTErrors).As(Public)
 	g.Handle(http.MethodGet, "/healthz", 0, func(w http.ResponseWriter, _ *http.Request) error {
 		return WriteJSON(w, http.StatusOK, map[string]string{"status": "SERVING"})
 	})

@@ -51,12 +51,12 @@ func inDomain(domain string) string {
 	return " and subject domain " + domain
 }
 
-// issuers returns the issuers that the CA trusts. Its own one is asked
+// issuers returns what tokens are verified with. The stack's own issuer is asked
 // in-process, or in the process that it runs in: behind a proxy the public URL may
 // not lead back here.
-func (b *builder) issuers() ([]identity.Issuer, error) {
+func (b *builder) issuers(trusted []config.Issuer) ([]identity.Issuer, error) {
 	var out []identity.Issuer
-	for _, iss := range b.conf.CA.Issuers {
+	for _, iss := range trusted {
 		i := identity.Issuer{
 			URL: iss.URL, ClientID: iss.ClientID, Type: identity.Type(iss.Type), SubjectDomain: iss.SubjectDomain,
 			SkipEmailVerification: iss.SkipEmailVerification,

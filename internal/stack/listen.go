@@ -37,6 +37,7 @@ func (s *Stack) addListeners(ctx context.Context, g *run.Group) error {
 	handler := http.NewServeMux()
 	handler.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
 	g.Add("metrics listener", s.server(metrics, handler))
+	s.listener = s.bounded(s.listener)
 	listener, face := s.face()
 	g.Add("listener", s.server(listener, face))
 	if err := s.tellAddresses(metrics.Addr()); err != nil {
@@ -96,7 +97,7 @@ func (s *Stack) newServer(h http.Handler) *http.Server {
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(s.tls == nil)
-	return &http.Server{
+	return s.limited(&http.Server{
 		Handler:           h,
 		Protocols:         protocols,
 		ReadHeaderTimeout: headerTimeout,
@@ -105,7 +106,7 @@ func (s *Stack) newServer(h http.Handler) *http.Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.opts.Log.Handler(), slog.LevelDebug),
-	}
+	})
 }
 
 // drain ends srv. Cutting off who is too slow is part of stopping, not a failure

@@ -49,7 +49,7 @@ func (s *Stack) mountPages() error {
 	if err != nil {
 		return err
 	}
-	g := s.mux.Group("pages", httpd.RESTErrors)
+	g := s.mux.Group("pages", httpd.RESTErrors).As(httpd.Public)
 	g.Handle(http.MethodGet, "/", 0, func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src "+look.StyleSource()+"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		httpd.WriteBytes(w, http.StatusOK, "text/html; charset=utf-8", page.Bytes())

@@ -85,6 +85,7 @@ func (s *Stack) buildServices(ctx context.Context) error {
 		{"tsa", s.conf.TSA != nil, b.buildTSA},
 		{"oidc", s.conf.OIDC != nil, b.buildOIDC},
 		{"ca", s.conf.CA != nil, b.buildCA},
+		{"access", s.asksForTokens(), b.buildAccess},
 	}
 	for _, step := range steps {
 		if !step.wanted {
@@ -144,7 +145,9 @@ func (b *builder) buildTLog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	api, err := rekorv1.New(rekorv1.Config{Log: b.services.tlog, StrictDuplicates: conf.StrictDuplicates})
+	api, err := rekorv1.New(rekorv1.Config{
+		Log: b.services.tlog, StrictDuplicates: conf.StrictDuplicates, MaySearchNames: b.maySearchNames(),
+	})
 	if err != nil {
 		return err
 	}
@@ -246,7 +249,7 @@ func (b *builder) buildCA(context.Context) error {
 	if err != nil {
 		return err
 	}
-	issuers, err := b.issuers()
+	issuers, err := b.issuers(b.conf.CA.Issuers)
 	if err != nil {
 		return err
 	}
@@ -256,14 +259,14 @@ func (b *builder) buildCA(context.Context) error {
 	}
 	b.services.ca, err = ca.New(ca.Config{
 		Chain: chain, Signer: key, Issuers: issuers,
-		Submit: submit, CTLogKey: ctLogKey, Audit: b.record, AuditReady: b.audit.Ready,
+		Submit: submit, CTLogKey: ctLogKey, Audit: b.record, AuditReady: b.audit.Ready, Limit: b.issuanceLimit(),
 		URL: b.conf.URL, Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	})
 	if err != nil {
 		return err
 	}
 	b.services.ca.Mount(b.mux)
-	b.run("ca", b.services.ca.Run)
+	b.run("ca", b.after("oidc", b.services.ca.Run)) // which fetches the issuer's keys
 	return nil
 }
 

@@ -24,6 +24,7 @@ import (
 	"sigstack/internal/merkle"
 	"sigstack/internal/run"
 	"sigstack/internal/tlsconf"
+	"sigstack/services/ca/token"
 )
 
 // Options says which directory to run and how.
@@ -68,6 +69,8 @@ type Stack struct {
 	listener net.Listener
 	tls      *tlsconf.Source // nil: the listeners are plaintext
 	peers    *peers          // nil: the stack runs in this process alone
+	bearer   *token.Verifier // nil: no token is good for anything but a certificate
+	conns    *httpd.Conns    // of the listener, once it is served on
 	closers  []func() error  // run in reverse
 
 	audit    *audit.Log
@@ -127,7 +130,7 @@ func Open(ctx context.Context, opts Options) (_ *Stack, err error) {
 func (s *Stack) prepare() {
 	s.metrics = prometheus.NewRegistry()
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s.mux = httpd.NewMux(httpd.MuxConfig{Log: s.opts.Log, Metrics: s.metrics, Now: s.opts.Now, HSTS: s.hsts()})
+	s.mux = httpd.NewMux(httpd.MuxConfig{Log: s.opts.Log, Metrics: s.metrics, Now: s.opts.Now, HSTS: s.hsts(), Guard: s.guard()})
 	s.ready = httpd.NewReadiness(append(append(s.serviceNames(), s.servicesBehind()...), auditService)...)
 	s.ready.Mount(s.mux)
 }

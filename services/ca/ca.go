@@ -38,7 +38,7 @@ const maxBody = 4 << 20
 // clients to retry.
 type SubmitPrecert func(ctx context.Context, chain [][]byte) (response []byte, err error)
 
-// Config configures New. Every field is required.
+// Config configures New. Every field but Limit is required.
 type Config struct {
 	// Chain is ordered: issuing certificate first, self-signed root last.
 	Chain []*x509.Certificate
@@ -54,10 +54,13 @@ type Config struct {
 	// signed, so that nothing is logged that cannot be recorded.
 	Audit      func(context.Context, audit.Event) error
 	AuditReady func(context.Context) error
-	URL        string // base URL, without a final slash
-	Now        func() time.Time
-	Log        *slog.Logger
-	Metrics    prometheus.Registerer
+	// Limit refuses a caller whose token was verified, by issuer and subject, before
+	// anything else is done for it: fault.Limited, to come again later. nil: nobody.
+	Limit   func(ctx context.Context, issuer, subject string) error
+	URL     string // base URL, without a final slash
+	Now     func() time.Time
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
 }
 
 // Service is the certificate authority. It is safe for concurrent use.
@@ -128,10 +131,11 @@ func checkChain(cfg Config) error {
 func (s *Service) Mount(mux *httpd.Mux) {
 	g := mux.Group("ca", httpd.GRPCErrors)
 	g.Handle(http.MethodPost, "/api/v2/signingCert", maxBody, s.createV2)
-	g.Handle(http.MethodGet, "/api/v2/trustBundle", 0, s.trustBundle)
-	g.Handle(http.MethodGet, "/api/v2/configuration", 0, s.configuration)
 	g.Handle(http.MethodPost, "/api/v1/signingCert", maxBody, s.createV1)
-	g.Handle(http.MethodGet, "/api/v1/rootCert", 0, s.rootCert)
+	public := g.As(httpd.Public)
+	public.Handle(http.MethodGet, "/api/v2/trustBundle", 0, s.trustBundle)
+	public.Handle(http.MethodGet, "/api/v2/configuration", 0, s.configuration)
+	public.Handle(http.MethodGet, "/api/v1/rootCert", 0, s.rootCert)
 }
 
 // Run fetches the keys of the token issuers, so that the first request need not

@@ -67,7 +67,8 @@ type leaf struct {
 
 // Prepare checks a request, the token before the key, and returns the approval
 // that Issue asks for. Nothing is signed. Errors are fault.Invalid when the
-// request is at fault, fault.Internal when the authority is; each is on record.
+// request is at fault, fault.Limited when its like came too often, fault.Internal
+// when the authority is at fault; each is on record.
 func (s *Service) Prepare(ctx context.Context, req Request) (*Approval, error) {
 	a := &Approval{by: s}
 	if err := s.prepare(ctx, req, a); err != nil {
@@ -79,6 +80,11 @@ func (s *Service) Prepare(ctx context.Context, req Request) (*Approval, error) {
 func (s *Service) prepare(ctx context.Context, req Request, a *Approval) error {
 	if err := s.authenticate(ctx, req.Token, a); err != nil {
 		return err
+	}
+	if s.cfg.Limit != nil {
+		if err := s.cfg.Limit(ctx, a.caller.issuer, a.caller.subject); err != nil {
+			return err
+		}
 	}
 	key, err := provenKey(req, a.who.Challenges)
 	if err != nil {

@@ -25,7 +25,7 @@ const (
 func (s *Service) Mount(mux *httpd.Mux) {
 	g := mux.Group("tsa", httpd.RESTErrors)
 	g.Handle(http.MethodPost, timestampPath, maxDER, s.timestamp)
-	g.Handle(http.MethodGet, chainPath, 0, s.certchain)
+	g.As(httpd.Public).Handle(http.MethodGet, chainPath, 0, s.certchain)
 }
 
 // timestamp answers both forms of the request with a DER TimeStampResp, 201 as

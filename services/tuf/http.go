@@ -22,7 +22,7 @@ import (
 // Mount adds the service's routes to mux. There are no directory listings, and
 // only names that clients have a use for are looked up at all.
 func (s *Service) Mount(mux *httpd.Mux) {
-	g := mux.Group("tuf", httpd.RESTErrors)
+	g := mux.Group("tuf", httpd.RESTErrors).As(httpd.Public)
 	g.Handle(http.MethodGet, "/tuf/{name}", 0, func(w http.ResponseWriter, r *http.Request) error {
 		return s.metadata(w, r, r.PathValue("name"))
 	})

@@ -56,6 +56,11 @@ func (a *API) searchIndex(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if may := a.cfg.MaySearchNames; may != nil && (q.Email != "" || q.Subject != "") {
+		if err := may(w, r); err != nil {
+			return err
+		}
+	}
 	terms, err := q.terms()
 	if err != nil {
 		return err

@@ -29,6 +29,9 @@ type Config struct {
 	StrictDuplicates bool
 	// MaxBody bounds the body of a POST, in bytes. Zero: DefaultMaxBody.
 	MaxBody int64
+	// MaySearchNames refuses a caller who may not search the index by e-mail
+	// address or subject; it may set headers. nil: everybody may.
+	MaySearchNames func(http.ResponseWriter, *http.Request) error
 }
 
 // API is the Rekor v1 face of a log.
@@ -60,14 +63,15 @@ const entriesPath = "/api/v1/log/entries"
 // Mount adds the API's routes.
 func (a *API) Mount(mux *httpd.Mux) {
 	g := mux.Group("tlog", httpd.RESTErrors)
+	search := g.As(httpd.Read) // by POST, but nothing is written
 	g.Handle(http.MethodPost, entriesPath, a.cfg.MaxBody, a.createEntry)
 	g.Handle(http.MethodGet, entriesPath, 0, fresh(a.entryByIndex))
 	g.Handle(http.MethodGet, entriesPath+"/{id}", 0, fresh(a.entryByID))
-	g.Handle(http.MethodPost, entriesPath+"/retrieve", a.cfg.MaxBody, a.retrieve)
-	g.Handle(http.MethodPost, indexPath, maxIndexBody, a.searchIndex)
+	search.Handle(http.MethodPost, entriesPath+"/retrieve", a.cfg.MaxBody, a.retrieve)
+	search.Handle(http.MethodPost, indexPath, maxIndexBody, a.searchIndex)
 	g.Handle(http.MethodGet, "/api/v1/log", 0, fresh(a.logInfo))
 	g.Handle(http.MethodGet, "/api/v1/log/proof", 0, fresh(a.consistency))
-	g.Handle(http.MethodGet, "/api/v1/log/publicKey", 0, a.publicKey)
+	g.As(httpd.Public).Handle(http.MethodGet, "/api/v1/log/publicKey", 0, a.publicKey)
 }
 
 // fresh keeps caches away from what changes with the log: even an old entry is

@@ -1,0 +1,106 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+
+	"sigstack/internal/config"
+	"sigstack/internal/fault"
+	"sigstack/internal/httpd"
+	"sigstack/services/ca/token"
+)
+
+// access is what a route asks its callers for. A front leaves that to the
+// processes that it passes requests on to.
+func (s *Stack) access(service string, e httpd.Effect) httpd.Access {
+	if s.conf.Front() && !s.conf.Has(service) {
+		return httpd.Anonymous
+	}
+	a := s.conf.Access
+	type route struct {
+		service string
+		effect  httpd.Effect
+	}
+	return accessOf(map[route]string{
+		{"ctlog", httpd.Read}:  a.Read,
+		{"tlog", httpd.Read}:   a.Read,
+		{"ca", httpd.Write}:    a.Write.CA,
+		{"ctlog", httpd.Write}: a.Write.CTLog,
+		{"tlog", httpd.Write}:  a.Write.TLog,
+		{"tsa", httpd.Write}:   a.Write.TSA,
+	}[route{service, e}])
+}
+
+func accessOf(policy string) httpd.Access {
+	switch policy {
+	case "", config.AccessAnonymous:
+		return httpd.Anonymous
+	case config.AccessBearer:
+		return httpd.Bearer
+	case config.AccessMTLS:
+		return httpd.MTLS
+	default:
+		return httpd.Internal // also what nobody has thought of: it lets nobody in
+	}
+}
+
+// asksForTokens reports whether a token ever helps in this process.
+func (s *Stack) asksForTokens() bool {
+	a := s.conf.Access
+	return s.conf.TLog != nil && a.RedactEmails && len(s.tokenIssuers()) > 0 ||
+		slices.Contains([]string{a.Read, a.Write.CTLog, a.Write.TLog, a.Write.TSA}, config.AccessBearer)
+}
+
+// tokenIssuers are those whose tokens count as bearer.
+func (s *Stack) tokenIssuers() []config.Issuer {
+	if s.conf.CA != nil {
+		return s.conf.CA.Issuers
+	}
+	return s.conf.Access.Issuers
+}
+
+// buildAccess makes the verifier of bearer tokens, where one is asked for.
+func (b *builder) buildAccess(context.Context) error {
+	issuers, err := b.issuers(b.tokenIssuers())
+	if err != nil {
+		return err
+	}
+	if b.bearer, err = token.New(token.Config{Issuers: issuers, Now: b.opts.Now, Log: b.opts.Log}); err != nil {
+		return fmt.Errorf("access by bearer token: %w", err)
+	}
+	return nil
+}
+
+// verifyBearer accepts the tokens that the CA would issue a certificate for.
+func (s *Stack) verifyBearer(ctx context.Context, raw string) error {
+	if s.bearer == nil {
+		return fault.New(fault.Invalid, "this server accepts no tokens here")
+	}
+	verified, err := s.bearer.Verify(ctx, raw)
+	if err != nil {
+		return err
+	}
+	_, err = verified.Issuer.Principal(verified.Claims)
+	return err
+}
+
+// maySearchNames decides who may search the log by e-mail address and subject; nil:
+// everybody.
+func (s *Stack) maySearchNames() func(http.ResponseWriter, *http.Request) error {
+	if !s.conf.Access.RedactEmails {
+		return nil
+	}
+	return s.mux.Identified
+}
+
+// trustedProxies are the networks of the configuration, which was validated.
+func (s *Stack) trustedProxies() []netip.Prefix {
+	var out []netip.Prefix
+	for _, n := range s.conf.Access.TrustedProxies {
+		out = append(out, netip.MustParsePrefix(n).Masked())
+	}
+	return out
+}

@@ -1,0 +1,117 @@
+package stack
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"sigstack/internal/config"
+	"sigstack/internal/fault"
+	"sigstack/internal/httpd"
+	"sigstack/internal/limit"
+)
+
+// How many addresses, identities and issuers have a bucket of their own, at about
+// 200 bytes each.
+const (
+	maxAddresses  = 16 << 10
+	maxIdentities = 16 << 10
+	maxIssuers    = 1 << 10
+)
+
+// otherFiles is how many open files are not connections: databases, and
+// connections of our own. leastConnections are taken whatever the system says.
+const (
+	otherFiles       = 512
+	leastConnections = 64
+)
+
+// Limits of HTTP/2, which has many requests on one connection. What a client may
+// send unasked, for bodies that no handler reads yet, is memory of ours.
+const (
+	maxStreams       = 100
+	maxStreamWindow  = 64 << 10
+	maxConnWindow    = 256 << 10
+	pingAfter        = 15 * time.Second
+	pingTimeout      = 10 * time.Second
+	writeByteTimeout = 20 * time.Second
+)
+
+// guard is what the public mux asks of requests.
+func (s *Stack) guard() httpd.Guard {
+	return httpd.Guard{
+		TrustedProxies: s.trustedProxies(),
+		Requests:       limit.NewBudget(int64(s.conf.Limits.Connections)),
+		Writes:         s.keyed(s.conf.Limits.Address, maxAddresses),
+		Access:         s.access,
+		Bearer:         s.verifyBearer,
+		Bodies:         limit.NewBudget(s.conf.Limits.BodyMemory),
+	}
+}
+
+func (s *Stack) keyed(r config.Rate, keys int) *limit.Keyed {
+	return limit.NewKeyed(r.PerSecond, r.Burst, keys, s.opts.Now)
+}
+
+// issuanceLimit counts certificates by issuer, and by issuer and subject. A
+// request is counted for both or for neither, so that one identity over its limit
+// does not use up its issuer's.
+func (s *Stack) issuanceLimit() func(ctx context.Context, issuer, subject string) error {
+	identities, issuers := s.keyed(s.conf.Limits.Identity, maxIdentities), s.keyed(s.conf.Limits.Issuer, maxIssuers)
+	return func(_ context.Context, issuer, subject string) error {
+		identity := issuer + "\x00" + subject
+		if ok, after := identities.Allow(identity); !ok {
+			s.mux.Refused(httpd.ByIdentity)
+			return fault.Later(after, "too many certificates for this identity, try again later")
+		}
+		if ok, after := issuers.Allow(issuer); !ok {
+			identities.Refund(identity)
+			s.mux.Refused(httpd.ByIssuer)
+			return fault.Later(after, "too many certificates for this token's issuer, try again later")
+		}
+		return nil
+	}
+}
+
+// bounded bounds the connections of the listener that strangers, or the processes
+// of the stack, connect to.
+func (s *Stack) bounded(l net.Listener) net.Listener {
+	most := s.conf.Limits.Connections
+	if files := openFiles() - otherFiles; files < most {
+		s.opts.Log.Warn("limits.connections is more than this process may have open files for: raise that limit (ulimit -n, LimitNOFILE)",
+			slog.Int("configured", most), slog.Int("used", max(files, leastConnections)))
+		most = max(files, leastConnections)
+	}
+	s.conns = httpd.NewConns(most, s.mux)
+	return s.conns.Listener(l)
+}
+
+// openFiles is how many files this process may have open; Go has raised it as far
+// as the system lets it.
+func openFiles() int {
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil || l.Cur > math.MaxInt32 {
+		return math.MaxInt32 // who cannot tell does not refuse
+	}
+	return int(l.Cur)
+}
+
+// limited sets what a server of strangers does not wait for or keep.
+func (s *Stack) limited(srv *http.Server) *http.Server {
+	srv.HTTP2 = &http.HTTP2Config{
+		MaxConcurrentStreams:          maxStreams,
+		MaxReceiveBufferPerStream:     maxStreamWindow,
+		MaxReceiveBufferPerConnection: maxConnWindow,
+		SendPingTimeout:               pingAfter,
+		PingTimeout:                   pingTimeout,
+		WriteByteTimeout:              writeByteTimeout,
+	}
+	if s.conns != nil {
+		srv.ConnContext = s.conns.Context
+	}
+	return srv
+}
