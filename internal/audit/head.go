@@ -45,6 +45,10 @@ const slotSize = 4096
 
 const unsigned = "none"
 
+// ErrOtherKey is wrapped by the error for a head that is signed, but not with the
+// key given.
+var ErrOtherKey = errors.New("the head is not signed by this audit key")
+
 // signHead returns h as a slot holds it. Without a signer it is not signed.
 func signHead(h Head, signer crypto.Signer) ([]byte, error) {
 	statement := h.Statement()
@@ -105,7 +109,7 @@ func verifyHead(h Head, signature string, key *ecdsa.PublicKey) error {
 	}
 	digest := sha256.Sum256(h.Statement())
 	if !ecdsa.VerifyASN1(key, digest[:], raw) {
-		return fmt.Errorf("the head is not signed by the audit key (sha256:%s)", fingerprint(key))
+		return fmt.Errorf("%w (sha256:%s)", ErrOtherKey, fingerprint(key))
 	}
 	return nil
 }

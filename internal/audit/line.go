@@ -147,3 +147,11 @@ func parseHash(text string) (h [32]byte, err error) {
 	}
 	return [32]byte(raw), nil
 }
+
+// Line returns r as it is in files, with its newline.
+func (r *Record) Line() ([]byte, error) {
+	var buf bytes.Buffer
+	again := *r
+	err := again.appendTo(&buf)
+	return buf.Bytes(), err
+}

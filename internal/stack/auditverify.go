@@ -1,0 +1,229 @@
+package stack
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"sigstack/internal/audit"
+	"sigstack/internal/config"
+	"sigstack/internal/signing"
+	"sigstack/internal/trust"
+)
+
+// AuditCheck says which audit record to verify, and by what.
+type AuditCheck struct {
+	// Dir is a data directory, served or not. Files, instead, are some files of a
+	// record, in their order.
+	Dir   string
+	Files []string
+	// KitDir is the client kit whose trusted root vouches for anchors, and whose
+	// audit.pub holds the keys of heads.
+	KitDir string
+	// KeyFile, if set, holds the keys instead of the kit.
+	KeyFile string
+	// Offline asks no log: then a record that was put back as a whole is not found.
+	Offline bool
+	Now     func() time.Time
+}
+
+// AuditVerdict is a record that is whole.
+type AuditVerdict struct {
+	audit.Report
+	Key       string `json:"key"`        // whose heads these are, "none" without
+	TrustRoot string `json:"trust_root"` // that vouches for the anchors
+	Asked     string `json:"asked"`      // what the log was asked: AuditAsked...
+}
+
+// What a verdict rests on beyond the record itself.
+const (
+	AuditAskedNothing = "nothing"
+	AuditAskedAll     = "all anchors" // of the key that are in the log
+	AuditAskedNewest  = "the newest anchors"
+)
+
+// VerifyAudit verifies a whole audit record: each line, the chain, the signed head
+// and each anchor, by the kit's trusted root. Unless told not to it asks the log,
+// which knows of anchors that a record has lost. The error names the first line
+// that is wrong.
+func VerifyAudit(ctx context.Context, c AuditCheck) (AuditVerdict, error) {
+	kit, err := signing.LoadKit(c.KitDir)
+	if err != nil {
+		return AuditVerdict{}, err
+	}
+	v := auditVerifier{AuditCheck: c, kit: kit, leaves: map[[32]byte]bool{}}
+	if c.Dir != "" {
+		v.conf.Dir = Layout{c.Dir}.Audit()
+		if err := v.readConfig(); err != nil {
+			return AuditVerdict{}, err
+		}
+	}
+	v.conf.Files = c.Files
+	keys, err := c.keys()
+	if err != nil {
+		return AuditVerdict{}, err
+	}
+	if len(keys) == 0 {
+		return v.unsigned(ctx)
+	}
+	return v.byEach(ctx, keys)
+}
+
+type auditVerifier struct {
+	AuditCheck
+	kit    *signing.Kit
+	conf   audit.VerifyConfig
+	signed bool // the directory's configuration names an audit key
+
+	leaves map[[32]byte]bool // of the anchors' entries
+	newest []byte            // the newest anchor's bundle
+	digest []byte            // that it is over
+}
+
+// readConfig learns which record the directory must hold.
+func (v *auditVerifier) readConfig() error {
+	f, err := config.ReadFile(Layout{v.Dir}.Config())
+	if err != nil {
+		return err
+	}
+	if f.Config != nil && f.Config.Audit != nil {
+		v.conf.Chain, v.signed = f.Config.Audit.Chain, true
+	}
+	return nil
+}
+
+// keys are those that the record's heads may be signed with.
+func (c AuditCheck) keys() ([]*ecdsa.PublicKey, error) {
+	path := c.KeyFile
+	if path == "" {
+		path = filepath.Join(c.KitDir, trust.AuditPEMName)
+	}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && c.KeyFile == "" {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read audit key: %w", err)
+	}
+	var keys []*ecdsa.PublicKey
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		pub, err := signing.LoadPublicKey(pem.EncodeToMemory(block))
+		if err != nil {
+			return nil, fmt.Errorf("read audit key %s: %w", path, err)
+		}
+		key, ok := pub.(*ecdsa.PublicKey)
+		if !ok {
+			return nil, fmt.Errorf("read audit key %s: it is a %T, want ECDSA P-256", path, pub)
+		}
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("read audit key %s: it holds no public key in PEM", path)
+	}
+	return keys, nil
+}
+
+// unsigned verifies a record without a key: its lines and their chain.
+func (v *auditVerifier) unsigned(ctx context.Context) (AuditVerdict, error) {
+	if v.signed {
+		return AuditVerdict{}, fmt.Errorf("the kit %s has no %s, and the record is signed: name another kit with --client, or the key with --key", v.KitDir, trust.AuditPEMName)
+	}
+	rep, err := audit.Verify(ctx, v.conf)
+	return AuditVerdict{rep, "none", v.kit.Trusted.String(), AuditAskedNothing}, err
+}
+
+// byEach verifies by the key that fits: a kit has those of all processes of a
+// stack. The first failure is told if none does.
+func (v *auditVerifier) byEach(ctx context.Context, keys []*ecdsa.PublicKey) (verdict AuditVerdict, err error) {
+	for i, key := range keys {
+		got, failure := v.by(ctx, key)
+		// Some files have no head, so that only their anchors tell whose they are.
+		if failure == nil || !errors.Is(failure, audit.ErrOtherKey) && len(v.Files) == 0 {
+			return got, failure
+		}
+		if i == 0 {
+			err = failure
+		}
+	}
+	return AuditVerdict{}, err
+}
+
+func (v *auditVerifier) by(ctx context.Context, key *ecdsa.PublicKey) (AuditVerdict, error) {
+	id, err := signing.NewKeyIdentity(key)
+	if err != nil {
+		return AuditVerdict{}, err
+	}
+	clear(v.leaves)
+	v.conf.Key, v.conf.CheckAnchor = key, v.checkAnchor(id)
+	rep, err := audit.Verify(ctx, v.conf)
+	if err != nil {
+		return AuditVerdict{}, err
+	}
+	verdict := AuditVerdict{rep, id.String(), v.kit.Trusted.String(), AuditAskedNothing}
+	if v.Offline {
+		return verdict, nil
+	}
+	verdict.Asked, err = v.ask(ctx, key, id)
+	return verdict, err
+}
+
+// checkAnchor verifies an anchor's bundle, and keeps what the log is asked about.
+func (v *auditVerifier) checkAnchor(id *signing.Identity) func(statement, bundle []byte) (audit.Proof, error) {
+	return func(statement, bundle []byte) (audit.Proof, error) {
+		b, err := signing.ParseBundle(bundle)
+		if err != nil {
+			return audit.Proof{}, err
+		}
+		digest := sha256.Sum256(statement)
+		res, err := signing.VerifyDigest(digest[:], b, v.kit.Trusted, id)
+		if err != nil {
+			return audit.Proof{}, err
+		}
+		v.leaves[b.LeafHash()] = true
+		v.newest, v.digest = bytes.Clone(bundle), digest[:]
+		return audit.Proof{LogIndex: res.LogIndex, Time: res.IntegratedTime}, nil
+	}
+}
+
+// ask asks the log whether it still holds the newest anchor, and for anchors that
+// the record does not know: each must be over a head of it.
+func (v *auditVerifier) ask(ctx context.Context, key *ecdsa.PublicKey, id *signing.Identity) (string, error) {
+	log, err := v.kit.NewLogChecker(v.Now())
+	if err != nil {
+		return "", err
+	}
+	if v.newest != nil {
+		b, err := signing.ParseBundle(v.newest)
+		if err != nil {
+			return "", err
+		}
+		if err := log.Holds(ctx, b, v.digest, id); err != nil {
+			return "", fmt.Errorf("the newest anchor: %w", err)
+		}
+	}
+	if len(v.Files) > 0 {
+		return AuditAskedNothing, nil // what the log knows beyond some files says nothing
+	}
+	logged, all, err := log.SignedBy(ctx, key, func(leaf [32]byte) bool { return v.leaves[leaf] })
+	if err != nil {
+		return "", err
+	}
+	if len(logged) > 0 {
+		v.conf.Logged = logged
+		if _, err := audit.Verify(ctx, v.conf); err != nil {
+			return "", err
+		}
+	}
+	if !all {
+		return AuditAskedNewest, nil
+	}
+	return AuditAskedAll, nil
+}
