@@ -68,16 +68,30 @@ func TestProvider(t *testing.T) {
 		page := g.opened.wait(t)
 		atProvider(t, b, provider, b.Open(page))
 		want(t, b, fillIn(b, partner, "wrong"), http.StatusUnauthorized, loginError)
-		for _, answer := range []url.Values{
-			{"error": {"access_denied"}}, // to somebody who may not log in
-			{"code": {"nosuchcode"}},
-			{},
-		} {
-			answer.Set("state", stateAtProvider(t, page))
-			want(t, b, b.Open(s.Issuer()+"/callback?"+answer.Encode()), http.StatusInternalServerError, errorPage)
-		}
 		g.wantUnsigned(t)
 	})
+	// Clients need not wait for a login that has failed.
+	for _, tt := range []struct {
+		name   string
+		client client
+		answer url.Values
+		says   string
+	}{
+		{"may not log in", sigstack, url.Values{"error": {"access_denied"}, "error_description": {"not today"}}, "access_denied, not today"},
+		{"may not log in, by cosign", cosign3, url.Values{"error": {"access_denied"}}, cosign3.refused},
+		{"wrong code", sigstack, url.Values{"code": {"nosuchcode"}}, "server_error, the login at the identity provider failed"},
+		{"no code", sigstack, url.Values{}, "server_error, the login at the identity provider failed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b, g := b.In(t), tt.client.atTerminal(t, s)
+			tt.answer.Set("state", stateAtProvider(t, g.opened.wait(t)))
+			b.Open(s.Issuer() + "/callback?" + tt.answer.Encode())
+			g.wantFailed(t, tt.says)
+			if tt.client.name == sigstack.name && !b.Has(clientsError) {
+				t.Errorf("the browser says:\n%s", b.Text())
+			}
+		})
+	}
 }
 
 // stateAtProvider starts another login on page and returns what the provider's
