@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sigstack/internal/config"
+	"sigstack/internal/keys"
 	"sigstack/internal/stack"
 )
 
@@ -46,6 +47,7 @@ a proxy.`,
 	f.StringArrayVar(&i.issuers, "trust-issuer", nil, issuerUsage)
 	f.StringVar(&i.offlineFile, "offline-passphrase-file", "", "`file` with the passphrase of the root keys (default: a random one, written to DIR/offline/passphrase)")
 	i.tls.add(f)
+	i.keys.add(f)
 	i.passphrase.add(f)
 	i.log.add(f, "warn")
 	return cmd
@@ -56,6 +58,7 @@ type initFlags struct {
 	issuers          []string
 	offlineFile      string
 	tls              tlsFlags
+	keys             placeFlags
 	passphrase       passphraseFlags
 	log              logFlags
 }
@@ -88,6 +91,10 @@ func (f initFlags) config(a *app) (cfg stack.InitConfig, err error) {
 	if cfg.Issuers, err = parseIssuers(f.issuers); err != nil {
 		return cfg, err
 	}
+	if cfg.Keys, err = f.keys.keys(); err != nil {
+		return cfg, err
+	}
+	cfg.Keys.Devices = keys.Devices{PluginDir: f.keys.plugins.dir, Log: cfg.Log}
 	if cfg.Passphrase, err = f.passphrase.read(); err != nil {
 		return cfg, err
 	}

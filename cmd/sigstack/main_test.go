@@ -28,12 +28,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"sigstack/internal/config"
+	"sigstack/internal/keys/kmstest"
+	"sigstack/internal/keys/token"
 	"sigstack/internal/signing"
 	"sigstack/internal/stack"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"sigstack": main})
+	testscript.Main(m, map[string]func(){"sigstack": main, "sigstore-kms-fake": kmstest.Plugin})
 }
 
 // TestScripts runs each subcommand as testdata/script describes: inputs,
@@ -43,6 +45,12 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Condition: func(name string) (bool, error) {
+			if name != "pkcs11" {
+				return false, fmt.Errorf("unknown condition %s", name)
+			}
+			return token.Supported, nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":     exits,
 			"waitready": waitReady,

@@ -88,7 +88,7 @@ func credential() (path string, ok bool) {
 		return "", false
 	}
 	path = filepath.Join(dir, passphraseCredential)
-	_, err := os.Stat(path)
+	_, err := os.Stat(path) //nolint:gosec // systemd says where
 	return path, !errors.Is(err, fs.ErrNotExist)
 }
 

@@ -32,6 +32,7 @@ entry have been checked. A plaintext listener outside loopback is refused unless
 	f.StringVar(&s.listen, "listen", "", "`host:port` to listen on (default: the stored one)")
 	f.BoolVar(&s.behindProxy, "behind-proxy", false, "a proxy terminates TLS: allow a plaintext listener outside loopback")
 	s.passphrase.add(f)
+	s.plugins.add(f)
 	s.log.add(f, "info")
 	return cmd
 }
@@ -40,6 +41,7 @@ type serveFlags struct {
 	dir, url, listen string
 	behindProxy      bool
 	passphrase       passphraseFlags
+	plugins          pluginFlags
 	log              logFlags
 }
 
@@ -58,7 +60,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	privateFiles()
 	s, err := stack.Open(ctx, stack.Options{
 		Dir: f.dir, Profile: config.ProfileServe, URL: f.url, Listen: f.listen,
-		BehindProxy: f.behindProxy, Passphrase: passphrase, Now: a.now, Log: log,
+		BehindProxy: f.behindProxy, Passphrase: passphrase, KMSPlugins: f.plugins.dir, Now: a.now, Log: log,
 	})
 	if err != nil {
 		return explainPassphrase(err)

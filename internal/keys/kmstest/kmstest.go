@@ -16,7 +16,7 @@ import (
 
 // Variables by which a test tells the plugin about itself.
 const (
-	keysVariable  = "FAKE_KMS_KEYS"
+	keysVariable  = "FAKE_KMS_KEYS"  // directory with the keys
 	TokenVariable = "FAKE_KMS_TOKEN" // what the plugin authenticates with: a secret
 )
 
@@ -24,11 +24,14 @@ const (
 // plugin's name. TestMain passes its result to os.Exit.
 func Main(m *testing.M) int {
 	if strings.HasPrefix(filepath.Base(os.Args[0]), "sigstore-kms-") {
-		plugin(os.Args)
+		Plugin()
 		return 1 // which means nothing to the protocol
 	}
 	return m.Run()
 }
+
+// Plugin is the plugin's main.
+func Plugin() { plugin(os.Args) }
 
 // Service is a service without keys at first.
 type Service struct {
