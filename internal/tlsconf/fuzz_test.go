@@ -23,6 +23,7 @@ func FuzzPair(f *testing.F) {
 	f.Add(append([]byte("subject=x\n"), chain...), append([]byte("Bag Attributes\n"), pair...))
 	f.Add(chain[:len(chain)-40], pair)
 	f.Add(bytes.ReplaceAll(chain, []byte("\n"), []byte("\r\n")), bytes.ReplaceAll(pair, []byte("\n"), []byte("\r\n")))
+	f.Add(bytes.Replace(append(chain, chain...), []byte("-----END"), []byte("----END"), 1), pair)
 	f.Add(chain, append(pair, pair...))
 	f.Add(chain, keyPEM(f, newKey(f)))
 	f.Fuzz(func(t *testing.T, certificate, private []byte) {

@@ -1,6 +1,7 @@
 package tlsconf_test
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
@@ -187,6 +188,12 @@ func TestNew(t *testing.T) {
 		{"key of another", func(c *tlsconf.Config) { write(t, c.Files.Key, keyPEM(t, newKey(t))) }, "is not that of the first certificate"},
 		{"no key", func(c *tlsconf.Config) { write(t, c.Files.Key, nil) }, "no PEM private key"},
 		{"no certificate", func(c *tlsconf.Config) { write(t, c.Files.Certificate, nil) }, "no PEM certificate"},
+		{"damaged between others", func(c *tlsconf.Config) {
+			key := newKey(t)
+			damaged := bytes.Replace(ca.issueCA(t), []byte("-----END"), []byte("----END"), 1)
+			write(t, c.Files.Certificate, slices.Concat(ca.issue(t, key, nil), damaged, ca.issueCA(t)))
+			write(t, c.Files.Key, keyPEM(t, key))
+		}, "PEM block 2 is damaged"},
 		{"weak key", func(c *tlsconf.Config) {
 			write(t, c.Files.Certificate, ca.issue(t, weak, nil))
 			write(t, c.Files.Key, keyPEM(t, weak))

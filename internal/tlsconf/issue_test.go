@@ -126,6 +126,7 @@ func TestRenewal(t *testing.T) {
 		run(t, s)
 		end := cfg.Authority.Chain[0].NotAfter
 		last, renewals := serial(s), 0
+		var lastEnd time.Time
 		for time.Now().Before(end.Add(-25 * time.Hour)) {
 			time.Sleep(24 * time.Hour)
 			synctest.Wait()
@@ -135,7 +136,10 @@ func TestRenewal(t *testing.T) {
 				t.Fatalf("%v: certificate until %v, authority until %v", time.Now(), leaf.NotAfter, end)
 			}
 			if leaf.SerialNumber.Cmp(last) != 0 {
-				last = leaf.SerialNumber
+				if lastEnd.Equal(end) {
+					t.Fatalf("%v: renewed for nothing, the authority ends at %v", time.Now(), end)
+				}
+				last, lastEnd = leaf.SerialNumber, leaf.NotAfter
 				renewals++
 			}
 		}

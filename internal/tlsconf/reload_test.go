@@ -96,6 +96,37 @@ func TestBadPairKeepsServing(t *testing.T) {
 	}
 }
 
+// TestHalfWrittenIsNotTaken: a chain that is cut between two certificates looks
+// whole; what still changes is not read.
+func TestHalfWrittenIsNotTaken(t *testing.T) {
+	ca := newAuthority(t)
+	synctest.Test(t, func(t *testing.T) {
+		files := ca.files(t, nil)
+		cfg, logged := config(t)
+		cfg.Files, cfg.Interval = &files, time.Second
+		s := newSource(t, cfg)
+		run(t, s)
+		before := serial(s)
+		time.Sleep(500 * time.Millisecond)
+		key := newKey(t)
+		leaf := ca.issue(t, key, nil)
+		write(t, files.Key, keyPEM(t, key))
+		write(t, files.Certificate, leaf)
+		time.Sleep(time.Second) // one look
+		write(t, files.Certificate, append(leaf, ca.issueCA(t)...))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if serial(s).Cmp(before) != 0 {
+			t.Errorf("took %d certificates at the first look", len(s.Chain()))
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := len(s.Chain()); serial(s).Cmp(before) == 0 || n != 2 || logged.count("tls reloaded") != 1 {
+			t.Errorf("%d certificates, loaded %d times; want the whole chain at once", n, logged.count("tls reloaded"))
+		}
+	})
+}
+
 // TestNotYetValidIsTakenLater: time may mend what was refused.
 func TestNotYetValidIsTakenLater(t *testing.T) {
 	ca := newAuthority(t)
