@@ -83,10 +83,7 @@ func effect(method string, e Effect) Effect {
 
 // admit refuses a request that the guard does not let in.
 func (m *Mux) admit(w http.ResponseWriter, r *http.Request, ep *endpoint, client netip.Addr) error {
-	if ep.effect == Public {
-		return nil
-	}
-	if ownProcess(r.Context()) {
+	if ep.effect == Public || ownProcess(r.Context()) || ep.open != nil && ep.open(r) {
 		return nil
 	}
 	if ep.effect == Write || ep.effect == Login {

@@ -236,3 +236,18 @@ func TestRequestsAtOnce(t *testing.T) {
 	}
 	wantRefused(t, reg, httpd.ByRequests, 1)
 }
+
+// TestOpenInATree: requests that are public in a tree that is not.
+func TestOpenInATree(t *testing.T) {
+	m, _ := guardedMux(t, httpd.Guard{Writes: limit.NewKeyed(1e-9, 1, 10, time.Now)})
+	open := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/page") }
+	m.Group("s", httpd.RESTErrors).As(httpd.Login).Open(open).
+		HandleTree([]string{http.MethodPost}, "/tree/", 0, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	for path, want := range map[string]int{"/tree/page": 200, "/tree/login": 429} {
+		ask(m, path, "192.0.2.1")
+		ask(m, path, "192.0.2.1")
+		if w := ask(m, path, "192.0.2.1"); w.Code != want {
+			t.Errorf("%s again and again: %d, want %d", path, w.Code, want)
+		}
+	}
+}

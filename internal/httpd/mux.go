@@ -57,6 +57,7 @@ type endpoint struct {
 	handle  HandlerFunc
 	effect  Effect
 	access  Access
+	open    func(*http.Request) bool // requests that are Public all the same; nil: none
 }
 
 // NewMux returns a Mux without routes.
@@ -71,6 +72,7 @@ type Group struct {
 	service string
 	format  ErrorFormat
 	effect  Effect
+	open    func(*http.Request) bool
 }
 
 // Group returns a group whose errors are rendered in format f. The service's
@@ -83,6 +85,14 @@ func (m *Mux) Group(service string, f ErrorFormat) *Group {
 func (g *Group) As(e Effect) *Group {
 	as := *g
 	as.effect = e
+	return &as
+}
+
+// Open returns the same group for routes some of whose requests are Public,
+// which open picks out: one tree may hold pages and logins.
+func (g *Group) Open(open func(*http.Request) bool) *Group {
+	as := *g
+	as.open = open
 	return &as
 }
 
@@ -132,7 +142,7 @@ func (g *Group) add(method, path string, tree bool, ep endpoint) {
 	if _, taken := res.methods[method]; taken {
 		panic("httpd: route " + method + " " + path + " is mounted twice")
 	}
-	ep.effect = effect(method, g.effect)
+	ep.effect, ep.open = effect(method, g.effect), g.open
 	ep.access = g.mux.cfg.Guard.access(g.service, ep.effect)
 	if ep.access == Bearer && g.mux.cfg.Guard.Bearer == nil {
 		panic("httpd: route " + method + " " + path + " asks for a token that nobody verifies")

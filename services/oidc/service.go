@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -119,8 +120,16 @@ func (s *Service) meter(metrics *prometheus.Registry) error {
 // Mount serves every endpoint below the issuer's path, and a page at it.
 func (s *Service) Mount(mux *httpd.Mux) {
 	g := mux.Group("oidc", httpd.RESTErrors)
-	g.HandleForeign(http.MethodGet, s.issuer.Path, 0, s.handler)
-	g.HandleTree([]string{http.MethodGet, http.MethodPost}, s.issuer.Path+"/", maxBody, s.handler)
+	g.As(httpd.Public).HandleForeign(http.MethodGet, s.issuer.Path, 0, s.handler)
+	g.As(httpd.Login).Open(s.onlyReads).HandleTree([]string{http.MethodGet, http.MethodPost}, s.issuer.Path+"/", maxBody, s.handler)
+}
+
+// onlyReads reports whether a request neither tries a credential nor begins or
+// goes on with a login, which is stored: discovery, keys, pages.
+func (s *Service) onlyReads(r *http.Request) bool {
+	first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, s.issuer.Path+"/"), "/")
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	return reads && !slices.Contains([]string{"auth", "callback", "approval", "device"}, first)
 }
 
 // Check reports whether the issuer can answer, for readiness.
