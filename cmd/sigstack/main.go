@@ -70,7 +70,7 @@ unreachable, 130 interrupted before it was done.`,
 		return usagef("%w; see %s --help", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		a.upCommand(), a.initCommand(), a.serveCommand(), a.splitCommand(),
+		a.upCommand(), a.initCommand(), a.serveCommand(), a.splitCommand(), a.reloadCommand(),
 		a.tokenCommand(), a.signCommand(), a.attestCommand(), a.verifyCommand(), a.verifyAttestationCommand(), a.releaseCommand(),
 		a.clientCommand(), a.statusCommand(), a.configCommand(), a.keysCommand(), a.auditCommand(), a.versionCommand(),
 	)

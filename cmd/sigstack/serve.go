@@ -20,7 +20,8 @@ sigstack-passphrase and the variable SIGSTACK_PASSPHRASE.
 
 The first line on stdout is "ready URL", printed when keys, chains and the newest
 entry have been checked. A plaintext listener outside loopback is refused unless
---behind-proxy says that a proxy terminates TLS.`,
+--behind-proxy says that a proxy terminates TLS. A hangup signal does what
+sigstack reload does.`,
 		Example: `  sigstack serve --dir /var/lib/sigstack --passphrase-file /run/secrets/passphrase
   sigstack serve --dir /data --listen 0.0.0.0:8080 --behind-proxy`,
 		Args: cobra.NoArgs,
@@ -58,13 +59,16 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 		return err
 	}
 	privateFiles()
+	received, stop := hangups()
+	defer stop()
 	s, err := stack.Open(ctx, stack.Options{
-		Dir: f.dir, Profile: config.ProfileServe, URL: f.url, Listen: f.listen,
+		Version: version, Dir: f.dir, Profile: config.ProfileServe, URL: f.url, Listen: f.listen,
 		BehindProxy: f.behindProxy, Passphrase: passphrase, KMSPlugins: f.plugins.dir, Now: a.now, Log: log,
 	})
 	if err != nil {
 		return explainPassphrase(err)
 	}
+	defer reloadOn(ctx, received, s, log)()
 	return s.Run(ctx, func() {
 		if s.Process() != "" {
 			a.announceProcess(s)

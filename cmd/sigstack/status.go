@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,8 +9,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -28,23 +27,20 @@ func (a *app) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Say how each service of a running stack is",
-		Long: `Ask a running stack how each of its services is. Exit code 0 if all serve (ok or
-warn), 1 if one is down, 3 if the stack cannot be reached.`,
+		Long: `Ask a running stack how each of its services is. With --dir the process that
+serves the directory is asked over its admin.sock, and tells its owner more: sizes
+of the logs, keys, and when certificates and metadata expire. With --url anybody
+may ask. Exit code 0 if all serve (ok or warn), 1 if one is down or the process
+refuses to say, 3 if the stack cannot be reached.`,
 		Example: `  sigstack status
   sigstack status --url https://sigstack.corp.example --output json
   sigstack status --url https://sigstack.corp.example --tls-ca kit/tls-ca.crt.pem`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			given, err := tls.authorities()
-			if err != nil {
-				return err
+			if url == "" {
+				return a.statusOfDir(cmd.Context(), dir)
 			}
-			where, client, err := statusOf(dir, strings.TrimSuffix(url, "/"), given)
-			if err != nil {
-				return err
-			}
-			defer client.CloseIdleConnections()
-			return a.status(cmd.Context(), client, where)
+			return a.statusOfURL(cmd.Context(), strings.TrimSuffix(url, "/"), tls)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", defaultDir, "data `directory` of a stack on this machine")
@@ -53,59 +49,82 @@ warn), 1 if one is down, 3 if the stack cannot be reached.`,
 	return cmd
 }
 
-// statusOf returns url or, without one, that of the stack in dir, and who asks
-// there.
-func statusOf(dir, url string, given signing.Authorities) (string, *http.Client, error) {
-	if url == "" {
-		return servedStack(dir, given)
+// statusOfDir asks the process that serves dir.
+func (a *app) statusOfDir(ctx context.Context, dir string) error {
+	var st stack.Status
+	if err := ask(ctx, dir, stack.AdminStatus, &st); err != nil {
+		return err
+	}
+	a.result(st, func() {
+		a.printReport(st.Report)
+		a.printf("\n")
+		a.printDetails(st)
+	})
+	return verdict(st.Report)
+}
+
+// statusOfURL asks as anybody may.
+func (a *app) statusOfURL(ctx context.Context, url string, tls tlsFlag) error {
+	given, err := tls.authorities()
+	if err != nil {
+		return err
 	}
 	if err := config.CheckURL(url); err != nil {
-		return "", nil, usagef("--url: %w", err)
+		return usagef("--url: %w", err)
 	}
 	client, err := given.HTTPClient(url)
-	return url, client, err
-}
-
-// servedStack returns the URL of the stack in dir, and a client that connects to
-// where it listens, as it wrote at its start: the URL's host need not lead here,
-// but its name is what a certificate must hold.
-func servedStack(dir string, given signing.Authorities) (string, *http.Client, error) {
-	l := stack.Layout{Dir: dir}
-	conf, err := loadConfig(l)
 	if err != nil {
-		return "", nil, err
+		return err
 	}
-	data, err := os.ReadFile(filepath.Join(l.Run(), "address"))
-	if err != nil {
-		return "", nil, &signing.UnreachableError{Service: "stack", URL: dir, Err: fmt.Errorf("it is not running: %w", err)}
-	}
-	address := strings.TrimSpace(string(data))
-	if conf.TLS == nil { // whatever the URL says: a proxy may terminate TLS
-		return "http://" + address, signing.NewHTTPClient(), nil
-	}
-	kit, err := signing.LoadAuthorities(l.Client())
-	if err != nil {
-		return "", nil, err
-	}
-	client, err := append(kit, given...).HTTPClientTo(address, conf.URL)
-	return conf.URL, client, err
-}
-
-func (a *app) status(ctx context.Context, client *http.Client, url string) error {
+	defer client.CloseIdleConnections()
 	rep, err := readiness(ctx, client, url)
 	if err != nil {
 		return err
 	}
-	a.result(rep, func() {
-		a.printf("%-8s %-5s\n", "stack", rep.Status)
-		for _, name := range slices.Sorted(maps.Keys(rep.Services)) {
-			a.printf("%-8s %-5s %s\n", name, rep.Services[name].Status, rep.Services[name].Detail)
-		}
-	})
+	a.result(rep, func() { a.printReport(rep) })
+	return verdict(rep)
+}
+
+func verdict(rep httpd.Report) error {
 	if rep.Status == httpd.Down {
 		return errors.New("a service is down")
 	}
 	return nil
+}
+
+func (a *app) printReport(rep httpd.Report) {
+	a.printf("%-8s %-5s\n", "stack", rep.Status)
+	for _, name := range slices.Sorted(maps.Keys(rep.Services)) {
+		a.printf("%-8s %-5s %s\n", name, rep.Services[name].Status, rep.Services[name].Detail)
+	}
+}
+
+func (a *app) printDetails(st stack.Status) {
+	a.printf("process  %d, version %s, profile %s, up %s\n", st.PID, st.Version, st.Profile, time.Duration(st.Uptime)*time.Second)
+	a.printf("url      %s\n", st.URL)
+	a.printf("listens  on %s, metrics on %s\n", st.Addresses.Public, st.Addresses.Metrics)
+	for _, t := range st.Trees {
+		a.printf("tree     %-24s %d entries, head of %s\n", t.Name, t.Size, t.Time.Format(time.RFC3339))
+	}
+	for _, k := range st.Keys {
+		a.printf("key      %-24s sha256:%s %s\n", k.Name, k.SHA256, cmp.Or(k.URI, "in keys/"))
+	}
+	a.printf("audit    record %d, anchored up to %d, sha256:%s\n", st.Audit.Seq, st.Audit.Anchored, st.Audit.Hash)
+	for _, e := range st.Expiry {
+		a.printf("expires  %s  %s  %s\n", e.At.Format(time.RFC3339), left(e.Days), e.What)
+	}
+}
+
+// left words the days that are left.
+func left(days int64) string {
+	switch {
+	case days < 0:
+		return "EXPIRED"
+	case days == 0:
+		return "in hours"
+	default:
+		return fmt.Sprintf("in %d days", days)
+	}
 }
 
 // readiness fetches and decodes /readyz, which answers 503 with the same body.

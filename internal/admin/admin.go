@@ -61,7 +61,7 @@ type Detailed interface {
 	Details() map[string]string
 }
 
-// Config configures New. Every field is required.
+// Config configures New. Every field but Version is required.
 type Config struct {
 	// Lock of the data directory; it must be held until Close has returned.
 	Lock *durable.Lock
@@ -90,8 +90,8 @@ type Server struct {
 // New binds the socket, replacing one that a crashed process left behind. The
 // caller closes the Server.
 func New(ctx context.Context, cfg Config) (*Server, error) {
-	if cfg.Lock == nil || cfg.Version == "" || cfg.Ready == nil || cfg.Record == nil || cfg.Now == nil || cfg.Log == nil {
-		return nil, errors.New("admin channel: lock, version, record, clock and log are required")
+	if cfg.Lock == nil || cfg.Ready == nil || cfg.Record == nil || cfg.Now == nil || cfg.Log == nil {
+		return nil, errors.New("admin channel: lock, record, clock and log are required")
 	}
 	l, err := listen(ctx, cfg.Lock.Dir())
 	if err != nil {

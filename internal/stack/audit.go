@@ -18,7 +18,6 @@ import (
 	"sigstack/internal/config"
 	"sigstack/internal/durable"
 	"sigstack/internal/httpd"
-	"sigstack/internal/look"
 	"sigstack/internal/signing"
 	"sigstack/internal/trust"
 	"sigstack/services/tlog/rekorv1"
@@ -92,7 +91,7 @@ func (s *Stack) recordStart(ctx context.Context) error {
 		return fmt.Errorf("read configuration: %w", err)
 	}
 	detail := map[string]string{
-		"version": look.Version(), "profile": s.conf.Profile, "url": s.conf.URL, "listen": s.Address(),
+		"version": s.opts.Version, "profile": s.conf.Profile, "url": s.conf.URL, "listen": s.Address(),
 		"services": strings.Join(s.serviceNames(), " "), "config_sha256": fmt.Sprintf("%x", sha256.Sum256(conf)),
 	}
 	if s.conf.Peers != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sigstack/internal/config"
+	"sigstack/internal/httpd"
 	"sigstack/services/oidc"
 )
 
@@ -23,3 +24,6 @@ func TryConnectors(dir string, conf *config.Config) error {
 
 // ReloadTLS is what an operator's reload does.
 func (s *Stack) ReloadTLS(ctx context.Context) error { return s.reloadTLS(ctx) }
+
+// Acts returns the table of the admin channel of a running stack.
+func (s *Stack) Acts() []httpd.Route { return s.admin.Load().Routes() }

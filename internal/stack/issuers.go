@@ -19,7 +19,10 @@ func (s *Stack) trustExtraIssuers() (err error) {
 	case s.conf.CA == nil:
 		return errors.New("there is no CA in this stack that could trust an issuer")
 	}
-	s.conf.CA.Issuers, err = withIssuers(s.conf.CA.Issuers, s.opts.ExtraIssuers)
+	conf, ca := *s.conf, *s.conf.CA // s.loaded stays what the file says
+	conf.CA = &ca
+	s.conf = &conf
+	ca.Issuers, err = withIssuers(ca.Issuers, s.opts.ExtraIssuers)
 	return err
 }
 

@@ -36,6 +36,7 @@ func (s *Stack) addListeners(ctx context.Context, g *run.Group) error {
 	}
 	handler := http.NewServeMux()
 	handler.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
+	s.metricsAddress = metrics.Addr().String()
 	g.Add("metrics listener", s.server(metrics, handler))
 	s.listener = s.bounded(s.listener)
 	listener, face := s.face()

@@ -11,11 +11,13 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"sigstack/internal/admin"
 	"sigstack/internal/audit"
 	"sigstack/internal/config"
 	"sigstack/internal/durable"
@@ -51,6 +53,8 @@ type Options struct {
 	// KMSPlugins is where the programs sigstore-kms-SCHEME are that reach keys in
 	// key services; empty: PATH.
 	KMSPlugins string
+	// Version of the program, for who asks the admin channel.
+	Version string
 	// Now is the clock of everything in the stack.
 	Now func() time.Time
 	Log *slog.Logger
@@ -60,7 +64,9 @@ type Options struct {
 type Stack struct {
 	opts     Options
 	conf     *config.Config
+	loaded   *config.Config // conf as it is in the file
 	layout   Layout
+	lock     *durable.Lock
 	keys     *keys.Store
 	mux      *httpd.Mux
 	ready    *httpd.Readiness
@@ -78,6 +84,11 @@ type Stack struct {
 
 	rootSHA256   string        // of root.json, hex
 	drainTimeout time.Duration // how long requests under way may take when the stack stops
+
+	// Set by Run.
+	since          time.Time
+	metricsAddress string
+	admin          atomic.Pointer[admin.Server]
 }
 
 // Open locks the directory, loads configuration and keys, recovers the logs and
@@ -169,6 +180,7 @@ func (s *Stack) load() error {
 	if s.conf, err = s.loadConfig(); err != nil {
 		return err
 	}
+	s.loaded = s.conf
 	if s.conf.Profile != s.opts.Profile {
 		return fmt.Errorf("directory %s was made by `%s`, not for `%s`: a test stack's keys are unprotected and its demo user is public",
 			s.opts.Dir, command(s.conf.Profile), s.opts.Profile)
@@ -186,11 +198,10 @@ func (s *Stack) load() error {
 	if s.conf.Peers != nil {
 		s.opts.Log = s.opts.Log.With(slog.String("process", s.conf.Peers.Name))
 	}
-	lock, err := durable.LockDir(s.opts.Dir)
-	if err != nil {
+	if s.lock, err = durable.LockDir(s.opts.Dir); err != nil {
 		return err
 	}
-	s.onClose(lock.Unlock)
+	s.onClose(s.lock.Unlock)
 	if err := s.layout.refuseSplit(); err != nil {
 		return err
 	}
@@ -294,11 +305,15 @@ func (s *Stack) Run(ctx context.Context, onReady func()) error {
 		return errors.Join(err, s.Close())
 	}
 	g := &run.Group{Log: s.opts.Log}
+	s.since = s.opts.Now()
 	for _, c := range s.services.components {
 		g.Add(c.name, c.run)
 	}
 	s.addWatches(g)
 	if err := s.addListeners(ctx, g); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	if err := s.addAdmin(ctx, g); err != nil {
 		return errors.Join(err, s.Close())
 	}
 	g.Add("start checks", func(ctx context.Context) error {

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"sigstack/internal/stack"
+)
+
+func (a *app) reloadCommand() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "reload",
+		Short: "Make a running stack read its files again",
+		Long: `Ask the process that serves a directory, over the directory's admin.sock, to
+read again what can change without a restart: the files of TLS. It takes all or
+nothing, and nothing while config.yaml has a problem; what config.yaml says that
+is not in force yet is named, and waits for a restart. A hangup signal to serve
+does the same. Exit code 1 if the process refuses, 3 if it does not run.`,
+		Example: "  sigstack reload --dir /var/lib/sigstack",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var answer stack.Reloaded
+			if err := act(cmd.Context(), dir, stack.AdminReload, nil, &answer); err != nil {
+				return err
+			}
+			a.result(answer, func() { a.printReloaded(answer) })
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", defaultDir, "data `directory` of a stack on this machine")
+	return cmd
+}
+
+func (a *app) printReloaded(r stack.Reloaded) {
+	for _, what := range r.Changed {
+		a.printf("took %s\n", what)
+	}
+	if len(r.Changed) == 0 {
+		a.printf("nothing new to take\n")
+	}
+	if len(r.NeedsRestart) > 0 {
+		a.printf("a restart is needed for what config.yaml says in: %s\n", strings.Join(r.NeedsRestart, ", "))
+	}
+}
+
+// hangups collects hangup signals, which would end the process otherwise.
+func hangups() (received <-chan os.Signal, stop func()) {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGHUP)
+	return c, func() { signal.Stop(c) }
+}
+
+// reloadOn reloads s at each signal until stop is called.
+func reloadOn(ctx context.Context, received <-chan os.Signal, s *stack.Stack, log *slog.Logger) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-received:
+			}
+			if _, err := s.Reload(ctx, "hangup"); err != nil {
+				log.ErrorContext(ctx, "reload refused", slog.Any("error", err))
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
+}

@@ -1,0 +1,163 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"sigstack/internal/admin"
+	"sigstack/internal/audit"
+	"sigstack/internal/config"
+	"sigstack/internal/fault"
+	"sigstack/internal/keys"
+	"sigstack/internal/run"
+)
+
+// Paths of the acts, for clients of the admin channel.
+const (
+	AdminStatus  = "/v1/status"           // GET: Status
+	AdminReload  = "/v1/reload"           // POST: Reloaded
+	AdminKeyTest = "/v1/keys/{name}/test" // POST: KeyStatus
+	AdminAnchor  = "/v1/audit/anchor"     // POST: AuditStatus
+)
+
+// addAdmin adds the admin channel, bound already when this returns.
+func (s *Stack) addAdmin(ctx context.Context, g *run.Group) error {
+	server, err := admin.New(ctx, admin.Config{
+		Lock: s.lock, Version: s.opts.Version, Ready: s.audit.Ready, Record: s.recordAct,
+		Now: s.opts.Now, Log: s.opts.Log,
+	})
+	if err != nil {
+		return err
+	}
+	s.onClose(server.Close)
+	s.handleActs(server)
+	s.admin.Store(server)
+	g.Add("admin channel", server.Run)
+	return nil
+}
+
+// handleActs is the list of everything that can be asked of a running stack. An
+// act that changes something has a name, under which it is recorded.
+func (s *Stack) handleActs(a *admin.Server) {
+	a.Handle(http.MethodGet, AdminStatus, "", func(context.Context, *http.Request) (any, error) { return s.Status(), nil })
+	a.Handle(http.MethodPost, AdminReload, "reload", func(ctx context.Context, _ *http.Request) (any, error) { return s.reload(ctx) })
+	a.Handle(http.MethodPost, AdminKeyTest, "key-test", s.testKey)
+	a.Handle(http.MethodPost, AdminAnchor, "audit-anchor", s.anchorAudit)
+}
+
+// recordAct puts an act on record.
+func (s *Stack) recordAct(ctx context.Context, a admin.Act) error {
+	s.opts.Log.InfoContext(ctx, "administrative act", slog.String("act", a.Name), slog.String("outcome", a.Outcome), slog.String("by", a.By))
+	detail := map[string]string{"by": a.By}
+	maps.Copy(detail, a.Detail)
+	return s.record(ctx, audit.Event{
+		Action: "admin." + a.Name, Outcome: a.Outcome, Service: "admin", RequestID: a.RequestID, Detail: detail,
+	})
+}
+
+// Reloaded is the answer to a reload.
+type Reloaded struct {
+	// Changed is what this process has taken.
+	Changed []string `json:"changed"`
+	// NeedsRestart are the sections of config.yaml that differ from those this
+	// process runs with. They are valid.
+	NeedsRestart []string `json:"needs_restart"`
+}
+
+// Details are for the audit record.
+func (r Reloaded) Details() map[string]string {
+	return map[string]string{
+		"changed": strings.Join(r.Changed, "; "), "needs_restart": strings.Join(r.NeedsRestart, ", "),
+	}
+}
+
+// Reload does for a signal what AdminReload does for a caller.
+func (s *Stack) Reload(ctx context.Context, signal string) (Reloaded, error) {
+	server := s.admin.Load()
+	if server == nil {
+		return Reloaded{}, errors.New("the stack is not running yet: nothing was reloaded")
+	}
+	answer, err := server.Do(ctx, admin.Act{Name: "reload", By: "signal " + signal}, func(ctx context.Context) (any, error) {
+		return s.reload(ctx)
+	})
+	if err != nil {
+		return Reloaded{}, err
+	}
+	return answer.(Reloaded), nil
+}
+
+// reload takes what can change without a restart, or nothing: a configuration
+// with problems is a refusal, even if the files of TLS are in order.
+func (s *Stack) reload(ctx context.Context) (Reloaded, error) {
+	r := Reloaded{Changed: []string{}, NeedsRestart: []string{}}
+	conf, err := s.loadConfig()
+	if err != nil {
+		return r, fault.Wrap(fault.Invalid, err, "nothing was reloaded")
+	}
+	if err := CheckConfig(conf); err != nil {
+		return r, fault.Wrap(fault.Invalid, err, "nothing was reloaded: configuration "+s.layout.Config())
+	}
+	r.NeedsRestart = changedSections(s.loaded, conf)
+	if s.tls == nil {
+		return r, nil
+	}
+	before := s.tls.Chain()[0]
+	if err := s.reloadTLS(ctx); err != nil {
+		return r, fault.Wrap(fault.Invalid, err, "tls goes on with what it has")
+	}
+	if after := s.tls.Chain()[0]; !after.Equal(before) {
+		r.Changed = append(r.Changed, "tls certificate "+after.SerialNumber.Text(16)+" until "+after.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return r, nil
+}
+
+// changedSections names the sections of config.yaml in which two configurations
+// differ.
+func changedSections(a, b *config.Config) []string {
+	names := []string{}
+	va, vb := reflect.ValueOf(*a), reflect.ValueOf(*b)
+	for i := range va.NumField() {
+		if !va.Type().Field(i).IsExported() {
+			continue
+		}
+		if !reflect.DeepEqual(va.Field(i).Interface(), vb.Field(i).Interface()) {
+			name, _, _ := strings.Cut(va.Type().Field(i).Tag.Get("yaml"), ",")
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// anchorTimeout bounds an anchor that is asked for.
+const anchorTimeout = 30 * time.Second
+
+// anchorAudit enters the head of the audit record in the transparency log now.
+func (s *Stack) anchorAudit(ctx context.Context, _ *http.Request) (any, error) {
+	ctx, cancel := context.WithTimeout(ctx, anchorTimeout)
+	defer cancel()
+	if _, err := s.audit.Anchor(ctx); err != nil {
+		return nil, fault.Wrap(fault.Unavailable, err, "nothing was anchored")
+	}
+	return s.auditStatus(), nil
+}
+
+// testKey signs with a key in use, and verifies.
+func (s *Stack) testKey(_ context.Context, r *http.Request) (any, error) {
+	name := r.PathValue("name")
+	i := slices.IndexFunc(s.services.keys, func(k keys.Key) bool { return k.Name == name })
+	if i < 0 {
+		return nil, fault.Newf(fault.NotFound, "this process has no key %q", name)
+	}
+	key := s.services.keys[i]
+	if err := key.Test(); err != nil {
+		return nil, fault.Wrap(fault.Unavailable, err, "key does not work")
+	}
+	return keyStatus(key), nil
+}

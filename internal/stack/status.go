@@ -1,0 +1,140 @@
+package stack
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"sigstack/internal/httpd"
+	"sigstack/internal/keys"
+)
+
+// Status is all that an operator may want to know of a running stack.
+type Status struct {
+	httpd.Report
+	Version   string    `json:"version"` // of the program
+	PID       int       `json:"pid"`
+	Since     time.Time `json:"since"` // when the process started to serve
+	Uptime    int64     `json:"uptime_seconds"`
+	Profile   string    `json:"profile"`
+	URL       string    `json:"url"`
+	Addresses Addresses `json:"addresses"`
+
+	Trees  []TreeStatus   `json:"trees"`
+	Keys   []KeyStatus    `json:"keys"`
+	Expiry []ExpiryStatus `json:"expiry"` // the soonest first
+	Audit  AuditStatus    `json:"audit"`
+}
+
+// Addresses are those that the listeners are bound to, as host:port.
+type Addresses struct {
+	Public  string `json:"public"`
+	Metrics string `json:"metrics"`
+}
+
+// TreeStatus is the newest head of a log.
+type TreeStatus struct {
+	Name string    `json:"name"`
+	Size uint64    `json:"size"` // entries
+	Root string    `json:"root"` // hex
+	Time time.Time `json:"time"`
+}
+
+// KeyStatus is a key that the process signs with.
+type KeyStatus struct {
+	Name    string    `json:"name"`
+	URI     string    `json:"uri,omitempty"` // where it is, if not in a file of keys/
+	SHA256  string    `json:"sha256"`        // of its SubjectPublicKeyInfo, hex
+	Created time.Time `json:"created"`
+}
+
+// AuditStatus is how far the audit record goes.
+type AuditStatus struct {
+	Chain    string `json:"chain"`    // its id, hex
+	Seq      uint64 `json:"seq"`      // of the newest record
+	Hash     string `json:"hash"`     // of the newest record, hex
+	Anchored uint64 `json:"anchored"` // the newest record that is in the transparency log, 0: none known
+}
+
+// Details are for the audit record.
+func (a AuditStatus) Details() map[string]string {
+	return map[string]string{"anchored": strconv.FormatUint(a.Anchored, 10)}
+}
+
+// ExpiryStatus is something that ends.
+type ExpiryStatus struct {
+	What string    `json:"what"`
+	At   time.Time `json:"at"`
+	Days int64     `json:"days_left"` // whole ones; below zero once it is over
+}
+
+// Status returns the present state of a stack that runs.
+func (s *Stack) Status() Status {
+	now := s.opts.Now()
+	st := Status{
+		Report: s.ready.Report(), Version: s.opts.Version, PID: os.Getpid(),
+		Since: s.since.UTC(), Uptime: int64(now.Sub(s.since).Seconds()), Profile: s.conf.Profile, URL: s.conf.URL,
+		Addresses: Addresses{Public: s.Address(), Metrics: s.metricsAddress},
+		Trees:     []TreeStatus{}, Keys: []KeyStatus{}, Expiry: []ExpiryStatus{}, Audit: s.auditStatus(),
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.services.trees)) {
+		head := s.services.trees[name].Head()
+		st.Trees = append(st.Trees, TreeStatus{name, head.Size, hex.EncodeToString(head.Root[:]), head.Time.UTC()})
+	}
+	for _, k := range s.services.keys {
+		st.Keys = append(st.Keys, keyStatus(k))
+	}
+	for what, at := range s.expiries() {
+		// Rounded down, so that what ended this morning has -1 day left.
+		days := int64(at.Sub(now) / (24 * time.Hour))
+		if at.Before(now) {
+			days--
+		}
+		st.Expiry = append(st.Expiry, ExpiryStatus{what, at.UTC(), days})
+	}
+	slices.SortFunc(st.Expiry, func(a, b ExpiryStatus) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.What, b.What))
+	})
+	return st
+}
+
+func (s *Stack) auditStatus() AuditStatus {
+	head := s.audit.Head()
+	return AuditStatus{Chain: s.audit.Chain(), Seq: head.Seq, Hash: hex.EncodeToString(head.Hash[:]), Anchored: s.audit.Anchored()}
+}
+
+func keyStatus(k keys.Key) KeyStatus {
+	sum := sha256.Sum256(k.SPKI())
+	return KeyStatus{Name: k.Name, URI: k.URI(), SHA256: hex.EncodeToString(sum[:]), Created: k.Created}
+}
+
+// expiries are the ends of certificates and metadata, by what ends.
+func (s *Stack) expiries() map[string]time.Time {
+	ends := map[string]time.Time{}
+	chain := func(what string, certs []*x509.Certificate) {
+		for _, c := range certs {
+			ends[what+" certificate "+c.Subject.CommonName] = c.NotAfter
+		}
+	}
+	if s.services.ca != nil {
+		chain("ca", s.services.ca.Trust().Chain)
+	}
+	if s.services.tsa != nil {
+		chain("tsa", s.services.tsa.Trust().Chain)
+	}
+	if s.tls != nil {
+		ends["tls certificate"] = s.tls.Chain()[0].NotAfter
+	}
+	if s.services.tuf != nil {
+		for _, r := range s.services.tuf.Status().Roles {
+			ends["tuf "+r.Role] = r.Expires
+		}
+	}
+	return ends
+}
