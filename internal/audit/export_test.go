@@ -1,6 +1,12 @@
 package audit
 
-import "time"
+import (
+	"crypto/ecdsa"
+	"time"
+)
+
+// ParseSlot reads one slot of a head file.
+func ParseSlot(slot []byte, key *ecdsa.PublicKey) (Head, error) { return parseSlot(slot, key) }
 
 // WithoutPause makes Verify wait for a writer no longer than it takes to look.
 func (c VerifyConfig) WithoutPause() VerifyConfig {
