@@ -98,8 +98,8 @@ func TestSamplesAreJudged(t *testing.T) {
 const connectorsHead = `# Connectors
 
 A connector lets people of another identity provider log in. Each is an item of
-` + "`oidc.connectors`" + ` in ` + "`config.yaml`" + `; ` + "`sigstack config check`" + ` finds unknown settings and the
-like, and a start refuses them; what a connector names (files, servers) it first opens then.
+` + "`oidc.connectors`" + ` in ` + "`config.yaml`" + `; ` + "`sigstack config check`" + ` finds unknown settings, files that are
+missing and the like, and a start refuses them; servers are first asked then, or at a login.
 Types and settings are Dex's; what is said of them here holds for the Dex that sigstack is
 built with.
 
