@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,12 +27,12 @@ type inProcess struct {
 	dir   string
 	url   string
 	http  *http.Client
-	log   *watchedLog
+	log   watchedLog
 }
 
 func startInProcess(t *testing.T) *inProcess {
 	t.Helper()
-	s := &inProcess{dir: filepath.Join(t.TempDir(), "data"), log: &watchedLog{}, http: &http.Client{
+	s := &inProcess{dir: filepath.Join(t.TempDir(), "data"), log: watchLog(), http: &http.Client{
 		Transport:     e2etest.Transport(),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -53,7 +54,7 @@ func startInProcess(t *testing.T) *inProcess {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e2etest.Trust(t, filepath.Join(s.dir, "client"))
+	e2etest.Adopt(t, s.dir)
 	s.run(t)
 	return s
 }
@@ -76,7 +77,8 @@ func (s *inProcess) run(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Errorf("stack ended: %v", err)
 		}
-		s.log.wantNoFault(t)
+		s.log.wantClean(t)
+		e2etest.WantNoLeakInAudit(t, s.dir)
 	})
 }
 
@@ -101,6 +103,9 @@ func (s *inProcess) send(t *testing.T, method, target string, header http.Header
 	if err := errors.Join(err, resp.Body.Close()); err != nil {
 		t.Fatalf("%s %.100s: %v", method, target, err)
 	}
+	if resp.StatusCode >= http.StatusBadRequest {
+		e2etest.WantNoLeak(t, "the answer of "+target, answered)
+	}
 	return answer{resp.StatusCode, resp.Header, answered}
 }
 
@@ -123,22 +128,37 @@ func (s *inProcess) stillWorks(t *testing.T) {
 		"--certificate-identity", e2etest.DemoUser, "--certificate-oidc-issuer", s.url+"/dex", blob)
 }
 
-// watchedLog is a slog.Handler that keeps what is logged of faults of our own:
-// panics, and answers of 5xx.
+// watchedLog is a slog.Handler that keeps all that is logged, and apart from it
+// faults of our own: panics, and answers of 5xx.
 type watchedLog struct {
-	mu     sync.Mutex
+	slog.Handler // writes to kept
+	kept         *kept
+}
+
+type kept struct {
+	mu     sync.Mutex // guards the rest
+	text   bytes.Buffer
 	faults []string
 }
 
-// Enabled admits errors, which the mux's own records of faults are.
-func (l *watchedLog) Enabled(_ context.Context, level slog.Level) bool {
-	return level >= slog.LevelError
+func watchLog() watchedLog {
+	k := &kept{}
+	return watchedLog{slog.NewTextHandler(k, &slog.HandlerOptions{Level: slog.LevelDebug}), k}
 }
 
-// Handle passes over Dex's errors, most of which are its callers'.
-func (l *watchedLog) Handle(_ context.Context, r slog.Record) error {
-	if r.Message != "handler panicked" && r.Message != "request" {
-		return nil
+// Write takes what is logged.
+func (k *kept) Write(p []byte) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.text.Write(p)
+}
+
+// Handle passes over Dex's errors, most of which are its callers', when it looks
+// for faults.
+func (l watchedLog) Handle(ctx context.Context, r slog.Record) error {
+	err := l.Handler.Handle(ctx, r)
+	if r.Level < slog.LevelError || r.Message != "handler panicked" && r.Message != "request" {
+		return err
 	}
 	var text strings.Builder
 	text.WriteString(r.Message)
@@ -146,21 +166,31 @@ func (l *watchedLog) Handle(_ context.Context, r slog.Record) error {
 		fmt.Fprintf(&text, " %s=%v", a.Key, a.Value)
 		return true
 	})
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.faults = append(l.faults, text.String())
-	return nil
+	l.kept.mu.Lock()
+	defer l.kept.mu.Unlock()
+	l.kept.faults = append(l.kept.faults, text.String())
+	return err
 }
 
-func (l *watchedLog) WithAttrs([]slog.Attr) slog.Handler { return l }
-func (l *watchedLog) WithGroup(string) slog.Handler      { return l }
+func (l watchedLog) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return watchedLog{l.Handler.WithAttrs(attrs), l.kept}
+}
 
-// wantNoFault fails the test for every panic and every fault that was logged.
-func (l *watchedLog) wantNoFault(t *testing.T) {
+func (l watchedLog) WithGroup(name string) slog.Handler {
+	return watchedLog{l.Handler.WithGroup(name), l.kept}
+}
+
+// wantClean fails the test for every panic and every fault that was logged, and
+// for a secret.
+func (l watchedLog) wantClean(t *testing.T) {
 	t.Helper()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, f := range l.faults {
+	l.kept.mu.Lock()
+	defer l.kept.mu.Unlock()
+	for _, f := range l.kept.faults {
 		t.Errorf("logged as our fault: %s", f)
 	}
+	if l.kept.text.Len() == 0 {
+		t.Error("nothing was logged, so no secret was looked for")
+	}
+	e2etest.WantNoLeak(t, "the log", l.kept.text.Bytes())
 }

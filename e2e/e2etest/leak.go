@@ -3,7 +3,6 @@ package e2etest
 import (
 	"bytes"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -73,24 +72,27 @@ func WantNoLeak(t *testing.T, where string, text []byte) {
 	}
 }
 
-// wantNoLeakBelow is WantNoLeak for every file below dir, if there is one.
-func wantNoLeakBelow(t *testing.T, dir string) {
+// WantNoLeakInAudit is WantNoLeak for the audit log in a stack's data directory,
+// and for those of its processes. There must be one.
+func WantNoLeakInAudit(t *testing.T, dir string) {
 	t.Helper()
-	if _, err := os.Stat(dir); err != nil {
-		return
-	}
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
+	searched := 0
+	for _, pattern := range []string{"audit/*.jsonl", "processes/*/audit/*.jsonl"} {
+		files, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			t.Fatal(err)
 		}
-		data, err := os.ReadFile(path)
-		if err == nil {
+		for _, path := range files {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Errorf("look for secrets: %v", err)
+			}
 			WantNoLeak(t, path, data)
+			searched++
 		}
-		return err
-	})
-	if err != nil {
-		t.Errorf("look for secrets in %s: %v", dir, err)
+	}
+	if searched == 0 {
+		t.Errorf("%s has no audit log to look for secrets in", dir)
 	}
 }
 

@@ -94,13 +94,17 @@ func Transport() *http.Transport {
 // HTTP speaks with every stack.
 var HTTP = &http.Client{Transport: Transport()}
 
-// Trust has everything that is started from now on trust the stack with the kit
-// in dir, as Start does it.
-func Trust(t *testing.T, dir string) {
+// Adopt does for the stack in dir, which a test runs by itself, what Start does:
+// what is started from now on trusts it, and its demo password is a secret.
+func Adopt(t *testing.T, dir string) {
 	t.Helper()
-	if err := trusted.add(filepath.Join(dir, "tls-ca.crt.pem")); err != nil {
+	if err := adopt(dir); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func adopt(dir string) error {
+	return errors.Join(trusted.add(filepath.Join(dir, "client", "tls-ca.crt.pem")), keepDemoPassword(dir))
 }
 
 // ServerCertificate makes a certificate for this machine's loopback by a fresh

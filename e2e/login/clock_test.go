@@ -47,7 +47,7 @@ func startClocked(t *testing.T) *clocked {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e2etest.Trust(t, c.Kit(""))
+	e2etest.Adopt(t, c.Dir)
 	run(t, s)
 	return c
 }
