@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/url"
 
 	"github.com/spf13/cobra"
 
@@ -142,9 +141,7 @@ func (a *app) initialized(cfg stack.InitConfig, l stack.Layout) error {
 		}
 		a.printf("  2. Add users or connectors to %s; see docs/operating.md.\n", l.Config())
 		a.printf("  3. sigstack serve --dir %s --passphrase-file FILE\n", l.Dir)
-		if u, err := url.Parse(cfg.URL); err == nil && u.Scheme == "http" {
-			a.printf("\nThe URL is plain http: fit for this machine or a trusted network only.\n")
-		}
+		a.printf("\n%s\n", reached(cfg, l))
 	})
 	return nil
 }

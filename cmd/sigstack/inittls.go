@@ -9,6 +9,7 @@ import (
 
 	"sigstack/internal/config"
 	"sigstack/internal/stack"
+	"sigstack/internal/trust"
 )
 
 // tlsFlags say who speaks TLS for an https URL.
@@ -51,4 +52,22 @@ func (t tlsFlags) init(url string) (stack.InitTLS, error) {
 		*path = abs
 	}
 	return stack.InitTLS{Files: files}, nil
+}
+
+// reached says how clients will reach a stack that was made with cfg.
+func reached(cfg stack.InitConfig, l stack.Layout) string {
+	switch {
+	case strings.HasPrefix(cfg.URL, "http:"):
+		return "The URL is plain http: fit for this machine or a trusted network only."
+	case cfg.TLS.BehindProxy:
+		return "A proxy has to terminate TLS in front of " + cfg.Listen + ": outside loopback serve wants --behind-proxy."
+	}
+	text := "The listener, " + cfg.Listen + ", speaks TLS"
+	if cfg.TLS.Files == nil {
+		text += "; clients trust it by " + filepath.Join(l.Client(), trust.TLSPEMName)
+	}
+	if config.IsLoopback(cfg.Listen) {
+		text += ".\nOnly this machine reaches that address: change listen in " + l.Config() + " for others"
+	}
+	return text + "."
 }
