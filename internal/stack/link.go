@@ -308,14 +308,15 @@ func (s *Stack) passOn() {
 			if route.Service == "ca" {
 				format = httpd.GRPCErrors
 			}
-			g = s.mux.Group(route.Service, format)
+			// Who may ask, and how often, is for the process to say that answers.
+			g = s.mux.Group(route.Service, format).As(httpd.Public)
 			groups[route.Service] = g
 		}
 		if route.Tree {
 			trees[route.Service] = append(trees[route.Service], route)
 			continue
 		}
-		g.As(route.Effect).Handle(route.Method, route.Path, route.MaxBody, l.handle)
+		g.Handle(route.Method, route.Path, route.MaxBody, l.handle)
 	}
 	for service, routes := range trees {
 		s.passTree(groups[service], s.linkTo(service), routes)
@@ -329,7 +330,7 @@ func (s *Stack) passTree(g *httpd.Group, l *link, routes []httpd.Route) {
 		methods = append(methods, r.Method)
 	}
 	slices.Sort(methods)
-	g.As(routes[0].Effect).HandleTree(methods, routes[0].Path, routes[0].MaxBody, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g.HandleTree(methods, routes[0].Path, routes[0].MaxBody, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := l.handle(w, r); err != nil {
 			s.opts.Log.InfoContext(r.Context(), "request was not passed on", slog.String("peer", l.conf.Name), slog.Any("error", err))
 			w.Header().Set("Retry-After", "1")

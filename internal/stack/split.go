@@ -146,6 +146,9 @@ func (p *splitPlan) check() error {
 		if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "0" {
 			return fmt.Errorf("address of %s: %s: want a host and a port, by which the other processes find it", name, address)
 		}
+		if p.conf.Profile == config.ProfileUp && !config.IsLoopback(address) {
+			return fmt.Errorf("address of %s: %s is not a loopback address, and this is a test stack", name, address)
+		}
 		p.addresses[name] = address
 	}
 	return nil
