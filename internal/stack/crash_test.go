@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sigstack/internal/config"
+	"sigstack/internal/keys/kmstest"
 	"sigstack/internal/stack"
 )
 
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(kmstest.Main(m))
 }
 
 func testInit(dir string) stack.InitConfig {
