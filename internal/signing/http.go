@@ -67,7 +67,7 @@ func call(ctx context.Context, client *http.Client, r request, accept ...int) (a
 			return answer{}, fmt.Errorf("call %s at %s: %w", r.service, r.url, ctx.Err())
 		}
 		pause := firstPause << i
-		if reason, _ := distrusted(err); reason != nil {
+		if _, reason := distrusted(err); reason != nil {
 			return answer{}, Unreachable(r.service, r.url, err)
 		}
 		switch {

@@ -103,11 +103,11 @@ const (
 )
 
 // distrusted tells whether err is that of a server whose certificate was not
-// taken, which asking again does not mend: then it returns why, and what to do.
-func distrusted(err error) (reason error, next string) {
+// taken, which asking again does not mend: then it returns what to do, and why.
+func distrusted(err error) (next string, reason error) {
 	var failed *tls.CertificateVerificationError
 	if !errors.As(err, &failed) || len(failed.UnverifiedCertificates) == 0 {
-		return nil, ""
+		return "", nil
 	}
 	sent := failed.UnverifiedCertificates
 	var stranger x509.UnknownAuthorityError
@@ -115,18 +115,18 @@ func distrusted(err error) (reason error, next string) {
 	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.As(failed.Err, &stranger):
-		return fmt.Errorf("its TLS certificate is by an authority that is not trusted here, %q", sent[len(sent)-1].Issuer), nextAuthority
+		return nextAuthority, fmt.Errorf("its TLS certificate is by an authority that is not trusted here, %q", sent[len(sent)-1].Issuer)
 	case errors.As(failed.Err, &elsewhere):
-		return fmt.Errorf("its TLS certificate is not for this host: %w", failed.Err), nextName
+		return nextName, fmt.Errorf("its TLS certificate is not for this host: %w", failed.Err)
 	case errors.As(failed.Err, &invalid) && invalid.Reason == x509.Expired:
-		return fmt.Errorf("its TLS certificate, by %q, is not valid now: %w", sent[0].Issuer, failed.Err), nextValid
+		return nextValid, fmt.Errorf("its TLS certificate, by %q, is not valid now: %w", sent[0].Issuer, failed.Err)
 	}
-	return fmt.Errorf("its TLS certificate, by %q, is not good: %w", sent[0].Issuer, failed.Err), nextAuthority
+	return nextAuthority, fmt.Errorf("its TLS certificate, by %q, is not good: %w", sent[0].Issuer, failed.Err)
 }
 
 // Unreachable words why service at url gave no usable answer.
 func Unreachable(service, url string, err error) *UnreachableError {
-	if reason, next := distrusted(err); reason != nil {
+	if next, reason := distrusted(err); reason != nil {
 		return &UnreachableError{Service: service, URL: url, Err: reason, Next: next}
 	}
 	return &UnreachableError{Service: service, URL: url, Err: err}
