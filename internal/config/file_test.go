@@ -202,6 +202,23 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// TestPlainIssuerWithoutCA: tokens let in elsewhere than at the CA, too.
+func TestPlainIssuerWithoutCA(t *testing.T) {
+	got := report(`version: 1
+profile: serve
+url: https://log.corp.example
+listen: 127.0.0.1:8080
+access:
+  write: {tlog: bearer}
+  issuers:
+    - {url: "http://login.corp.example", type: email}
+tlog: {key: rekor, tree_id: 1}
+`)
+	if want := `f:8: access.issuers[0].url: "http://login.corp.example" is plain http`; !strings.Contains(got, want) {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
 // TestTestStacksAreNotWarned: what profile up is for.
 func TestTestStacksAreNotWarned(t *testing.T) {
 	in := strings.NewReplacer("profile: serve", "profile: up", "http://sigstack.corp.example:8080", "http://localhost:8080",

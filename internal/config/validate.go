@@ -70,6 +70,7 @@ func (c *Config) validate(p *problems) {
 		c.Audit.validate(p)
 	}
 	c.validateServices(p)
+	c.validateIssuers(p)
 	if c.Peers != nil {
 		c.validatePeers(p)
 	}
@@ -81,7 +82,6 @@ func (c *Config) validateServices(p *problems) {
 	}
 	if c.CA != nil {
 		c.CA.validate(p)
-		c.validateIssuers(p)
 		_, elsewhere := c.With("ctlog")
 		p.check(c.CTLog != nil || elsewhere, "ca: needs the ctlog section, or a peer with it: without a CT log no certificate is issued")
 	}
@@ -125,11 +125,20 @@ func (ca *CA) validate(p *problems) {
 // validateIssuers: the built-in issuer is asked within the process; what others
 // answer must not be forged on the way.
 func (c *Config) validateIssuers(p *problems) {
-	for i, iss := range c.CA.Issuers {
-		p.check(!c.isOwn(iss) || iss.CACert == "", "ca.issuers[%d].ca_cert: the built-in issuer is asked within the stack, leave it out", i)
+	for i, iss := range c.TokenIssuers() {
+		field := fmt.Sprintf("%s[%d]", c.TokenIssuersField(), i)
+		p.check(!c.isOwn(iss) || iss.CACert == "", "%s.ca_cert: the built-in issuer is asked within the stack, leave it out", field)
 		plain := strings.HasPrefix(iss.URL, "http://") && !c.isOwn(iss) && !iss.local()
-		p.check(!plain || c.Profile == ProfileUp, "ca.issuers[%d].url: %q is plain http: whoever is on the way could sign in anybody's name; only profile up may have it", i, iss.URL)
+		p.check(!plain || c.Profile == ProfileUp, "%s.url: %q is plain http: whoever is on the way could sign in anybody's name; only profile up may have it", field, iss.URL)
 	}
+}
+
+// TokenIssuersField is where TokenIssuers are.
+func (c *Config) TokenIssuersField() string {
+	if c.CA != nil {
+		return "ca.issuers"
+	}
+	return "access.issuers"
 }
 
 // isOwn reports whether iss is the built-in issuer.

@@ -96,14 +96,13 @@ func (c *Config) Keys() []Key {
 
 // warnTrust names what an operator trusts beyond what is usual.
 func (c *Config) warnTrust(w *problems) {
-	if c.CA != nil {
-		for i, iss := range c.CA.Issuers {
-			if strings.HasPrefix(iss.URL, "http://") && !c.isOwn(iss) && iss.local() {
-				w.add("ca.issuers[%d].url: plain http: every user of this machine can pass for this issuer if it is down", i)
-			}
-			if iss.SkipEmailVerification {
-				w.add("ca.issuers[%d].skip_email_verification: whoever can choose an address at this issuer can sign in its name", i)
-			}
+	for i, iss := range c.TokenIssuers() {
+		field := fmt.Sprintf("%s[%d]", c.TokenIssuersField(), i)
+		if strings.HasPrefix(iss.URL, "http://") && !c.isOwn(iss) && iss.local() {
+			w.add("%s.url: plain http: every user of this machine can pass for this issuer if it is down", field)
+		}
+		if iss.SkipEmailVerification {
+			w.add("%s.skip_email_verification: whoever can choose an address at this issuer can sign in its name", field)
 		}
 	}
 	if c.OIDC != nil {

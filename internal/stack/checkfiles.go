@@ -133,15 +133,12 @@ func (c *fileCheck) chains() {
 			c.add(x.field, "%s: %v", x.path, err)
 		}
 	}
-	if c.conf.CA == nil {
-		return
-	}
-	for i, iss := range c.conf.CA.Issuers {
+	for i, iss := range c.conf.TokenIssuers() {
 		if iss.CACert == "" {
 			continue
 		}
 		if _, err := c.chain(iss.CACert); err != nil {
-			c.add(fmt.Sprintf("ca.issuers[%d].ca_cert", i), "%v", err)
+			c.add(fmt.Sprintf("%s[%d].ca_cert", c.conf.TokenIssuersField(), i), "%v", err)
 		}
 	}
 }
