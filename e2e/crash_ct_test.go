@@ -48,7 +48,7 @@ func certify(ctx context.Context, url, notes, token string) error {
 			return errors.Join(err, f.Close())
 		}
 		status, answer, err := e2etest.Post(ctx, client, url+"/api/v2/signingCert", body)
-		if err != nil {
+		if err != nil || e2etest.Dying(status) {
 			return f.Close() // killed: nothing was acknowledged
 		}
 		if status != http.StatusOK {

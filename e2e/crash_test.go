@@ -172,7 +172,7 @@ func write(ctx context.Context, t *testing.T, url, path string, signer tlogtest.
 		artifact := fmt.Appendf(nil, "%s %d %d", path, time.Now().UnixNano(), n)
 		body := tlogtest.JSON(t, tlogtest.HashedRekord(t, signer, crypto.SHA256, artifact))
 		status, answer, err := e2etest.Post(ctx, client, url+"/api/v1/log/entries", body)
-		if err != nil {
+		if err != nil || e2etest.Dying(status) {
 			return notes.Close() // killed: nothing was acknowledged
 		}
 		if status != http.StatusCreated {

@@ -66,7 +66,7 @@ type Trust struct {
 
 // TrustOf is the trust in a running stack.
 func TrustOf(s *e2etest.Stack, source Source) Trust {
-	return Trust{Source: source, Dir: s.Kit(""), URL: s.URL, Mirror: s.URL + "/tuf", MirrorCopy: filepath.Join(s.Dir, "tuf")}
+	return Trust{Source: source, Dir: s.Kit(""), URL: s.URL, Mirror: s.URL + "/tuf", MirrorCopy: filepath.Join(s.ServiceDir("tuf"), "tuf")}
 }
 
 // File is the path of a file of the kit.

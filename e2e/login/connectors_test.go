@@ -9,13 +9,13 @@ import (
 	"sigstack/internal/config"
 )
 
-// configure makes a stack's directory, edits its configuration as an operator
+// configure makes a stack's directory, edits the issuer's configuration as an operator
 // does, between a stop and a start, and returns it running.
 func configure(t *testing.T, edit func(s *e2etest.Stack, c *config.Config)) *e2etest.Stack {
 	t.Helper()
 	s := e2etest.Start(t, t.TempDir())
 	s.Stop()
-	path := filepath.Join(s.Dir, "config.yaml")
+	path := filepath.Join(s.ServiceDir("oidc"), "config.yaml")
 	c, err := config.Load(path)
 	if err != nil {
 		t.Fatal(err)

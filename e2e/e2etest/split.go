@@ -1,0 +1,26 @@
+package e2etest
+
+import (
+	"net/http"
+	"path/filepath"
+)
+
+// Split tells whether stacks run in several processes.
+func Split() bool { return currentMode() == split }
+
+// ServiceDir is the directory of the process that a service runs in: where its
+// configuration, its keys and its databases are.
+func (s *Stack) ServiceDir(service string) string {
+	if !Split() {
+		return s.Dir
+	}
+	process := map[string]string{"ca": "ca", "tsa": "ca", "ctlog": "logs", "tlog": "logs", "oidc": "oidc", "tuf": "front"}[service]
+	if process == "" {
+		s.t.Fatalf("there is no service %q", service)
+	}
+	return filepath.Join(s.Dir, "processes", process)
+}
+
+// Dying tells whether a status may come from a stack that is being killed: of
+// several processes the front goes on for a moment without those behind it.
+func Dying(status int) bool { return Split() && status == http.StatusServiceUnavailable }
