@@ -83,8 +83,8 @@ func (b *backend) GetLatestSignedLogRoot(ctx context.Context, _ *trillian.GetLat
 	return &trillian.GetLatestSignedLogRootResponse{SignedLogRoot: root}, nil
 }
 
-// GetLeavesByRange returns up to Count entries from StartIndex on; none when
-// the tree is shorter, which ctfe recognizes by the root.
+// GetLeavesByRange returns up to Count entries from StartIndex on, maxEntries at
+// most; none when the tree is shorter, which ctfe recognizes by the root.
 func (b *backend) GetLeavesByRange(ctx context.Context, in *trillian.GetLeavesByRangeRequest, _ ...grpc.CallOption) (*trillian.GetLeavesByRangeResponse, error) {
 	first, count, err := unsigned(in.GetStartIndex(), in.GetCount())
 	if err != nil {
@@ -95,7 +95,7 @@ func (b *backend) GetLeavesByRange(ctx context.Context, in *trillian.GetLeavesBy
 	if err != nil || first >= head.Size {
 		return &trillian.GetLeavesByRangeResponse{SignedLogRoot: root}, err
 	}
-	entries, err := b.tree.Entries(ctx, first, count)
+	entries, err := b.tree.Entries(ctx, first, min(count, maxEntries))
 	if err != nil {
 		return nil, b.status(ctx, "read entries", err)
 	}

@@ -23,6 +23,7 @@ import (
 	ct "github.com/google/certificate-transparency-go"
 	"github.com/google/certificate-transparency-go/trillian/ctfe"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 
 	"sigstack/internal/fault"
 	"sigstack/internal/httpd"
@@ -61,6 +62,7 @@ type Service struct {
 	url      string
 	key      keys.Key
 	roots    []*x509.Certificate
+	bulk     *semaphore.Weighted // of answers of many entries
 }
 
 // New checks cfg and sets up the log. It writes nothing to the tree.
@@ -72,7 +74,7 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ct log: set up: %w", err)
 	}
-	return &Service{handlers: handlers, prefix: "/" + cfg.Prefix, url: cfg.URL, key: cfg.Signer, roots: cfg.Roots}, nil
+	return &Service{handlers: handlers, prefix: "/" + cfg.Prefix, url: cfg.URL, key: cfg.Signer, roots: cfg.Roots, bulk: semaphore.NewWeighted(maxBulk)}, nil
 }
 
 func (c Config) check() error {

@@ -3,6 +3,7 @@ package ctlog
 import (
 	"context"
 	"net/http"
+	"sync"
 	"time"
 
 	ct "github.com/google/certificate-transparency-go"
@@ -17,6 +18,14 @@ const (
 
 	// requestTimeout bounds the work on one request; an add takes milliseconds.
 	requestTimeout = 20 * time.Second
+
+	// maxEntries is how many entries are answered at once, of about 5 KB each;
+	// RFC 6962 §4.6 lets a log return fewer than asked for.
+	maxEntries = 256
+
+	// maxBulk is how many answers of many entries are made at once, each in a few
+	// megabytes.
+	maxBulk = 8
 )
 
 // routes are the endpoints of RFC 6962 §4.
@@ -55,8 +64,37 @@ func (s *Service) handler(path string) http.Handler {
 		if r.Method == http.MethodHead {
 			r.Method = http.MethodGet // ctfe knows no HEAD; net/http drops the body
 		}
+		if path == ct.GetEntriesPath {
+			s.serveBulk(w, r, h)
+			return
+		}
 		h.ServeHTTP(signing{w, s.key}, r)
 	})
+}
+
+// serveBulk answers from h when few others are being made. Sending the answer,
+// which takes as long as the client likes, is no part of making it.
+func (s *Service) serveBulk(w http.ResponseWriter, r *http.Request, h http.Handler) {
+	if err := s.bulk.Acquire(r.Context(), 1); err != nil {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "too many answers of this size are being made, try again", http.StatusTooManyRequests)
+		return
+	}
+	made := sync.OnceFunc(func() { s.bulk.Release(1) })
+	defer made()
+	h.ServeHTTP(making{signing{w, s.key}, made}, r)
+}
+
+// making tells when an answer is made: when it begins to be sent.
+type making struct {
+	signing
+	made func()
+}
+
+// Write implements http.ResponseWriter.
+func (m making) Write(p []byte) (int, error) {
+	m.made()
+	return m.signing.Write(p)
 }
 
 // signing makes 503 of ctfe's answer to a key that cannot sign now, which to

@@ -1,14 +1,17 @@
 package rekorv1
 
 import (
+	"context"
 	"encoding/hex"
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"sigstack/internal/fault"
 	"sigstack/internal/httpd"
 	"sigstack/services/tlog"
+	"sigstack/services/tlog/entry"
 )
 
 // Body codes of a schema failure (contract: rekor-v1.md §1).
@@ -31,11 +34,11 @@ func (a *API) createEntry(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	e, err := a.cfg.Parser.Parse(body)
+	canonical, terms, err := a.checkEntry(r.Context(), body)
 	if err != nil {
 		return err
 	}
-	record, created, err := a.cfg.Log.Add(r.Context(), e.Body, e.Terms())
+	record, created, err := a.cfg.Log.Add(r.Context(), canonical, terms)
 	if err != nil {
 		return err
 	}
@@ -48,6 +51,44 @@ func (a *API) createEntry(w http.ResponseWriter, r *http.Request) error {
 	// Not quoted, against RFC 9110: sigstore-go takes it for the key of the map.
 	w.Header().Set("ETag", id)
 	return httpd.WriteJSON(w, http.StatusCreated, wireEntry(record))
+}
+
+// checkEntry returns a proposed entry in its canonical form and what it is found
+// by.
+func (a *API) checkEntry(ctx context.Context, body []byte) ([]byte, entry.Terms, error) {
+	done, err := a.takeTurn(ctx, len(body))
+	if err != nil {
+		return nil, entry.Terms{}, err
+	}
+	defer done()
+	e, err := a.cfg.Parser.Parse(body)
+	if err != nil {
+		return nil, entry.Terms{}, err
+	}
+	return e.Body, e.Terms(), nil
+}
+
+// Checking a proposal takes many times its size in memory, so that of large ones,
+// in bytes, few are checked at once; the rest wait for their turn.
+const (
+	largeFrom   = 256 << 10
+	largeAtOnce = 16 << 20
+	turnTimeout = 10 * time.Second
+)
+
+// takeTurn waits until a body of size bytes may be checked; done must be called
+// then. The error is fault.Limited.
+func (a *API) takeTurn(ctx context.Context, size int) (done func(), err error) {
+	if size < largeFrom {
+		return func() {}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, turnTimeout)
+	defer cancel()
+	weight := min(int64(size), largeAtOnce)
+	if err := a.large.Acquire(ctx, weight); err != nil {
+		return nil, &fault.Error{Kind: fault.Limited, Public: "too many large entries are being checked, try again", Err: err, RetryAfter: time.Second}
+	}
+	return func() { a.large.Release(weight) }, nil
 }
 
 // entryByIndex answers ?logIndex=N.

@@ -18,7 +18,7 @@ func ParseSearch(p entry.Parser, body []byte) (byID int, byIndex []uint64, err e
 	if err != nil {
 		return 0, nil, err
 	}
-	ids, err := (&API{Config{Parser: p}}).searchIDs(q)
+	ids, err := (&API{cfg: Config{Parser: p}}).searchIDs(q)
 	for _, index := range q.LogIndexes {
 		byIndex = append(byIndex, *index)
 	}

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"net/http"
 
+	"golang.org/x/sync/semaphore"
+
 	"sigstack/internal/httpd"
 	"sigstack/services/tlog"
 	"sigstack/services/tlog/entry"
@@ -34,8 +36,11 @@ type Config struct {
 	MaySearchNames func(http.ResponseWriter, *http.Request) error
 }
 
-// API is the Rekor v1 face of a log.
-type API struct{ cfg Config }
+// API is the Rekor v1 face of a log. It is safe for concurrent use.
+type API struct {
+	cfg   Config
+	large *semaphore.Weighted // of the bytes of large proposals being checked
+}
 
 // New checks the configuration and returns the API.
 func New(c Config) (*API, error) {
@@ -54,7 +59,7 @@ func New(c Config) (*API, error) {
 	if c.MaxBody == 0 {
 		c.MaxBody = DefaultMaxBody
 	}
-	return &API{c}, nil
+	return &API{cfg: c, large: semaphore.NewWeighted(largeAtOnce)}, nil
 }
 
 // entriesPath is where entries are; a Location is below it.

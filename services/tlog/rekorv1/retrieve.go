@@ -1,6 +1,7 @@
 package rekorv1
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,11 +32,7 @@ func (a *API) retrieve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q, err := parseSearch(body)
-	if err != nil {
-		return err
-	}
-	ids, err := a.searchIDs(q)
+	q, ids, err := a.checkSearch(r.Context(), body)
 	if err != nil {
 		return err
 	}
@@ -60,6 +57,21 @@ func (a *API) retrieve(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return httpd.WriteJSON(w, http.StatusOK, found)
+}
+
+// checkSearch reads a search, and finds the IDs that it asks for.
+func (a *API) checkSearch(ctx context.Context, body []byte) (search, []entryID, error) {
+	done, err := a.takeTurn(ctx, len(body))
+	if err != nil {
+		return search{}, nil, err
+	}
+	defer done()
+	q, err := parseSearch(body)
+	if err != nil {
+		return search{}, nil, err
+	}
+	ids, err := a.searchIDs(q)
+	return q, ids, err
 }
 
 // decodeQuery decodes the JSON of a query; broken is the sentence for what is none.
