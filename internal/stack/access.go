@@ -13,12 +13,8 @@ import (
 	"sigstack/services/ca/token"
 )
 
-// access is what a route asks its callers for. A front leaves that to the
-// processes that it passes requests on to.
+// access is what a route asks its callers for.
 func (s *Stack) access(service string, e httpd.Effect) httpd.Access {
-	if s.conf.Front() && !s.conf.Has(service) {
-		return httpd.Anonymous
-	}
 	a := s.conf.Access
 	type route struct {
 		service string
