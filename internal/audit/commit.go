@@ -225,13 +225,25 @@ func (l *Log) repair() error {
 	if info.Size() < l.size {
 		return fmt.Errorf("%s has %d bytes, %d were written: restore it from a backup", l.path, info.Size(), l.size)
 	}
-	if err := l.out.Truncate(l.size); err != nil {
-		return fmt.Errorf("repair audit file: %w", err)
-	}
-	if err := l.out.Sync(); err != nil {
+	if err := l.makeRoom(); err != nil {
 		return fmt.Errorf("repair audit file: %w", err)
 	}
 	return l.acknowledgedIsThere()
+}
+
+// room is what has to be free before records are written again: were it less than
+// some records need, a full disk would take one now and then, and what was signed
+// for the others would be in vain.
+const room = 128 << 10
+
+// makeRoom cuts what was not acknowledged and tries whether there is room behind
+// it. A crash leaves zeros there, which the next Open cuts.
+func (l *Log) makeRoom() error {
+	if err := l.out.Truncate(l.size); err != nil {
+		return err
+	}
+	_, err := l.out.WriteAt(make([]byte, room), l.size)
+	return errors.Join(err, l.out.Truncate(l.size), l.out.Sync())
 }
 
 // reopen opens the newest file again: what a handle is good for after a failed

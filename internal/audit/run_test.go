@@ -144,19 +144,20 @@ func TestAnchors(t *testing.T) {
 		o.Report = func(h audit.Health) { health = append(health, h) }
 		l := open(t, o)
 		ctx, stop := context.WithCancel(t.Context())
+		pass := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
 		ended := make(chan error)
 		go func() { ended <- l.Run(ctx) }()
 		synctest.Wait()
 		wantAnchors(t, log, "at the start", 1)
-		time.Sleep(3 * time.Hour)
+		pass(3 * time.Hour)
 		wantAnchors(t, log, "after hours without a record", 1)
 		record(t, l, issued(0))
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		wantAnchors(t, log, "after a record and an hour", 2)
 
 		before, _ := log.set(true)
 		record(t, l, issued(1))
-		time.Sleep(2 * time.Hour)
+		pass(2 * time.Hour)
 		tries, kept := log.set(true)
 		if kept != 2 || tries-before < 10 || tries-before > 40 {
 			t.Errorf("while the log is down: %d anchors, %d tries, want some 20", kept, tries-before)
@@ -166,7 +167,7 @@ func TestAnchors(t *testing.T) {
 		}
 		record(t, l, issued(2))
 		log.set(false)
-		time.Sleep(5 * time.Minute)
+		pass(5 * time.Minute)
 		wantAnchors(t, log, "when it is back", 3)
 		if last := health[len(health)-1]; last.Anchor != nil {
 			t.Errorf("reported %+v when it is back", last)

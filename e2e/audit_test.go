@@ -1,0 +1,335 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"sigstack/e2e/e2etest"
+)
+
+// processDir is the data directory of the process that runs a service.
+func processDir(s *e2etest.Stack, process string) string {
+	if dir := filepath.Join(s.Dir, "processes", process); exists(dir) {
+		return dir
+	}
+	return s.Dir
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// auditVerify is `sigstack audit verify`, by the stack's kit.
+func auditVerify(t *testing.T, s *e2etest.Stack, dir string, args ...string) e2etest.Result {
+	t.Helper()
+	return e2etest.Run(t, nil, e2etest.Sigstack(t), append([]string{"audit", "verify", "--dir", dir, "--client", s.Kit("")}, args...)...)
+}
+
+// auditRecord is what the tests read of a record.
+type auditRecord struct {
+	Seq     uint64            `json:"seq"`
+	Action  string            `json:"action"`
+	Outcome string            `json:"outcome"`
+	Subject string            `json:"subject"`
+	Address string            `json:"address"`
+	Detail  map[string]string `json:"detail"`
+}
+
+// auditShow returns the records that `sigstack audit show` finds.
+func auditShow(t *testing.T, dir string, args ...string) (list []auditRecord) {
+	t.Helper()
+	out := e2etest.MustRun(t, nil, e2etest.Sigstack(t), append([]string{"audit", "show", "--dir", dir, "--output", "json"}, args...)...)
+	for line := range strings.Lines(out) {
+		var r auditRecord
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		list = append(list, r)
+	}
+	return list
+}
+
+// TestEachCertificateSurvivesInTheAuditRecord kills the stack under load, again and
+// again: each certificate that a client got is on record, and the record is whole.
+func TestEachCertificateSurvivesInTheAuditRecord(t *testing.T) {
+	seed := uint64(time.Now().UnixNano()) // printed, to repeat the run
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	dir, notes := t.TempDir(), t.TempDir()
+	s := e2etest.Start(t, dir)
+	const rounds, clients = 6, 8
+	for range rounds {
+		token := s.Token(t)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		var wg sync.WaitGroup
+		for i := range clients {
+			own := filepath.Join(notes, fmt.Sprint(i))
+			if err := os.MkdirAll(own, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			wg.Go(func() {
+				if err := certify(ctx, s.URL, own, token); err != nil {
+					t.Errorf("client %d: %v", i, err)
+				}
+			})
+		}
+		time.Sleep(time.Duration(100+random.IntN(500)) * time.Millisecond) // the random moment
+		s.Kill()
+		wg.Wait()
+		cancel()
+		s = e2etest.Start(t, dir)
+		e2etest.WantAccepted(t, "audit verify", auditVerify(t, s, processDir(s, "ca")))
+	}
+	recorded := map[string]bool{}
+	for _, r := range auditShow(t, processDir(s, "ca"), "--action", "ca.certificate", "--outcome", "ok") {
+		recorded[r.Detail["certificate_sha256"]] = true
+	}
+	got := receivedCertificates(t, notes)
+	for _, sum := range got {
+		if !recorded[sum] {
+			t.Errorf("a client has certificate %s, the record has not", sum)
+		}
+	}
+	t.Logf("%d certificates received, %d on record", len(got), len(recorded))
+	if len(got) < rounds*clients {
+		t.Errorf("only %d certificates were received: the load did not load", len(got))
+	}
+}
+
+// receivedCertificates returns the SHA-256 of each leaf that certify has noted.
+func receivedCertificates(t *testing.T, notes string) (sums []string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(notes, "*", certificateNotes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		scan := bufio.NewScanner(strings.NewReader(e2etest.ReadFile(t, name)))
+		scan.Buffer(nil, 1<<20)
+		for scan.Scan() {
+			var answer struct {
+				Embedded struct {
+					Chain struct {
+						Certificates []string `json:"certificates"`
+					} `json:"chain"`
+				} `json:"signedCertificateEmbeddedSct"`
+			}
+			if err := json.Unmarshal(scan.Bytes(), &answer); err != nil {
+				t.Fatal(err)
+			}
+			leaf, _ := pem.Decode([]byte(answer.Embedded.Chain.Certificates[0]))
+			sum := sha256.Sum256(leaf.Bytes)
+			sums = append(sums, hex.EncodeToString(sum[:]))
+		}
+		if err := scan.Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return sums
+}
+
+// TestAnchorsAreForEverybody: an anchor is a bundle that cosign verifies with the
+// kit's files and the four lines that it is over.
+func TestAnchorsAreForEverybody(t *testing.T) {
+	s := e2etest.Start(t, t.TempDir())
+	dir := processDir(s, "ca")
+	var chain string
+	var anchor auditRecord
+	for anchor.Seq == 0 { // one is made soon after the start
+		for _, r := range auditShow(t, dir, "--action", "audit.") {
+			switch r.Action {
+			case "audit.begin":
+				chain = r.Detail["chain"]
+			case "audit.anchor":
+				anchor = r
+			}
+		}
+	}
+	statement := fmt.Sprintf("sigstack audit head 1\nchain %s\nseq %s\nhash %s\n", chain, anchor.Detail["seq"], anchor.Detail["hash"])
+	work := t.TempDir()
+	blob, bundle := e2etest.WriteFile(t, work, "head", statement), e2etest.WriteFile(t, work, "bundle", anchor.Detail["bundle"])
+	verify := func(blob string) e2etest.Result {
+		return e2etest.Run(t, nil, e2etest.Client(t, "cosign-v3"), "verify-blob", "--key", firstKey(t, s, work),
+			"--trusted-root", s.Kit("trusted_root.json"), "--bundle", bundle, blob)
+	}
+	if exists(filepath.Join(s.Dir, "processes")) {
+		t.Skip("the kit has the keys of all processes, and cosign takes one")
+	}
+	e2etest.WantAccepted(t, "cosign", verify(blob))
+	other := e2etest.WriteFile(t, work, "other", strings.Replace(statement, "seq ", "seq 1", 1))
+	if r := verify(other); r.Code == 0 {
+		t.Error("cosign accepts another statement")
+	}
+}
+
+// firstKey writes the first key of the kit's audit.pub to a file of its own.
+func firstKey(t *testing.T, s *e2etest.Stack, dir string) string {
+	t.Helper()
+	block, _ := pem.Decode([]byte(e2etest.ReadFile(t, s.Kit("audit.pub"))))
+	if block == nil {
+		t.Fatal("audit.pub is not PEM")
+	}
+	return e2etest.WriteFile(t, dir, "audit.pub", string(pem.EncodeToMemory(block)))
+}
+
+// TestARecordThatWasPutBackIsNoticed: an older copy of the record is whole; the log
+// knows better.
+func TestARecordThatWasPutBackIsNoticed(t *testing.T) {
+	s := e2etest.Start(t, t.TempDir())
+	dir := processDir(s, "ca")
+	e2etest.WantAccepted(t, "audit verify", auditVerify(t, s, dir))
+	earlier := t.TempDir()
+	if err := errors.Join(
+		os.CopyFS(filepath.Join(earlier, "audit"), os.DirFS(filepath.Join(dir, "audit"))),
+		os.WriteFile(filepath.Join(earlier, "config.yaml"), []byte(e2etest.ReadFile(t, filepath.Join(dir, "config.yaml"))), 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	s.Stop() // which anchors
+	s = e2etest.Start(t, s.Dir)
+	e2etest.WantAccepted(t, "audit verify", auditVerify(t, s, dir))
+	e2etest.WantAccepted(t, "audit verify of the copy, offline", auditVerify(t, s, earlier, "--offline"))
+	r := auditVerify(t, s, earlier)
+	if r.Code != 1 || !strings.Contains(r.Stderr, "the record was put back") {
+		t.Errorf("audit verify of the copy: exit %d, %s; want 1, that it was put back", r.Code, r.Stderr)
+	}
+}
+
+// TestAFullAuditDisk: no certificate, token or login while the record's disk is
+// full, what needs no record goes on, and all is well when there is space again.
+func TestAFullAuditDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting a small disk needs root")
+	}
+	s := e2etest.Start(t, t.TempDir())
+	if exists(filepath.Join(s.Dir, "processes")) {
+		t.Skip("one record is enough for this")
+	}
+	token := s.Token(t)
+	s.Stop()
+	small := onSmallDisk(t, filepath.Join(s.Dir, "audit"))
+	s = e2etest.Start(t, s.Dir)
+	certificate := func() (int, []byte) {
+		body, err := certificateRequest(token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e2etest.Send(t, http.MethodPost, s.URL+"/api/v2/signingCert", "application/json", body)
+	}
+	if status, answer := certificate(); status != http.StatusOK {
+		t.Fatalf("before: status %d: %s", status, answer)
+	}
+	ballast := fillDisk(t, small)
+	logged := ctSize(t, s)
+	var status int
+	var answer []byte
+	for range 100 { // what space is left in the last block is used up
+		if status, answer = certificate(); status != http.StatusOK {
+			break
+		}
+		logged = ctSize(t, s)
+	}
+	if status != http.StatusServiceUnavailable || !bytes.Contains(answer, []byte("the audit record cannot be written")) {
+		t.Errorf("full disk: status %d: %s; want 503, that the record cannot be written", status, answer)
+	}
+	for range 5 {
+		certificate()
+	}
+	if got := ctSize(t, s); got > logged+1 {
+		t.Errorf("%d certificates that nobody got are in the CT log, want 1 at most", got-logged)
+	}
+	if r := e2etest.Run(t, nil, e2etest.Sigstack(t), "token", "--dir", s.Dir); r.Code == 0 {
+		t.Error("a token was given")
+	}
+	if status, body := e2etest.Get(t, s.URL+"/readyz"); status != http.StatusServiceUnavailable || !bytes.Contains(body, []byte(`"audit":{"status":"down"`)) {
+		t.Errorf("readiness: status %d: %s; want 503, audit down", status, body)
+	}
+	if status, _ := e2etest.Get(t, s.URL+"/api/v1/log"); status != http.StatusOK {
+		t.Errorf("the log: status %d, want 200", status)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	if status, answer := certificate(); status != http.StatusOK {
+		t.Errorf("with space again: status %d: %s", status, answer)
+	}
+	if status, body := e2etest.Get(t, s.URL+"/readyz"); status != http.StatusOK {
+		t.Errorf("readiness with space again: status %d: %s", status, body)
+	}
+	s.Token(t)
+	e2etest.WantAccepted(t, "audit verify", auditVerify(t, s, s.Dir))
+	if got := auditShow(t, s.Dir, "--action", "audit.resume"); len(got) == 0 || got[0].Detail["lost_events"] == "0" {
+		t.Errorf("the time in between is not on record: %v", got)
+	}
+}
+
+// onSmallDisk moves dir to a disk of its own of 256 KB.
+func onSmallDisk(t *testing.T, dir string) string {
+	t.Helper()
+	kept := t.TempDir()
+	if err := os.CopyFS(kept, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=256k,mode=0700"); err != nil {
+		t.Skipf("mount a small disk: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.CopyFS(dir, os.DirFS(kept)); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// fillDisk leaves no block free where dir lies.
+func fillDisk(t *testing.T, dir string) (ballast string) {
+	t.Helper()
+	ballast = filepath.Join(dir, "ballast")
+	f, err := os.Create(ballast)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return ballast
+}
+
+// ctSize is how many certificates the CT log has.
+func ctSize(t *testing.T, s *e2etest.Stack) (n int) {
+	t.Helper()
+	var head struct {
+		Size int `json:"tree_size"`
+	}
+	_, body := e2etest.Get(t, s.URL+"/ctlog/ct/v1/get-sth")
+	if err := json.Unmarshal(body, &head); err != nil {
+		t.Fatalf("%s: %v", body, err)
+	}
+	return head.Size
+}
