@@ -87,9 +87,9 @@ func (s *served) allow(t *testing.T, minVersion string) {
 		return
 	}
 	config := e2etest.ReadFile(t, filepath.Join(s.dir, "config.yaml"))
-	changed := strings.Replace(config, "\ntls:\n", "\ntls:\n  min_version: \""+minVersion+"\"\n", 1)
+	changed := strings.Replace(config, `min_version: "1.3"`, `min_version: "`+minVersion+`"`, 1)
 	if changed == config {
-		t.Fatalf("config.yaml has no section tls:\n%s", config)
+		t.Fatalf("config.yaml does not allow TLS 1.3 only:\n%s", config)
 	}
 	e2etest.WriteFile(t, s.dir, "config.yaml", changed)
 }
