@@ -92,6 +92,33 @@ func (s *Stack) maySearchNames() func(http.ResponseWriter, *http.Request) error 
 	return s.mux.Identified
 }
 
+// maySelfTest reports whether the start's self-test is let in to what it tries: it
+// has a token, but no client certificate.
+func (s *Stack) maySelfTest() bool {
+	w := s.conf.Access.Write
+	return !slices.Contains([]string{w.CA, w.TLog, w.TSA}, config.AccessMTLS)
+}
+
+// showToken shows a token, once there is one, wherever a request says nothing of
+// who sends it: to the stack's own services, so that they are tried as they are
+// configured.
+type showToken struct {
+	to    http.RoundTripper
+	token string // set before the requests that need it
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *showToken) RoundTrip(r *http.Request) (*http.Response, error) {
+	if t.token != "" && r.Header.Get("Authorization") == "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Bearer "+t.token)
+	}
+	return t.to.RoundTrip(r)
+}
+
+// CloseIdleConnections is for http.Client's.
+func (t *showToken) CloseIdleConnections() { (&http.Client{Transport: t.to}).CloseIdleConnections() }
+
 // trustedProxies are the networks of the configuration, which was validated.
 func (s *Stack) trustedProxies() []netip.Prefix {
 	var out []netip.Prefix
