@@ -161,13 +161,22 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h, pattern := m.mux.Handler(r)
 		res, ok := h.(*resource)
 		if !ok || pattern == "" {
-			seen.fail(RESTErrors, w, fault.New(fault.NotFound, "no such path"))
+			seen.fail(RESTErrors, w, noSuch(seen))
 			return
 		}
 		// Before the call, so that a panic is counted where it happened.
 		seen.service, seen.route = res.group.service, res.path
 		m.mux.ServeHTTP(w, r)
 	})
+}
+
+// noSuch is the error for a path that has no route. For gRPC it is a method that
+// the server does not have.
+func noSuch(seen *observed) error {
+	if seen.call {
+		return fault.New(fault.Unimplemented, "no such method")
+	}
+	return fault.New(fault.NotFound, "no such path")
 }
 
 // clean collapses repeated slashes, which clients make by joining URLs, and

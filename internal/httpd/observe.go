@@ -47,6 +47,8 @@ type observed struct {
 	format         *ErrorFormat
 	err            error
 	foreign        bool // answered by a handler that words its own errors
+	call           bool // of gRPC: errors are its statuses
+	status         int  // what err would be for a client of HTTP, where call is
 }
 
 func observedFrom(ctx context.Context) *observed {
@@ -61,13 +63,17 @@ func observedFrom(ctx context.Context) *observed {
 func (o *observed) fail(f ErrorFormat, w http.ResponseWriter, err error) {
 	o.err = err
 	o.body.abandon()
+	if o.call {
+		o.status = writeStatus(w, err)
+		return
+	}
 	f.write(w, err)
 }
 
 // observe wraps serve with request id, CORS, panic recovery, log and metrics.
 func (m *Mux) observe(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter, *http.Request, *observed)) {
 	start := m.cfg.Now()
-	seen := &observed{id: requestID(r), service: "none", route: "none"}
+	seen := &observed{id: requestID(r), service: "none", route: "none", call: isGRPC(r)}
 	m.identify(seen, r)
 	w.Header().Set("X-Request-Id", seen.id)
 	m.setHeaders(w.Header())
@@ -127,22 +133,25 @@ func (m *Mux) recovered(w *recorder, r *http.Request, seen *observed, p any) {
 	m.cfg.Log.ErrorContext(r.Context(), "handler panicked",
 		slog.String("request_id", RequestID(r.Context())),
 		slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-	seen.err = fault.New(fault.Internal, "internal error")
+	err := fault.New(fault.Internal, "internal error")
 	if w.status != 0 {
+		seen.err = err
 		return // the answer is under way; the client sees it cut short
 	}
-	seen.body.abandon()
 	format := RESTErrors
 	if seen.format != nil {
 		format = *seen.format
 	}
-	format.write(w, seen.err)
+	seen.fail(format, w, err)
 }
 
 func (m *Mux) finish(w *recorder, r *http.Request, seen *observed, took time.Duration) {
 	status := w.status
 	if status == 0 {
 		status = http.StatusOK // net/http sends it when a handler writes nothing
+	}
+	if seen.status != 0 {
+		status = seen.status
 	}
 	m.metrics.observe(seen, r.Method, status, took)
 	attrs := []slog.Attr{
