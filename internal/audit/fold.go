@@ -9,12 +9,11 @@ import (
 	"time"
 )
 
-// What strangers can cause is bounded: foldBurst refusals at once and one in
-// foldEvery are records of their own; the others are counted by cause, and each
-// count is one record a minute. Refused without pause, that is some 15 MB a day.
+// What strangers can cause is bounded: so many refusals at once, and one in so long
+// a time, are records of their own; the others are counted by cause, and each count
+// is one record a minute. Refused without pause, that is some 15 MB a day. Whoever
+// is known has a larger budget, for what is refused to them is worth more.
 const (
-	foldBurst     = 100
-	foldEvery     = 10 * time.Second
 	foldCauses    = 8 // counted apart; the others together
 	foldAddresses = 8 // named as examples
 	flushEvery    = time.Minute
@@ -23,10 +22,32 @@ const (
 // folds counts refusals that are not records of their own. It is safe for
 // concurrent use.
 type folds struct {
-	mu     sync.Mutex
-	tokens float64 // guarded by mu, as is what follows
-	last   time.Time
-	counts map[foldKey]*fold
+	mu        sync.Mutex
+	strangers budget // guarded by mu, as is what follows
+	known     budget
+	counts    map[foldKey]*fold
+}
+
+// budget is a token bucket of records.
+type budget struct {
+	burst, tokens float64
+	every         time.Duration
+	last          time.Time
+}
+
+func newBudget(burst float64, every time.Duration) budget {
+	return budget{burst: burst, tokens: burst, every: every}
+}
+
+// spend takes a token, if there is one.
+func (b *budget) spend(now time.Time) bool {
+	b.tokens = min(b.burst, b.tokens+max(0, now.Sub(b.last).Seconds())/b.every.Seconds())
+	b.last = now
+	if b.tokens < 1 {
+		return false
+	}
+	b.tokens--
+	return true
 }
 
 // foldKey is what refusals that are counted together share.
@@ -38,19 +59,23 @@ type fold struct {
 	addresses   map[string]bool
 }
 
-func (f *folds) init() { f.tokens, f.counts = foldBurst, map[foldKey]*fold{} }
+func (f *folds) init() {
+	f.strangers, f.known = newBudget(100, 10*time.Second), newBudget(1000, time.Second)
+	f.counts = map[foldKey]*fold{}
+}
 
 // take reports whether it has counted e, which is then no record of its own.
 func (f *folds) take(e Event, now time.Time) bool {
-	if e.Outcome == OK || e.Subject != "" || e.Service == "admin" {
+	if e.Outcome == OK || e.Service == "admin" {
 		return false
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.tokens = min(foldBurst, f.tokens+max(0, now.Sub(f.last).Seconds())/foldEvery.Seconds())
-	f.last = now
-	if f.tokens >= 1 {
-		f.tokens--
+	b := &f.strangers
+	if e.Subject != "" {
+		b = &f.known
+	}
+	if b.spend(now) {
 		return false
 	}
 	f.count(foldKey{e.Action, e.Outcome, e.Service, e.Detail["cause"]}, e.Address, now)

@@ -100,9 +100,9 @@ func (l *Log) Chain() string { return hexString(l.chain) }
 // of kind fault.Unavailable, means that nothing vouches for e: what it tells of
 // must not be answered. The log heals by itself: each later call tries again.
 //
-// Of refusals without a subject, which anybody can cause, only so many are
-// records of their own; the others are counted, and one record a minute holds the
-// counts.
+// Of refusals only so many are records of their own, fewer of those without a
+// subject, which anybody can cause; the others are counted, and one record a minute
+// holds the counts.
 func (l *Log) Record(ctx context.Context, e Event) error {
 	e = e.clean()
 	if l.folds.take(e, l.opts.Now()) {
