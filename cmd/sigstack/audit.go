@@ -18,7 +18,30 @@ import (
 )
 
 func (a *app) auditCommand() *cobra.Command {
-	return group("audit", "Read and verify the audit record", a.auditVerifyCommand(), a.auditShowCommand())
+	return group("audit", "Read and verify the audit record", a.auditVerifyCommand(), a.auditShowCommand(), a.auditAnchorCommand())
+}
+
+func (a *app) auditAnchorCommand() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "anchor",
+		Short: "Enter the audit record's head in the transparency log now",
+		Long: `Ask the process that serves a directory, over the directory's admin.sock, to enter
+the head of its audit record in the transparency log now, not at the next hour.
+Exit code 1 if that fails, 3 if the stack does not run.`,
+		Example: "  sigstack audit anchor --dir /var/lib/sigstack",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var answer stack.AuditStatus
+			if err := act(cmd.Context(), dir, stack.AdminAnchor, nil, &answer); err != nil {
+				return err
+			}
+			a.result(answer, func() { a.printf("anchored up to record %d\n", answer.Anchored) })
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", defaultDir, "data `directory` of a stack on this machine")
+	return cmd
 }
 
 // recordFlags say which record.
