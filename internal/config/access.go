@@ -63,8 +63,9 @@ type Limits struct {
 	// Connections at once, and requests under way; over it connections that were
 	// waited for the longest are closed. Default: 4096.
 	Connections int `yaml:"connections,omitempty"`
-	// BodyMemory bounds the request bodies and large answers held at once, in
-	// bytes; over it requests are answered 429. Default: 128 MiB.
+	// BodyMemory bounds what is held at once of large request bodies and answers,
+	// in bytes; over it requests are answered 429. No address holds more than it
+	// leaves free for others. Default: 128 MiB.
 	BodyMemory int64 `yaml:"body_memory,omitempty"`
 	// Address limits requests that write, per client address. Default in profile
 	// serve: 50 a second, 200 at once; in profile up: no limit.

@@ -18,6 +18,11 @@ const (
 	paceBytes  = 16 << 10
 )
 
+// freeBytes of each body are had without asking the budget, so that ordinary
+// requests go on when large ones have used it up. What that may come to is
+// bounded by how many requests there are at once.
+const freeBytes = 16 << 10
+
 // A body of unknown length is read into a buffer of this size at first, in bytes,
 // and so is one that claims to be longer: memory is for what has arrived.
 const firstBuffer = 8 << 10
@@ -78,7 +83,8 @@ type body struct {
 	io.ReadCloser // as it came; within the route's limit once there is a route
 	mux           *Mux
 	w             http.ResponseWriter
-	conn          *conn // nil: not tracked
+	conn          *conn  // nil: not tracked
+	from          string // AddressKey of the client
 
 	// A handler may leave the reading to another goroutine, which can outlive it.
 	mu      sync.Mutex
@@ -86,19 +92,19 @@ type body struct {
 	reading bool        // a Read waits for the client; guarded by mu
 	arrived int64       // guarded by mu
 	seen    int64       // of arrived, when the window began; guarded by mu
-	taken   int64       // of the budget; guarded by mu
+	taken   int64       // of the budget, which is what arrived beyond freeBytes; guarded by mu
 	done    bool        // all has arrived, or nobody is interested; guarded by mu
 	err     error       // why the guard ended it; guarded by mu
 }
 
 // newBody takes over the body of a request on conn, if it has one.
-func (m *Mux) newBody(w http.ResponseWriter, r *http.Request, own *conn) *body {
+func (m *Mux) newBody(w http.ResponseWriter, r *http.Request, own *conn, from string) *body {
 	if r.Body == nil || r.Body == http.NoBody {
 		own.change(1, 0)
 		return nil
 	}
 	own.change(1, 1)
-	return &body{ReadCloser: r.Body, mux: m, w: w, conn: own}
+	return &body{ReadCloser: r.Body, mux: m, w: w, conn: own, from: from}
 }
 
 // within makes the body that of r, at most limit bytes long.
@@ -148,13 +154,11 @@ func (b *body) account(n int, err error) (int, error) {
 		return 0, b.err
 	case b.done && n > 0: // its request has ended: nobody gives the bytes back
 		return 0, http.ErrBodyReadAfterClose
-	case !b.mux.cfg.Guard.Bodies.Take(int64(n)):
+	case !b.take(int64(n)):
 		b.mux.Refused(ByBodyMemory)
 		b.err = fault.Later(time.Second, "this server holds as much of requests as it has room for, try again")
 		return 0, b.err
 	}
-	b.arrived += int64(n)
-	b.taken += int64(n)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		b.mux.Refused(BySlowness)
 		b.err = BodyError(err)
@@ -164,6 +168,17 @@ func (b *body) account(n int, err error) (int, error) {
 		b.finish()
 	}
 	return n, err
+}
+
+// take asks the budget for n more bytes; b.mu is held.
+func (b *body) take(n int64) bool {
+	more := max(b.arrived+n-freeBytes, 0) - b.taken
+	if !b.mux.cfg.Guard.Bodies.Take(b.from, more) {
+		return false
+	}
+	b.arrived += n
+	b.taken += more
+	return true
 }
 
 // pace runs at the end of each window: if the client was waited for and sent too
@@ -209,7 +224,7 @@ func (b *body) release() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.finish()
-	b.mux.cfg.Guard.Bodies.Give(b.taken)
+	b.mux.cfg.Guard.Bodies.Give(b.from, b.taken)
 	b.taken = 0
 }
 

@@ -56,9 +56,9 @@ type Guard struct {
 	// Bearer verifies a token; its errors' public sentences are for the caller.
 	// Where Access asks for it, it is required.
 	Bearer func(ctx context.Context, token string) error
-	// Bodies is how many bytes of request bodies, and of large answers, are held
-	// at once. nil: any number.
-	Bodies *limit.Budget
+	// Bodies is how many bytes of large request bodies, and of large answers, are
+	// held at once, shared by AddressKey. nil: any number.
+	Bodies *limit.Shares
 }
 
 // access is what a route asks for.
@@ -82,12 +82,12 @@ func effect(method string, e Effect) Effect {
 }
 
 // admit refuses a request that the guard does not let in.
-func (m *Mux) admit(w http.ResponseWriter, r *http.Request, ep *endpoint, client netip.Addr) error {
+func (m *Mux) admit(w http.ResponseWriter, r *http.Request, ep *endpoint, from string) error {
 	if ep.effect == Public || ownProcess(r.Context()) || ep.open != nil && ep.open(r) {
 		return nil
 	}
 	if ep.effect == Write || ep.effect == Login {
-		if ok, after := m.cfg.Guard.Writes.Allow(AddressKey(client)); !ok {
+		if ok, after := m.cfg.Guard.Writes.Allow(from); !ok {
 			m.Refused(ByAddress)
 			return fault.Later(after, "too many requests from this address, try again later")
 		}

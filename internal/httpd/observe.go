@@ -39,6 +39,7 @@ func RequestID(ctx context.Context) string {
 type observed struct {
 	id          string
 	client      netip.Addr
+	from        string            // its AddressKey
 	certificate *x509.Certificate // verified; nil: none
 
 	body *body // nil: the request has none
@@ -75,11 +76,12 @@ func (m *Mux) observe(w http.ResponseWriter, r *http.Request, serve func(http.Re
 	start := m.cfg.Now()
 	seen := &observed{id: requestID(r), service: "none", route: "none", call: isGRPC(r)}
 	m.identify(seen, r)
+	seen.from = AddressKey(seen.client)
 	w.Header().Set("X-Request-Id", seen.id)
 	m.setHeaders(w.Header())
 	own := connOf(r.Context())
-	seen.body = m.newBody(w, r, own)
-	rec := &recorder{ResponseWriter: w, mux: m, body: seen.body, conn: own, flow: r.ProtoMajor >= 2}
+	seen.body = m.newBody(w, r, own, seen.from)
+	rec := &recorder{ResponseWriter: w, mux: m, body: seen.body, conn: own, from: seen.from, flow: r.ProtoMajor >= 2}
 	r = r.WithContext(context.WithValue(r.Context(), observedKey, seen))
 	defer func() {
 		p := recover()

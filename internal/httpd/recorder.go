@@ -17,9 +17,10 @@ const largeAnswer = 64 << 10
 type recorder struct {
 	http.ResponseWriter
 	mux  *Mux
-	body *body // the request's; nil: none
-	conn *conn // nil: not tracked
-	flow bool  // HTTP/2: the client says how much may be sent, be it nothing
+	body *body  // the request's; nil: none
+	conn *conn  // nil: not tracked
+	from string // AddressKey of the client
+	flow bool   // HTTP/2: the client says how much may be sent, be it nothing
 
 	status  int
 	bytes   int64
@@ -71,7 +72,7 @@ func (w *recorder) room(n int) bool {
 	if n < largeAnswer || w.status != 0 {
 		return true
 	}
-	if w.mux.cfg.Guard.Bodies.Take(int64(n)) {
+	if w.mux.cfg.Guard.Bodies.Take(w.from, int64(n)) {
 		w.taken += int64(n)
 		return true
 	}
@@ -86,7 +87,7 @@ func (w *recorder) room(n int) bool {
 
 // release gives back what was taken.
 func (w *recorder) release() {
-	w.mux.cfg.Guard.Bodies.Give(w.taken)
+	w.mux.cfg.Guard.Bodies.Give(w.from, w.taken)
 	w.taken = 0
 }
 

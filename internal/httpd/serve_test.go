@@ -157,7 +157,7 @@ func drip(c net.Conn, n int, every time.Duration) {
 
 // TestSlowBody: a body that comes by the byte is cut off after a window.
 func TestSlowBody(t *testing.T) {
-	serveBubble(t, httpd.Guard{Bodies: limit.NewBudget(1 << 20)}, 10, func(t *testing.T, s *served) {
+	serveBubble(t, httpd.Guard{Bodies: limit.NewShares(1 << 20)}, 10, func(t *testing.T, s *served) {
 		start := time.Now()
 		c := s.dial("192.0.2.1")
 		send(t, c, "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
@@ -240,28 +240,39 @@ func TestUnreadBody(t *testing.T) {
 	})
 }
 
-// TestBodyMemory: bodies under way at once share the budget, for as long as
-// their requests last.
+// TestBodyMemory: what of bodies is large shares a budget with that of other
+// requests, by address and for as long as they last.
 func TestBodyMemory(t *testing.T) {
-	budget := limit.NewBudget(100)
+	const free = 16 << 10
+	budget := limit.NewShares(8000)
 	serveBubble(t, httpd.Guard{Bodies: budget}, 10, func(t *testing.T, s *served) {
-		s.mux.Group("s", httpd.RESTErrors).HandleForeign(http.MethodPost, "/foreign", 1000, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mux.Group("s", httpd.RESTErrors).HandleForeign(http.MethodPost, "/foreign", 1<<20, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if _, err := io.ReadAll(r.Body); err != nil {
 				http.Error(w, "foreign words", http.StatusBadRequest)
 			}
 		}))
 		first := s.dial("192.0.2.1")
-		send(t, first, "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 61\r\n\r\n%s", strings.Repeat("x", 60))
+		send(t, first, "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", free+3001, strings.Repeat("x", free+3000))
 		synctest.Wait()
-		if n := budget.Used(); n != 60 {
-			t.Errorf("%d bytes taken, want the 60 that have arrived", n)
+		if n := budget.Used(); n != 3000 {
+			t.Errorf("%d bytes taken, want the 3000 that have arrived beyond what is free", n)
 		}
-		for _, path := range []string{"/write", "/grpc", "/foreign"} {
-			c := s.dial("192.0.2.2")
-			send(t, c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 41\r\n\r\n%s", path, strings.Repeat("x", 41))
+		for _, tt := range []struct {
+			path, from string
+			size, want int
+		}{
+			{"/write", "192.0.2.1", free + 1500, 429},
+			{"/grpc", "192.0.2.1", free + 1500, 429},
+			{"/foreign", "192.0.2.1", free + 1500, 429},
+			{"/write", "192.0.2.1", free, 200},
+			{"/write", "192.0.2.2", free + 1500, 200},
+			{"/foreign", "192.0.2.2", free + 1500, 200},
+		} {
+			c := s.dial(tt.from)
+			send(t, c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", tt.path, tt.size, strings.Repeat("x", tt.size))
 			resp, body := answer(t, c)
-			if resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") != "1" {
-				t.Errorf("%s: %d %s, Retry-After %q, want 429, 1", path, resp.StatusCode, body, resp.Header.Get("Retry-After"))
+			if resp.StatusCode != tt.want || (tt.want == 429) != (resp.Header.Get("Retry-After") == "1") {
+				t.Errorf("%s with %d bytes from %s: %d %.100s, Retry-After %q, want %d", tt.path, tt.size, tt.from, resp.StatusCode, body, resp.Header.Get("Retry-After"), tt.want)
 			}
 			_ = c.Close()
 			synctest.Wait()
@@ -282,7 +293,7 @@ func TestBodyMemory(t *testing.T) {
 // TestLargeAnswers: those that clients do not take share the budget, too.
 func TestLargeAnswers(t *testing.T) {
 	const size = 100 << 10
-	budget := limit.NewBudget(150 << 10)
+	budget := limit.NewShares(300 << 10)
 	serveBubble(t, httpd.Guard{Bodies: budget}, 10, func(t *testing.T, s *served) {
 		g := s.mux.Group("s", httpd.RESTErrors)
 		g.Handle(http.MethodGet, "/large", 0, func(w http.ResponseWriter, _ *http.Request) error {
@@ -300,8 +311,14 @@ func TestLargeAnswers(t *testing.T) {
 		send(t, slow, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
 		synctest.Wait()
 		s.wantGauges(1, 0) // it waits for its client
+		other := s.dial("192.0.2.2")
+		send(t, other, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+		if resp, body := answer(t, other); resp.StatusCode != http.StatusOK || len(body) != size {
+			t.Errorf("another address: %d with %d bytes", resp.StatusCode, len(body))
+		}
+		_ = other.Close()
 		for _, path := range []string{"/large", "/foreign"} {
-			c := s.dial("192.0.2.2")
+			c := s.dial("192.0.2.1")
 			send(t, c, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path)
 			resp, body := answer(t, c)
 			if resp.StatusCode != http.StatusTooManyRequests || !strings.HasSuffix(body, "}\n") || resp.Header.Get("Cache-Control") != "" {

@@ -2,7 +2,7 @@ package limit
 
 import "sync/atomic"
 
-// Budget is an amount, of bytes for one, that users of it share. A nil Budget is
+// Budget is an amount, of requests for one, of which who comes first takes. A nil Budget is
 // without end. It is safe for concurrent use.
 type Budget struct {
 	total int64

@@ -24,3 +24,10 @@ func (k *Keyed) LongestKey() (n int) {
 	}
 	return n
 }
+
+// Users is how many users hold something.
+func (s *Shares) Users() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.by)
+}

@@ -1,5 +1,5 @@
 // Package limit holds what bounds the work that strangers can cause: token
-// buckets by key, and budgets of bytes. Both take a fixed amount of memory
+// buckets by key, and budgets, shared or not. All take a bounded amount of memory
 // whatever is asked of them. Which requests are limited by what is left to
 // httpd and the services.
 package limit

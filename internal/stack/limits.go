@@ -49,7 +49,7 @@ func (s *Stack) guard() httpd.Guard {
 		Writes:         s.keyed(s.conf.Limits.Address, maxAddresses),
 		Access:         s.access,
 		Bearer:         s.verifyBearer,
-		Bodies:         limit.NewBudget(s.conf.Limits.BodyMemory),
+		Bodies:         limit.NewShares(s.conf.Limits.BodyMemory),
 	}
 }
 
