@@ -21,6 +21,11 @@ const (
 	idleTimeout = 60 * time.Second
 )
 
+// maxWindow is how much of an answer, in bytes, is taken before a client has taken
+// what came before: what a slow one leaves must stay in the process that answers,
+// whose memory for it is bounded.
+const maxWindow = 64 << 10
+
 // requestID is the header that carries a request's id from log to log.
 const requestID = "X-Request-Id"
 
@@ -40,7 +45,7 @@ func NewClient(name, address string, pin Pin, id Identity) *Client {
 		TLSClientConfig:     id.clientConfig(pin),
 		TLSHandshakeTimeout: dialTimeout,
 		Protocols:           http2,
-		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, MaxReceiveBufferPerStream: maxWindow},
 		IdleConnTimeout:     idleTimeout,
 		DisableCompression:  true, // what a client asked for goes through as it is
 	}}

@@ -221,8 +221,14 @@ func TestRights(t *testing.T) {
 
 // TestWhoIsBelieved: a relay tells who the client is, another process does not.
 func TestWhoIsBelieved(t *testing.T) {
-	server, front, ca := newProcess(t), newProcess(t), newProcess(t)
-	address := serve(t, server, []peer.Caller{caller(front, "front", true), caller(ca, "ca", false)}, newMux())
+	server, front, ca, keeper := newProcess(t), newProcess(t), newProcess(t), newProcess(t)
+	keeps := caller(keeper, "keeper", true)
+	keeps.Own = func(method, path string) bool { return method == http.MethodGet && path == "/who" }
+	callers := []peer.Caller{
+		{Name: "front", Pin: front.pin, May: anything, Relays: true, Own: func(string, string) bool { return false }},
+		caller(ca, "ca", false), keeps,
+	}
+	address := serve(t, server, callers, newMux())
 	shown := selfSigned(t, ca).Certificate[0]
 	claims := func(addr, cert string) http.Header {
 		return http.Header{"X-Forwarded-For": {addr}, "Sigstack-Client-Certificate": {cert}, "X-Request-Id": {"id"}}
@@ -238,6 +244,10 @@ func TestWhoIsBelieved(t *testing.T) {
 		{"front, with a broken certificate", front, claims("192.0.2.7", "AAAA"), "front 192.0.2.7 192.0.2.7 none"},
 		// Never its own request: those are let in unasked.
 		{"front, without an address", front, claims("unknown", ""), "front :: :: none"},
+		{"front, for itself where it may not", front, nil, "front :: :: none"},
+		{"keeper, for itself", keeper, nil, "keeper invalid IP 127.0.0.1 none"},
+		{"keeper, for a client", keeper, claims("192.0.2.7", ""), "keeper 192.0.2.7 192.0.2.7 none"},
+		{"keeper, for a client without an address", keeper, claims("", ""), "keeper :: :: none"},
 		{"ca claims a client", ca, claims("192.0.2.7", base64.StdEncoding.EncodeToString(shown)), "ca invalid IP 127.0.0.1 none"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

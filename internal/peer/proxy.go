@@ -71,6 +71,11 @@ func introduce(ctx context.Context, h http.Header) {
 	}
 }
 
+// ofConnection are headers in which a client asks something of its connection that
+// ends here: passed on, an upgrade fails, and a word to go on comes twice and takes
+// the headers that are set here with it.
+var ofConnection = []string{"Upgrade", "Expect"}
+
 func from(ctx context.Context) *passed {
 	p, ok := ctx.Value(passedKey{}).(*passed)
 	if !ok {
@@ -98,6 +103,9 @@ func (p *Proxy) Handle(w http.ResponseWriter, r *http.Request) error {
 		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	}
 	r.TransferEncoding = nil
+	for _, name := range ofConnection {
+		r.Header.Del(name)
+	}
 	p.proxy.ServeHTTP(w, r)
 	return pass.err
 }

@@ -27,6 +27,14 @@ type Caller struct {
 	May func(method, path string) bool
 	// Relays: it passes on what clients ask, and is believed who they are.
 	Relays bool
+	// Own says what of a relay's requests is its own if it names no client; nil:
+	// nothing. Whatever it passes on names one.
+	Own func(method, path string) bool
+}
+
+// own reports whether a relay asks for itself.
+func (c Caller) own(r *http.Request) bool {
+	return c.Own != nil && len(r.Header[forwardedFor]) == 0 && c.Own(r.Method, r.URL.Path)
 }
 
 // find compares with every caller, in constant time each.
@@ -58,7 +66,7 @@ func Handler(callers []Caller, log *slog.Logger, next http.Handler) http.Handler
 			return
 		}
 		info := httpd.PeerInfo{Name: caller.Name}
-		if caller.Relays {
+		if caller.Relays && !caller.own(r) {
 			info.Client, info.Certificate = clientOf(r.Header)
 		}
 		for _, name := range []string{forwardedFor, clientCertificate} {
@@ -68,7 +76,7 @@ func Handler(callers []Caller, log *slog.Logger, next http.Handler) http.Handler
 	})
 }
 
-// unknown is the address of a client that has none: a request of a relay is never
+// unknown is the address of a client that has none: what a relay passes on is never
 // its own.
 var unknown = netip.IPv6Unspecified()
 

@@ -104,7 +104,7 @@ func (s *Stack) buildPeers() error {
 			return err
 		}
 		if may := s.rights(p); may != nil {
-			s.peers.callers = append(s.peers.callers, peer.Caller{Name: p.Name, Pin: pin, May: may, Relays: isFront(p)})
+			s.peers.callers = append(s.peers.callers, peer.Caller{Name: p.Name, Pin: pin, May: may, Relays: isFront(p), Own: s.anchors})
 		}
 		if p.Address != "" {
 			s.peers.links = append(s.peers.links, s.newLink(p, pin))
@@ -132,9 +132,6 @@ func (s *Stack) rights(p config.Peer) func(method, path string) bool {
 		return func(string, string) bool { return true }
 	}
 	allowed := map[string]bool{"GET /readyz": true}
-	if s.conf.TLog != nil {
-		allowed["POST /api/v1/log/entries"] = true // anchors of the audit record
-	}
 	if s.conf.OIDC != nil {
 		allowed["GET /dex/.well-known/openid-configuration"] = true
 		allowed["GET /dex/keys"] = true
@@ -142,7 +139,13 @@ func (s *Stack) rights(p config.Peer) func(method, path string) bool {
 	if s.conf.CTLog != nil && slices.Contains(p.Services, "ca") {
 		allowed["POST /"+s.conf.CTLog.Prefix+addPreChain] = true
 	}
-	return func(method, path string) bool { return allowed[method+" "+path] }
+	return func(method, path string) bool { return allowed[method+" "+path] || s.anchors(method, path) }
+}
+
+// anchors reports whether a request is what every process asks of the log for
+// itself: to enter the head of its audit record.
+func (s *Stack) anchors(method, path string) bool {
+	return s.conf.TLog != nil && method == http.MethodPost && path == "/api/v1/log/entries"
 }
 
 // readPart reads the published public half of a process.

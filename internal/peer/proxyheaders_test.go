@@ -1,0 +1,98 @@
+package peer_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"sigstack/internal/peer"
+)
+
+// TestWhatAConnectionAgreesOnStaysThere: a client's wish to switch protocols or to
+// be told to go on is for the front, and neither fails behind it nor takes
+// anything from the answer.
+func TestWhatAConnectionAgreesOnStaysThere(t *testing.T) {
+	var seen http.Header
+	front, _ := fronted(t, func(w http.ResponseWriter, r *http.Request) {
+		seen = r.Header.Clone()
+		_, _ = io.Copy(w, r.Body)
+	})
+	for _, tt := range []struct{ name, headers string }{
+		{"nothing", ""},
+		{"a websocket", "Connection: Upgrade\r\nUpgrade: websocket\r\n"},
+		{"HTTP/2 in plaintext", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"},
+		{"no protocol", "Connection: upgrade\r\nUpgrade: \x80\r\n"},
+		{"word to go on", "Expect: 100-continue\r\n"},
+		{"the front's headers gone", "Connection: X-Forwarded-For, Sigstack-Client-Certificate\r\n"},
+		{"trailers", "Connection: TE\r\nTE: trailers\r\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(front.URL, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close() //nolint:errcheck // a test's
+			if _, err := fmt.Fprintf(conn, "POST /x HTTP/1.1\r\nHost: x\r\n%sContent-Length: 5\r\n\r\nhello", tt.headers); err != nil {
+				t.Fatal(err)
+			}
+			in := bufio.NewReader(conn)
+			resp, err := http.ReadResponse(in, nil)
+			for err == nil && resp.StatusCode == http.StatusContinue {
+				resp, err = http.ReadResponse(in, nil)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			if err != nil || resp.StatusCode != http.StatusOK || string(body) != "hello" {
+				t.Errorf("answer %d %q (%v), want 200 hello", resp.StatusCode, body, err)
+			}
+			for _, name := range []string{"X-Request-Id", "X-Content-Type-Options", "X-Frame-Options"} {
+				if len(resp.Header[name]) != 1 {
+					t.Errorf("%s is %q, want the front's", name, resp.Header[name])
+				}
+			}
+			if seen.Get("Upgrade") != "" || seen.Get("Expect") != "" {
+				t.Errorf("the process saw %v", seen)
+			}
+		})
+	}
+}
+
+// TestASlowClientHoldsNothingHere: of an answer that its client does not take, the
+// front holds a window, and the process behind keeps the rest.
+func TestASlowClientHoldsNothingHere(t *testing.T) {
+	server, id := newProcess(t), newProcess(t)
+	const part, most = 16 << 10, 16 << 20
+	sent := make(chan int, 1)
+	address := serve(t, server, []peer.Caller{caller(id, "front", true)}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		n := 0
+		err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+		for err == nil && n < most {
+			n += part
+			_, err = w.Write(make([]byte, part))
+		}
+		sent <- n
+	}))
+	client := peer.NewClient("ca", address, server.pin, id.identity)
+	defer client.Close()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://stack.example/x", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := client.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := <-sent; n > 256<<10 {
+		t.Errorf("%d bytes of an answer that nobody reads were sent, want a window", n)
+	}
+	if err := resp.Body.Close(); err != nil {
+		t.Error(err)
+	}
+}
