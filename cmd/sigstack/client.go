@@ -18,7 +18,8 @@ func (a *app) clientCommand() *cobra.Command {
 		Long: `Print the export lines that upstream clients read their trust from. They are for
 clients that know no trusted root file, such as cosign 2; cosign 3 is better
 served by the kit's files or by cosign initialize, and README.txt of the kit says
-how.`,
+how. Where TLS is by an authority of the stack's own, SSL_CERT_FILE and
+NODE_EXTRA_CA_CERTS name it, which every client needs.`,
 		Example: `  eval "$(sigstack client env --dir sigstack-data)"`,
 		Args:    cobra.NoArgs,
 		RunE:    func(*cobra.Command, []string) error { return a.clientEnv(dir) },
