@@ -295,6 +295,12 @@ func TestRedirects(t *testing.T) {
 	if len(seen) > 0 {
 		t.Errorf("the token went out in the clear: %q", seen)
 	}
+	agent := httptest.NewServer(http.RedirectHandler("http://vault.invalid:8200/v1/transit/keys/k", http.StatusTemporaryRedirect))
+	defer agent.Close()
+	digest := sha256.Sum256([]byte("x"))
+	if got := newClient(t, s, "VAULT_ADDR="+agent.URL).sign("k", crypto.SHA256, digest[:]).ErrorMessage; !strings.Contains(got, "redirects to http") {
+		t.Errorf("from this machine in the clear to another one: got %q, want a refusal", got)
+	}
 }
 
 func TestUsage(t *testing.T) {

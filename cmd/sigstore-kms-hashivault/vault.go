@@ -67,10 +67,16 @@ func parseAddress(text string) (*url.URL, error) {
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Scheme != "https" && u.Scheme != "http" {
 		return nil, errors.New("VAULT_ADDR is not a URL such as https://vault.example:8200")
 	}
-	if ip := net.ParseIP(u.Hostname()); u.Scheme == "http" && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	if inTheClear(u) {
 		return nil, fmt.Errorf("VAULT_ADDR is %s: without TLS everybody on the way reads the token; use https", u)
 	}
 	return u, nil
+}
+
+// inTheClear reports whether what is sent to u can be read on the way.
+func inTheClear(u *url.URL) bool {
+	ip := net.ParseIP(u.Hostname())
+	return u.Scheme != "https" && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback())
 }
 
 // token comes from one place. Its file is not open to other users.
@@ -134,7 +140,7 @@ func (v *vault) checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) > 1 {
 		return errors.New("the server redirects more than once")
 	}
-	if req.URL.Scheme != v.base.Scheme {
+	if req.URL.Scheme != v.base.Scheme || inTheClear(req.URL) {
 		return fmt.Errorf("the server redirects to %s", req.URL.Scheme)
 	}
 	return nil
