@@ -333,8 +333,23 @@ func (s *Stack) passTree(g *httpd.Group, l *link, routes []httpd.Route) {
 	g.HandleTree(methods, routes[0].Path, routes[0].MaxBody, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := l.handle(w, r); err != nil {
 			s.opts.Log.InfoContext(r.Context(), "request was not passed on", slog.String("peer", l.conf.Name), slog.Any("error", err))
-			w.Header().Set("Retry-After", "1")
-			http.Error(w, fault.Public(err), http.StatusServiceUnavailable)
+			status, theirs := notPassed[fault.KindOf(err)]
+			if !theirs {
+				status = http.StatusServiceUnavailable
+				w.Header().Set("Retry-After", "1")
+			}
+			http.Error(w, fault.Public(err), status)
 		}
 	}))
+}
+
+// notPassed are the answers to requests of a tree that are not passed on because of
+// the client; the rest is unavailable. That there is no room for a body, the mux
+// answers by itself.
+var notPassed = map[fault.Kind]int{
+	fault.Invalid:  http.StatusBadRequest,
+	fault.TooLarge: http.StatusRequestEntityTooLarge,
+	fault.Slow:     http.StatusRequestTimeout,
+	fault.Limited:  http.StatusTooManyRequests,
+	fault.Canceled: 499, // as httpd has it: the client went away
 }

@@ -282,6 +282,11 @@ func TestProcessesGetReadyInAnyOrder(t *testing.T) {
 			t.Errorf("%s is down when the stack is ready: %s", service, s.Detail)
 		}
 	}
+	w := httptest.NewRecorder()
+	front.stack.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/dex/token", strings.NewReader(strings.Repeat("x", 256<<10+1))))
+	if w.Code != http.StatusRequestEntityTooLarge {
+		t.Errorf("form over the limit at the front: %d %s, want 413", w.Code, w.Body)
+	}
 
 	logs.end(t)
 	front.awaitStatus(t, "tlog", httpd.Down)
