@@ -46,10 +46,11 @@ func (g *Group) HandleGRPC(service, method string, maxMessage int64, h GRPCFunc)
 }
 
 // isGRPC reports whether a request is a call. Its errors are then rendered as
-// statuses of gRPC, whatever it asks for.
+// statuses of gRPC, whatever it asks for: never those of a GET, whose 200 a cache
+// could keep for others.
 func isGRPC(r *http.Request) bool {
 	rest, ok := strings.CutPrefix(r.Header.Get("Content-Type"), grpcType)
-	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
+	return ok && r.Method == http.MethodPost && (rest == "" || rest[0] == '+' || rest[0] == ';')
 }
 
 func answerCall(w http.ResponseWriter, r *http.Request, maxMessage int64, h GRPCFunc) ([]byte, error) {

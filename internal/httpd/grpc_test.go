@@ -228,6 +228,8 @@ func TestOthersSeeNoGRPC(t *testing.T) {
 		{http.MethodPost, "/test.Calls/Echo", "application/json", http.StatusUnsupportedMediaType},
 		{http.MethodPost, "/test.Calls/Echo", "application/grpc-web", http.StatusUnsupportedMediaType},
 		{http.MethodGet, "/test.Calls/Echo", "", http.StatusMethodNotAllowed},
+		{http.MethodGet, "/test.Calls/Echo", "application/grpc", http.StatusMethodNotAllowed},
+		{http.MethodGet, "/missing", "application/grpc", http.StatusNotFound},
 		{http.MethodPost, "/test.Calls/Missing", "application/json", http.StatusNotFound},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), tt.method, srv.URL+tt.path, strings.NewReader(frame(0, 2, "hi")))

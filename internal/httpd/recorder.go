@@ -54,7 +54,7 @@ func (w *recorder) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	if len(p) >= largeAnswer || w.flow {
+	if w.bytes+int64(len(p)) >= largeAnswer || w.flow { // in one piece or many
 		w.conn.change(0, 1)
 		defer w.conn.change(0, -1)
 	}

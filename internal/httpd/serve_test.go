@@ -338,6 +338,31 @@ func TestLargeAnswers(t *testing.T) {
 	})
 }
 
+// TestLargeAnswerInPieces: it waits for its client as one in one piece does.
+func TestLargeAnswerInPieces(t *testing.T) {
+	serveBubble(t, httpd.Guard{}, 10, func(t *testing.T, s *served) {
+		s.mux.Group("s", httpd.RESTErrors).HandleForeign(http.MethodGet, "/pieces", 0, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			for range 64 {
+				_, _ = w.Write(make([]byte, 16<<10))
+			}
+		}))
+		slow := s.dial("192.0.2.1")
+		send(t, slow, "GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n")
+		read(t, slow, 128<<10)
+		synctest.Wait()
+		s.wantGauges(1, 0)
+		_ = slow.Close()
+	})
+}
+
+// read takes n bytes of an answer and leaves the rest.
+func read(t *testing.T, c net.Conn, n int64) {
+	t.Helper()
+	if _, err := io.CopyN(io.Discard, c, n); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestHalfOpen: connections that send nothing, or half a head, or half a body,
 // from one address, keep nobody else out.
 func TestHalfOpen(t *testing.T) {
