@@ -75,8 +75,9 @@ type Limits struct {
 	Identity Rate `yaml:"identity,omitempty"`
 	// Issuer limits certificates per issuer. Default: no limit.
 	Issuer Rate `yaml:"issuer,omitempty"`
-	// Logins limits failed logins per account. Default in both profiles: one in
-	// 30 seconds, 5 at once.
+	// Logins limits failed logins for one account from one address; ten times that
+	// holds for an address, twenty times for an account. Default in both profiles:
+	// one in 30 seconds, 5 at once.
 	Logins Rate `yaml:"logins,omitempty"`
 }
 
