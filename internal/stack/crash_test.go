@@ -26,6 +26,10 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if dir := os.Getenv(splitVariable); dir != "" {
+		splitFromEnvironment(dir)
+		return
+	}
 	os.Exit(kmstest.Main(m))
 }
 
@@ -73,6 +77,12 @@ func killInit(t *testing.T, dir, made string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), dirVariable+"="+dir)
+	killWhenMade(t, cmd, filepath.Join(dir, made))
+}
+
+// killWhenMade runs a process and kills it when a file appears.
+func killWhenMade(t *testing.T, cmd *exec.Cmd, made string) {
+	t.Helper()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -83,16 +93,16 @@ func killInit(t *testing.T, dir, made string) {
 	for {
 		select {
 		case err := <-ended:
-			t.Logf("init ended before it could be killed: %v", err)
+			t.Logf("ended before it could be killed: %v", err)
 			return
 		case <-poll.C:
 		}
-		if _, err := os.Lstat(filepath.Join(dir, made)); err == nil {
+		if _, err := os.Lstat(made); err == nil {
 			if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 				t.Fatal(err)
 			}
 			if err := <-ended; err == nil {
-				t.Log("init ended before it could be killed")
+				t.Log("ended before it could be killed")
 			}
 			return
 		}
