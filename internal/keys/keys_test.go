@@ -190,3 +190,27 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// TestOneKeyHasOneName: a log and a CA with one key could sign each other's words.
+func TestOneKeyHasOneName(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := keys.Open(dir, nil).Create("ca", keys.ECDSAP256, created); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "ca.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "rekor.key"), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	store := keys.Open(dir, nil)
+	for range 2 {
+		if _, err := store.Load("ca"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := store.Load("rekor"); err == nil || !strings.Contains(err.Error(), "it is the key ca, too") {
+		t.Errorf("the same key under another name: %v, want a refusal", err)
+	}
+}

@@ -95,7 +95,8 @@ func (s *Store) store(name string, signer crypto.Signer, created time.Time) (Key
 // Load returns a key, which it reads once: later calls answer from memory. Of a
 // key that lives elsewhere it demands that the public half is the pinned one,
 // unless its token or service is away: then the key fails until that is back, and
-// its first signature is verified. The error matches
+// its first signature is verified. A key that was loaded or made under another name
+// is refused. The error matches
 // fs.ErrNotExist if there is none, ErrPassphrase if the passphrase does not open
 // it, ErrNoPassphrase if it is missing, ErrNotEncrypted if the file is in the clear but the store has
 // a passphrase. A file that others may read is refused.
@@ -107,6 +108,9 @@ func (s *Store) Load(name string) (Key, error) {
 		return k, nil
 	}
 	k, err := s.read(name)
+	if err == nil {
+		err = s.unshared(k)
+	}
 	if err != nil {
 		return Key{}, fmt.Errorf("load key %s: %w", name, err)
 	}
