@@ -97,10 +97,12 @@ func (s *Server) Public(name string, version int) *ecdsa.PublicKey {
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/transit/keys/{name}", s.guarded(s.read))
-	mux.HandleFunc("POST /v1/transit/keys/{name}", s.guarded(s.create))
-	mux.HandleFunc("POST /v1/transit/keys/{name}/rotate", s.guarded(s.rotate))
-	mux.HandleFunc("POST /v1/transit/sign/{name}/{hash}", s.guarded(s.sign))
-	mux.HandleFunc("POST /v1/transit/verify/{name}/{hash}", s.guarded(s.verify))
+	for _, method := range []string{http.MethodPost, http.MethodPut} { // which are one to Vault
+		mux.HandleFunc(method+" /v1/transit/keys/{name}", s.guarded(s.create))
+		mux.HandleFunc(method+" /v1/transit/keys/{name}/rotate", s.guarded(s.rotate))
+		mux.HandleFunc(method+" /v1/transit/sign/{name}/{hash}", s.guarded(s.sign))
+		mux.HandleFunc(method+" /v1/transit/verify/{name}/{hash}", s.guarded(s.verify))
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusNotFound, "no handler for route") })
 	return mux
 }
@@ -124,7 +126,7 @@ func invalid(format string, args ...any) error {
 func (s *Server) guarded(op operation) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body := map[string]any{}
-		if r.Method == http.MethodPost {
+		if r.Method != http.MethodGet {
 			if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&body); err != nil {
 				refuse(w, http.StatusBadRequest, "failed to parse JSON input: "+err.Error())
 				return

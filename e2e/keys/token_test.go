@@ -1,0 +1,93 @@
+package keys
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sigstack/e2e/e2etest"
+	"sigstack/internal/keys/softhsmtest"
+)
+
+// withTokens builds the program that can load a token's library. Where there is
+// no C compiler there is no such program.
+func withTokens(t *testing.T) string {
+	t.Helper()
+	cc, err := exec.Command("go", "env", "CC").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiler, _, _ := strings.Cut(strings.TrimSpace(string(cc)), " ")
+	if _, err := exec.LookPath(compiler); err != nil {
+		t.Skipf("skipped, no C compiler (%s) on this machine", compiler)
+	}
+	program := filepath.Join(t.TempDir(), "sigstack-pkcs11")
+	build := exec.Command("go", "build", "-tags", "pkcs11", "-o", program, "sigstack/cmd/sigstack")
+	build.Env = append(os.Environ(), "CGO_ENABLED=1")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build sigstack with PKCS#11: %v\n%s", err, out)
+	}
+	return program
+}
+
+// TestToken: a stack whose every service key is in a token issues, logs and
+// stamps what cosign verifies. While the token is pulled all of that stops, each
+// service says which key it lacks, and it goes on when the token is back, in the
+// same process.
+func TestToken(t *testing.T) {
+	program := withTokens(t)
+	hsm := softhsmtest.New(t, "sigstack")
+	e2etest.KeepSecret(softhsmtest.PIN)
+	var places []string
+	names := []string{"ca", "ctlog", "rekor", "tsa", "tuf-snapshot", "tuf-timestamp"}
+	for _, name := range names {
+		places = append(places, name+"="+hsm.URI(name))
+	}
+	env := []string{"SOFTHSM2_CONF=" + hsm.Conf}
+	s := serve(t, program, env, places)
+	for _, name := range names {
+		if _, err := os.Stat(filepath.Join(s.dir, "keys", name+".key")); err == nil {
+			t.Errorf("key %s is in a file", name)
+		}
+	}
+	s.wantSigned(t, "with the token")
+	pid := s.cmd.Process.Pid
+
+	for round := range 2 {
+		hsm.Pull(t)
+		s.wantNoCertificate(t, "ca")
+		s.wantStopped(t, "/api/v1/timestamp", "application/json", stampRequest, "tsa")
+		s.awaitReadiness(t, http.StatusServiceUnavailable, "key ca is unavailable")
+		hsm.Back(t)
+		s.awaitReadiness(t, http.StatusOK, "")
+		s.wantSigned(t, fmt.Sprintf("with the token again, round %d", round+1))
+	}
+	if s.cmd.Process.Pid != pid || s.cmd.ProcessState != nil {
+		t.Error("the process was not the same all along")
+	}
+	e2etest.MustRun(t, env, program, "keys", "test", "--dir", s.dir, "ca", "rekor")
+}
+
+// TestTokenIsAnothers: a token or key that only has the name of the right one is
+// refused.
+func TestTokenIsAnothers(t *testing.T) {
+	program := withTokens(t)
+	hsm := softhsmtest.New(t, "first")
+	env := []string{"SOFTHSM2_CONF=" + hsm.Conf}
+	s := serve(t, program, env, []string{"ca=" + hsm.URI("ca")})
+	other := softhsmtest.New(t, "first")
+	env = []string{"SOFTHSM2_CONF=" + other.Conf}
+	r := e2etest.Run(t, env, program, "keys", "test", "--dir", s.dir, "ca")
+	if r.Code != 1 || !strings.Contains(r.Stdout, "no such key") {
+		t.Errorf("a token of the same name without the key: exit %d, %s; want a refusal", r.Code, r.Stdout)
+	}
+	e2etest.MustRun(t, env, program, "keys", "create", "fresh", "--dir", s.dir, "--in", other.URI("ca"))
+	r = e2etest.Run(t, env, program, "keys", "test", "--dir", s.dir, "ca")
+	if r.Code != 1 || !strings.Contains(r.Stdout, "another public half than the pinned one") {
+		t.Errorf("another key of the same name: exit %d, %s; want a refusal", r.Code, r.Stdout)
+	}
+}
