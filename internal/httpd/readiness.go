@@ -35,12 +35,13 @@ type Report struct {
 type Readiness struct {
 	mu       sync.Mutex
 	services map[string]map[string]ServiceStatus // guarded by mu: by service and part
+	aliases  map[string]string                   // guarded by mu: services by other names
 }
 
 // NewReadiness returns a Readiness in which every named service is down,
 // starting: nothing is ready until it says so.
 func NewReadiness(services ...string) *Readiness {
-	r := &Readiness{services: map[string]map[string]ServiceStatus{}}
+	r := &Readiness{services: map[string]map[string]ServiceStatus{}, aliases: map[string]string{}}
 	for _, s := range services {
 		r.Set(s, Down, "starting")
 	}
@@ -98,7 +99,8 @@ func worse(a, b Status) Status {
 }
 
 // Mount adds /healthz (the process lives), /readyz (503 while any service is
-// down) and /readyz/{service} (the same for one, for balancers).
+// down) and /readyz/{service} (the same for one, for balancers), and for gRPC
+// Check of grpc.health.v1.Health, which tells as much as /readyz.
 func (r *Readiness) Mount(m *Mux) {
 	g := m.Group("health", RESTErrors).As(Public)
 	g.Handle(http.MethodGet, "/healthz", 0, func(w http.ResponseWriter, _ *http.Request) error {
@@ -115,6 +117,7 @@ func (r *Readiness) Mount(m *Mux) {
 		}
 		return WriteJSON(w, readyCode(s.Status), s)
 	})
+	g.HandleGRPC("grpc.health.v1.Health", "Check", maxCheck, r.check)
 }
 
 func readyCode(s Status) int {

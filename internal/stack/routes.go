@@ -4,11 +4,13 @@ import (
 	"net/http"
 
 	"sigstack/internal/httpd"
+	cagrpc "sigstack/services/ca/grpc"
 )
 
 // Limits of request bodies in bytes, as the services have them: a test compares.
 const (
 	maxCertificateRequest = 4 << 20
+	maxCall               = maxCertificateRequest + 5 // with its frame
 	maxCTChain            = 500 << 10
 	maxEntry              = 8 << 20
 	maxSearch             = 128 << 10
@@ -28,6 +30,9 @@ func passedOn(ctPrefix string) []httpd.Route {
 		{Service: "ca", Method: get, Path: "/api/v2/configuration"},
 		{Service: "ca", Method: post, Path: "/api/v1/signingCert", MaxBody: maxCertificateRequest},
 		{Service: "ca", Method: get, Path: "/api/v1/rootCert"},
+		{Service: "ca", Method: post, Path: "/" + cagrpc.Service + "/CreateSigningCertificate", MaxBody: maxCall},
+		{Service: "ca", Method: post, Path: "/" + cagrpc.Service + "/GetTrustBundle", MaxBody: maxCall},
+		{Service: "ca", Method: post, Path: "/" + cagrpc.Service + "/GetConfiguration", MaxBody: maxCall},
 
 		{Service: "ctlog", Method: post, Path: ct + "add-chain", MaxBody: maxCTChain},
 		{Service: "ctlog", Method: post, Path: ct + "add-pre-chain", MaxBody: maxCTChain},

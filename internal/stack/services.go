@@ -13,6 +13,7 @@ import (
 	"sigstack/internal/merkle/pebblelog"
 	"sigstack/internal/trust"
 	"sigstack/services/ca"
+	cagrpc "sigstack/services/ca/grpc"
 	"sigstack/services/ctlog"
 	"sigstack/services/oidc"
 	"sigstack/services/oidc/attempts"
@@ -266,6 +267,7 @@ func (b *builder) buildCA(context.Context) error {
 		return err
 	}
 	b.services.ca.Mount(b.mux)
+	cagrpc.Mount(b.services.ca, b.mux)
 	b.run("ca", b.after("oidc", b.services.ca.Run)) // which fetches the issuer's keys
 	return nil
 }

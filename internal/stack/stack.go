@@ -26,6 +26,7 @@ import (
 	"sigstack/internal/merkle"
 	"sigstack/internal/run"
 	"sigstack/internal/tlsconf"
+	cagrpc "sigstack/services/ca/grpc"
 	"sigstack/services/ca/token"
 )
 
@@ -143,6 +144,7 @@ func (s *Stack) prepare() {
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.mux = httpd.NewMux(httpd.MuxConfig{Log: s.opts.Log, Metrics: s.metrics, Now: s.opts.Now, HSTS: s.hsts(), Guard: s.guard()})
 	s.ready = httpd.NewReadiness(append(append(s.serviceNames(), s.servicesBehind()...), auditService)...)
+	s.ready.Alias(cagrpc.Service, "ca")
 	s.ready.Mount(s.mux)
 }
 

@@ -7,11 +7,12 @@ import (
 	"strings"
 
 	"sigstack/internal/httpd"
+	"sigstack/services/ca/identity"
 )
 
 // createV2 answers POST /api/v2/signingCert.
 func (s *Service) createV2(w http.ResponseWriter, r *http.Request) error {
-	chain, err := s.create(r, decodeV2)
+	chain, err := s.Certify(r.Context(), decoding(r, decodeV2))
 	if err != nil {
 		return err
 	}
@@ -24,7 +25,7 @@ func (s *Service) createV2(w http.ResponseWriter, r *http.Request) error {
 
 // createV1 answers POST /api/v1/signingCert with the chain as PEM, leaf first.
 func (s *Service) createV1(w http.ResponseWriter, r *http.Request) error {
-	chain, err := s.create(r, decodeV1)
+	chain, err := s.Certify(r.Context(), decoding(r, decodeV1))
 	if err != nil {
 		return err
 	}
@@ -32,24 +33,31 @@ func (s *Service) createV1(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// create issues for the request that decode finds in the body and returns the
-// chain, leaf first, each as PEM ending in a newline.
-func (s *Service) create(r *http.Request, decode func([]byte) (Request, error)) ([]string, error) {
-	body, err := httpd.ReadBody(r)
-	if err != nil {
-		return nil, s.refused(r.Context(), caller{}, err)
+// decoding finds the request in the body of r, and the token in a header if it is
+// not in the body.
+func decoding(r *http.Request, decode func([]byte) (Request, error)) func() (Request, error) {
+	return func() (Request, error) {
+		body, err := httpd.ReadBody(r)
+		if err != nil {
+			return Request{}, err
+		}
+		req, err := decode(body)
+		if err == nil && req.Token == "" {
+			req.Token = httpd.BearerToken(r.Header)
+		}
+		return req, err
 	}
-	req, err := decode(body)
-	if err != nil {
-		return nil, s.refused(r.Context(), caller{}, err)
-	}
-	if req.Token == "" {
-		req.Token = bearer(r.Header)
-	}
-	return s.certify(r.Context(), req)
 }
 
-func (s *Service) certify(ctx context.Context, req Request) ([]string, error) {
+// Certify is what every face of the authority does: it issues for the request that
+// decode returns, whose error is a refusal like any other, and returns the chain,
+// leaf first, each as PEM ending in a newline. Errors are those of Prepare and
+// Issue.
+func (s *Service) Certify(ctx context.Context, decode func() (Request, error)) ([]string, error) {
+	req, err := decode()
+	if err != nil {
+		return nil, s.refused(ctx, caller{}, err)
+	}
 	approval, err := s.Prepare(ctx, req)
 	if err != nil {
 		return nil, err
@@ -62,15 +70,12 @@ func (s *Service) certify(ctx context.Context, req Request) ([]string, error) {
 	return append([]string{string(leaf)}, s.chainPEM...), nil
 }
 
-// bearer returns the token of the Authorization header (RFC 6750 §2.1), "" if
-// there is none. The scheme's case does not matter (RFC 9110 §11.1).
-func bearer(h http.Header) string {
-	scheme, token, ok := strings.Cut(h.Get("Authorization"), " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") {
-		return ""
-	}
-	return strings.TrimSpace(token)
-}
+// Chain returns the chain now in use as PEM, the issuing certificate first, each
+// ending in a newline. The caller must not change it.
+func (s *Service) Chain() []string { return s.chainPEM }
+
+// Issuers returns whose tokens are good here. The caller must not change it.
+func (s *Service) Issuers() []identity.Issuer { return s.cfg.Issuers }
 
 // trustBundle answers GET /api/v2/trustBundle: the chain now in use.
 func (s *Service) trustBundle(w http.ResponseWriter, _ *http.Request) error {

@@ -283,22 +283,6 @@ func TestRouting(t *testing.T) {
 	}
 }
 
-func TestBearer(t *testing.T) {
-	tests := []struct{ header, want string }{
-		{"Bearer a.b.c", "a.b.c"},
-		{"bearer a.b.c", "a.b.c"},
-		{"Bearer  a.b.c ", "a.b.c"},
-		{"Basic a.b.c", ""},
-		{"Bearer", ""},
-		{"", ""},
-	}
-	for _, tt := range tests {
-		if got := bearer(http.Header{"Authorization": {tt.header}}); got != tt.want {
-			t.Errorf("bearer(%q) = %q, want %q", tt.header, got, tt.want)
-		}
-	}
-}
-
 // merged lays objects over one another; more may add one name and value to the
 // publicKeyRequest.
 func merged(a, b object, more ...any) object {
