@@ -36,10 +36,14 @@ func exists(path string) bool {
 	return err == nil
 }
 
+// servedKit is the directory of the kit that the stack serves: with several
+// processes that of the front, which has all their audit keys.
+func servedKit(s *e2etest.Stack) string { return filepath.Join(processDir(s, "front"), "client") }
+
 // auditVerify is `sigstack audit verify`, by the stack's kit.
 func auditVerify(t *testing.T, s *e2etest.Stack, dir string, args ...string) e2etest.Result {
 	t.Helper()
-	return e2etest.Run(t, nil, e2etest.Sigstack(t), append([]string{"audit", "verify", "--dir", dir, "--client", s.Kit("")}, args...)...)
+	return e2etest.Run(t, nil, e2etest.Sigstack(t), append([]string{"audit", "verify", "--dir", dir, "--client", servedKit(s)}, args...)...)
 }
 
 // auditRecord is what the tests read of a record.
@@ -165,28 +169,35 @@ func TestAnchorsAreForEverybody(t *testing.T) {
 	statement := fmt.Sprintf("sigstack audit head 1\nchain %s\nseq %s\nhash %s\n", chain, anchor.Detail["seq"], anchor.Detail["hash"])
 	work := t.TempDir()
 	blob, bundle := e2etest.WriteFile(t, work, "head", statement), e2etest.WriteFile(t, work, "bundle", anchor.Detail["bundle"])
-	verify := func(blob string) e2etest.Result {
-		return e2etest.Run(t, nil, e2etest.Client(t, "cosign-v3"), "verify-blob", "--key", firstKey(t, s, work),
+	verify := func(blob, key string) e2etest.Result {
+		return e2etest.Run(t, nil, e2etest.Client(t, "cosign-v3"), "verify-blob", "--key", key,
 			"--trusted-root", s.Kit("trusted_root.json"), "--bundle", bundle, blob)
 	}
-	if exists(filepath.Join(s.Dir, "processes")) {
-		t.Skip("the kit has the keys of all processes, and cosign takes one")
-	}
-	e2etest.WantAccepted(t, "cosign", verify(blob))
 	other := e2etest.WriteFile(t, work, "other", strings.Replace(statement, "seq ", "seq 1", 1))
-	if r := verify(other); r.Code == 0 {
-		t.Error("cosign accepts another statement")
+	accepted := 0
+	for _, key := range auditKeys(t, s, work) { // one of each process
+		if verify(blob, key).Code == 0 {
+			accepted++
+		}
+		if verify(other, key).Code == 0 {
+			t.Error("cosign accepts another statement")
+		}
+	}
+	if accepted != 1 {
+		r := verify(blob, auditKeys(t, s, work)[0])
+		t.Errorf("cosign accepts the anchor by %d keys, want 1: %s", accepted, r.Stderr)
 	}
 }
 
-// firstKey writes the first key of the kit's audit.pub to a file of its own.
-func firstKey(t *testing.T, s *e2etest.Stack, dir string) string {
+// auditKeys writes each key of the kit's audit.pub to a file of its own.
+func auditKeys(t *testing.T, s *e2etest.Stack, dir string) (paths []string) {
 	t.Helper()
-	block, _ := pem.Decode([]byte(e2etest.ReadFile(t, s.Kit("audit.pub"))))
-	if block == nil {
-		t.Fatal("audit.pub is not PEM")
+	data := []byte(e2etest.ReadFile(t, filepath.Join(servedKit(s), "audit.pub")))
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		name := fmt.Sprintf("audit-%d.pub", len(paths))
+		paths = append(paths, e2etest.WriteFile(t, dir, name, string(pem.EncodeToMemory(block))))
 	}
-	return e2etest.WriteFile(t, dir, "audit.pub", string(pem.EncodeToMemory(block)))
+	return paths
 }
 
 // TestARecordThatWasPutBackIsNoticed: an older copy of the record is whole; the log
