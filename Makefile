@@ -12,10 +12,16 @@ export FUZZTIME ?= 10s
 export COUNT    ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: build check unit lint generated test deps race e2e e2e-tls compat vuln fuzz bench demo up clients generate verify help
+.PHONY: build build-kms build-pkcs11 check unit lint generated test deps race pkcs11 e2e e2e-tls compat vuln fuzz bench demo up clients generate verify help
 
 build: ## build bin/sigstack, static and trimmed
 	go build -ldflags "-s -w -X main.version=$(VERSION)" -o $(OUT) ./cmd/sigstack
+
+build-kms: ## build bin/sigstore-kms-hashivault, which reaches keys in Vault
+	go build -ldflags "-s -w" -o bin/sigstore-kms-hashivault ./cmd/sigstore-kms-hashivault
+
+build-pkcs11: ## build bin/sigstack-pkcs11, which reaches keys in tokens; needs a C compiler
+	CGO_ENABLED=1 go build -tags pkcs11 -ldflags "-s -w -X main.version=$(VERSION)" -o bin/sigstack-pkcs11 ./cmd/sigstack
 
 check: unit lint generated ## unit tests, lint, generated code: fast, no network
 
@@ -36,6 +42,9 @@ deps: ## install what tests use, as root; print the one command otherwise
 
 race: ## the race detector over internal and services; skipped without a C compiler
 	@tools/race
+
+pkcs11: ## tests of keys in tokens, with SoftHSM; skipped without a C compiler
+	@tools/pkcs11
 
 e2e: build clients ## whole-stack tests against bin/sigstack and the upstream clients
 	go test -count=1 -timeout 40m ./e2e/...
@@ -72,4 +81,4 @@ verify: ## regenerate, tidy, and demand that nothing changes
 	tools/unchanged sh -c 'go generate ./... && go mod tidy && go -C tools/lint mod tidy && go -C tools/policy-tester mod tidy && $(LINT) fmt'
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
