@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/big"
 	"net"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"sigstack/internal/admin"
 	"sigstack/internal/config"
 	"sigstack/internal/durable"
 	"sigstack/internal/stack"
@@ -151,7 +153,7 @@ func (s *supervisor) run(ctx context.Context) (err error) {
 	case err := <-s.ended:
 		return err
 	case line := <-front.ready:
-		forget, err := s.tellAddress(line.Listen)
+		forget, err := s.show(line.Listen)
 		if err != nil {
 			return err
 		}
@@ -190,14 +192,20 @@ func (s *supervisor) awaitOrphans(ctx context.Context) error {
 	return nil
 }
 
-// tellAddress writes to run/ where the stack is found, as a single process would,
-// until forget is called.
-func (s *supervisor) tellAddress(address string) (forget func() error, err error) {
-	path := filepath.Join(s.layout.Run(), "address")
+// show makes the stack found in its directory as a single process would be, until
+// forget is called: by its address in run/, and by the front's admin channel.
+func (s *supervisor) show(address string) (forget func() error, err error) {
+	path, socket := filepath.Join(s.layout.Run(), "address"), filepath.Join(s.layout.Dir, admin.SocketName)
 	if err := durable.WriteFile(path, []byte(address+"\n"), 0o644); err != nil {
 		return nil, err
 	}
-	return func() error { return os.Remove(path) }, nil
+	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("show the admin channel: %w", err)
+	}
+	if err := os.Symlink(filepath.Join(processesDir, "front", admin.SocketName), socket); err != nil {
+		return nil, fmt.Errorf("show the admin channel: %w", err)
+	}
+	return func() error { return errors.Join(os.Remove(path), os.Remove(socket)) }, nil
 }
 
 // start runs the program itself on the directory of one process.

@@ -73,7 +73,7 @@ func (s *Stack) startCheck(ctx context.Context) error {
 		}
 		s.ready.Set(name, httpd.OK, checkedDetail)
 	}
-	s.setChecked(err)
+	s.setChecked(ctx, err)
 	return err
 }
 

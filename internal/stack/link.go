@@ -251,10 +251,16 @@ func (s *Stack) reportCA(logged bool) {
 	s.ready.Set("ca", httpd.Warn, "the CT log does not answer: no certificate is issued until it does")
 }
 
-// setChecked notes how the start check ended.
-func (s *Stack) setChecked(err error) {
+// setChecked notes how the start check ended. What it has just tried is asked
+// again, so that who hears that the stack is ready finds no older report.
+func (s *Stack) setChecked(ctx context.Context, err error) {
 	if s.peers == nil {
 		return
+	}
+	if err == nil {
+		for _, l := range s.peers.links {
+			s.ask(ctx, l)
+		}
 	}
 	s.peers.mu.Lock()
 	s.peers.checked = ""

@@ -264,6 +264,21 @@ func (p *splitPlan) recordSplit(ctx context.Context) (err error) {
 	})
 }
 
+// auditKeys are those of all records of the stack, for the kits: of the one before
+// the split and of those of the processes.
+func (p *splitPlan) auditKeys(all []*share) []byte {
+	var keys []byte
+	if p.auditKey != nil {
+		keys = pki.PublicKeyPEM(p.auditKey)
+	}
+	for _, sh := range all {
+		if sh.audit != nil {
+			keys = append(keys, pki.PublicKeyPEM(sh.audit)...)
+		}
+	}
+	return keys
+}
+
 // writePrepared writes the public halves of all processes, and the configuration
 // that finish will put in place.
 func (p *splitPlan) writePrepared(sh *share, all []*share) error {
@@ -280,6 +295,10 @@ func (p *splitPlan) writePrepared(sh *share, all []*share) error {
 		if other.audit != nil {
 			public[sh.layout.PeerAudit(other.name())] = pki.PublicKeyPEM(other.audit)
 		}
+	}
+	if keys := p.auditKeys(all); len(keys) > 0 {
+		public[filepath.Join(sh.layout.Client(), trust.AuditPEMName)] = keys
+		public[filepath.Join(p.from.Client(), trust.AuditPEMName)] = keys
 	}
 	for path, data := range public {
 		if err := durable.WriteFile(path, data, 0o644); err != nil {
