@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -146,7 +147,7 @@ func writeCall(w http.ResponseWriter, message []byte) {
 	w.Header().Set("Content-Type", grpcType)
 	w.Header().Set("Trailer", "Grpc-Status") // a proxy may come by HTTP/1.1, which has to know beforehand
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(append(frame, message...)) // as WriteBytes
+	_, _ = io.Copy(w, bytes.NewReader(append(frame, message...))) // as WriteBytes
 	w.Header().Set("Grpc-Status", codeOK)
 }
 
