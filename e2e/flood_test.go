@@ -1,0 +1,414 @@
+package e2e
+
+import (
+	"bufio"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"sigstack/e2e/e2etest"
+	"sigstack/e2e/testissuer"
+)
+
+// floodSize is how many connections a flood has, so that floodHeld requests are
+// under way at once: some shapes are answered before they are complete.
+const (
+	floodSize = 12_500
+	floodHeld = 10_000
+)
+
+// What a flood may take, and what may be left of it when it is over:
+// docs/limits.md says so.
+const (
+	residentAtMost = 1 << 30 // at any time, in the thick of it
+	residentLeft   = 128 << 20
+	heapLeft       = 48 << 20
+	goroutinesLeft = 40
+	settleWithin   = 60 * time.Second
+)
+
+// floodedStack is a stack that is shouted at.
+type floodedStack struct {
+	*e2etest.Stack
+	address string // host:port
+	roots   *x509.CertPool
+}
+
+// startFlooded starts a stack that trusts issuer, with a section of configuration
+// besides its own.
+func startFlooded(t *testing.T, issuer *testissuer.Issuer, section string) *floodedStack {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "data")
+	first := e2etest.Start(t, dir)
+	first.Stop()
+	for _, d := range slices.Compact([]string{dir, first.ServiceDir("ca"), first.ServiceDir("tlog"), first.ServiceDir("oidc")}) {
+		appendTo(t, filepath.Join(d, "config.yaml"), section)
+	}
+	s := &floodedStack{Stack: e2etest.Start(t, dir, "--trust-issuer", issuer.URL), roots: x509.NewCertPool()}
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(s.URL, e2etest.Scheme()+"://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.address = net.JoinHostPort("127.0.0.1", port)
+	if e2etest.OverTLS() {
+		s.roots.AppendCertsFromPEM([]byte(e2etest.ReadFile(t, s.Kit("tls-ca.crt.pem"))))
+	}
+	return s
+}
+
+func appendTo(t *testing.T, path, text string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.WriteString(f, text)
+	if err := closing(err, f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *floodedStack) tlsConfig(protocols ...string) *tls.Config {
+	return &tls.Config{RootCAs: s.roots, ServerName: "localhost", NextProtos: protocols, MinVersion: tls.VersionTLS12}
+}
+
+// dial connects, by TLS if the stack speaks it, to speak HTTP/1.1.
+func (s *floodedStack) dial() (net.Conn, error) {
+	c, err := net.DialTimeout("tcp", s.address, goodWithin)
+	if err != nil || !e2etest.OverTLS() {
+		return c, err
+	}
+	return tls.Client(c, s.tlsConfig("http/1.1")), nil
+}
+
+// each runs work for 0 to n-1, a few at once as a client's system lets it.
+func each(n int, work func(i int)) {
+	var wg sync.WaitGroup
+	turn := make(chan struct{}, 256)
+	for i := range n {
+		turn <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-turn }()
+			work(i)
+		})
+	}
+	wg.Wait()
+}
+
+// tally counts outcomes.
+type tally struct {
+	mu     sync.Mutex
+	counts map[string]int
+}
+
+func (c *tally) add(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.counts == nil {
+		c.counts = map[string]int{}
+	}
+	c.counts[what]++
+}
+
+// TestFlood: ten thousand bad requests at once, and as many connections that
+// never finish one, keep no good request from its answer and leave nothing.
+func TestFlood(t *testing.T) {
+	n := floodSize
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		t.Fatal(err)
+	}
+	if most := int(files.Cur) - 1000; most < n {
+		t.Errorf("only %d files may be open here, so the flood is of %d connections: raise the hard limit (ulimit -Hn) above %d", files.Cur, most, n+1000)
+		n = most
+	}
+	issuer := testissuer.Start(t)
+	t.Run("all at once", func(t *testing.T) {
+		s := startFlooded(t, issuer, fmt.Sprintf("limits:\n  connections: %d\n", n+1000))
+		s.withstand(t, issuer, n, n)
+	})
+	t.Run("limits", func(t *testing.T) {
+		s := startFlooded(t, issuer, "limits:\n  connections: 500\n  address:\n    per_second: 200\n    burst: 400\n")
+		s.withstand(t, issuer, n, 500)
+		if refused := s.metrics(t)[`sigstack_refused_total{cause="address"}`]; refused == 0 {
+			t.Error("nothing was refused by address")
+		}
+	})
+}
+
+// withstand floods the stack, of whose n bad connections it keeps at most kept.
+func (s *floodedStack) withstand(t *testing.T, issuer *testissuer.Issuer, n, kept int) {
+	light, heavy := badRequests(t, issuer)
+	good := newGoodClient(t, s.Stack, issuer)
+	s.during(t, good, "warm up", func() {
+		s.badRequests(t, light, heavy, 300, 300)
+	})
+	before := s.settle(t, nil)
+
+	s.during(t, good, "bad requests", func() { s.badRequests(t, light, heavy, n, kept) })
+	s.during(t, good, "connections without end", func() { s.endless(t, n) })
+
+	peak := s.peak(t)
+	if peak > residentAtMost {
+		t.Errorf("the flood took %d MB, want at most %d MB", peak>>20, residentAtMost>>20)
+	}
+	after := s.settle(t, before)
+	for name, value := range after {
+		if strings.HasPrefix(name, "sigstack_http_requests_total") && regexp.MustCompile(`code="5`).MatchString(name) {
+			t.Errorf("%v answers of %s", value, name)
+		}
+	}
+	t.Logf("resident %.0f MB before, %d MB at most, %.0f MB in the end; heap %.0f MB, then %.0f MB; %v goroutines, then %v",
+		before[resident]/1e6, peak/1e6, after[resident]/1e6, before[heap]/1e6, after[heap]/1e6, before[goroutines], after[goroutines])
+}
+
+// badRequests sends n, each but for its last byte, so that all are there at once;
+// then the rest.
+func (s *floodedStack) badRequests(t *testing.T, light, heavy []badRequest, n, kept int) {
+	t.Helper()
+	conns := make([]net.Conn, n)
+	bodies := make([]string, n)
+	var failed tally
+	each(n, func(i int) {
+		bad := light[i%len(light)]
+		if i%250 == 0 {
+			bad = heavy[i/250%len(heavy)]
+		}
+		c, err := s.dial()
+		if err != nil {
+			failed.add("dial: " + err.Error())
+			return
+		}
+		conns[i], bodies[i] = c, bad.body
+		_ = c.SetWriteDeadline(time.Now().Add(goodWithin))
+		// What does not fit is not read any more: the answer is there.
+		_, _ = fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
+			bad.method, bad.path, bad.contentType, len(bad.body), bad.body[:len(bad.body)-1])
+	})
+	for what, count := range failed.counts {
+		t.Errorf("%d connections failed to be made: %s", count, what)
+	}
+	if open, want := s.open(t), float64(n)*floodHeld/floodSize; open < want && kept == n {
+		t.Errorf("the server holds %v connections, want %v at once", open, want)
+	}
+	var answers tally
+	var finishing sync.WaitGroup
+	for i, c := range conns {
+		if c == nil {
+			continue
+		}
+		finishing.Go(func() { answers.add(finish(c, bodies[i][len(bodies[i])-1:])) })
+	}
+	finishing.Wait()
+	t.Logf("%d bad requests: %s", n, outcomes(answers.counts))
+	for what := range answers.counts {
+		if strings.HasPrefix(what, "2") || strings.HasPrefix(what, "5") || strings.Contains(what, "timeout") {
+			t.Errorf("%d bad requests: %s", answers.counts[what], what)
+		}
+	}
+	if answers.counts["429"] > 0 && answers.counts["429 without Retry-After"] > 0 {
+		t.Error("a 429 without Retry-After")
+	}
+	if kept == n && answers.counts["cut off"] > n/100 {
+		t.Errorf("%d bad requests were cut off without an answer", answers.counts["cut off"])
+	}
+}
+
+func outcomes(counts map[string]int) string {
+	var out []string
+	for _, what := range slices.Sorted(maps.Keys(counts)) {
+		out = append(out, fmt.Sprintf("%s: %d", what, counts[what]))
+	}
+	return strings.Join(out, ", ")
+}
+
+// finish sends the rest of a request and tells how it was answered.
+func finish(c net.Conn, rest string) string {
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(2 * goodWithin))
+	_, _ = io.WriteString(c, rest)
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		if e, ok := err.(net.Error); ok && e.Timeout() {
+			return "timeout"
+		}
+		return "cut off"
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	_ = resp.Body.Close()
+	if resp.StatusCode == http.StatusTooManyRequests && resp.Header.Get("Retry-After") == "" {
+		return "429 without Retry-After"
+	}
+	return strconv.Itoa(resp.StatusCode)
+}
+
+// endless opens connections that never finish a request, and waits until the
+// server has ended each.
+func (s *floodedStack) endless(t *testing.T, n int) {
+	t.Helper()
+	starts := []string{
+		"", // half-open: nothing comes
+		"GET /readyz HTTP/1.1\r\nHost: local",
+		"POST /api/v2/signingCert HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n{",
+		"POST /api/v1/log/entries HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
+		"GET /api/v1/log HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n",
+	}
+	var ends tally
+	var ending sync.WaitGroup
+	each(n, func(i int) {
+		c, err := s.dial()
+		if err != nil {
+			ends.add("dial: " + err.Error())
+			return
+		}
+		if start := starts[i%len(starts)]; start != "" {
+			_ = c.SetWriteDeadline(time.Now().Add(goodWithin))
+			_, _ = io.WriteString(c, start)
+		}
+		ending.Go(func() { ends.add(drip(c, i%len(starts) != 0)) })
+	})
+	ending.Wait()
+	t.Logf("%d connections without end: %s", n, outcomes(ends.counts))
+	for what, count := range ends.counts {
+		if what != "ended" {
+			t.Errorf("%d connections without end: %s", count, what)
+		}
+	}
+}
+
+// drip sends a byte now and then, or nothing, until the server hangs up.
+func drip(c net.Conn, bytes bool) string {
+	defer func() { _ = c.Close() }()
+	if bytes {
+		stop := make(chan struct{})
+		defer close(stop)
+		go func() {
+			tick := time.NewTicker(2 * time.Second)
+			defer tick.Stop()
+			for {
+				select {
+				case <-stop:
+					return
+				case <-tick.C:
+					if _, err := c.Write([]byte("x")); err != nil {
+						return
+					}
+				}
+			}
+		}()
+	}
+	_ = c.SetReadDeadline(time.Now().Add(2 * goodWithin))
+	_, err := io.Copy(io.Discard, c)
+	if e, ok := err.(net.Error); ok && e.Timeout() {
+		return "still open after " + (2 * goodWithin).String()
+	}
+	return "ended"
+}
+
+// open is how many connections the server holds.
+func (s *floodedStack) open(t *testing.T) float64 {
+	m := s.metrics(t)
+	return m[`sigstack_connections{state="busy"}`] + m[`sigstack_connections{state="waiting"}`]
+}
+
+// The metrics that tell of leaks.
+const (
+	goroutines = "go_goroutines"
+	heap       = "go_memstats_heap_inuse_bytes"
+	resident   = "process_resident_memory_bytes"
+)
+
+// peak is the most memory that the process has had, in bytes.
+func (s *floodedStack) peak(t *testing.T) int64 {
+	t.Helper()
+	match := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindStringSubmatch(e2etest.ReadFile(t, fmt.Sprintf("/proc/%d/status", s.PID())))
+	if match == nil {
+		t.Fatal("the system does not tell how much memory a process has had")
+	}
+	kB, err := strconv.ParseInt(match[1], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kB << 10
+}
+
+// metrics reads those of the process with the public listener.
+func (s *floodedStack) metrics(t *testing.T) map[string]float64 {
+	t.Helper()
+	address := strings.TrimSpace(e2etest.ReadFile(t, filepath.Join(s.Dir, "run", "metrics")))
+	status, text := e2etest.Get(t, e2etest.Scheme()+"://"+address+"/metrics")
+	if status != http.StatusOK {
+		t.Fatalf("metrics: %d", status)
+	}
+	out := map[string]float64{}
+	for line := range strings.Lines(string(text)) {
+		name, value, ok := strings.Cut(strings.TrimSpace(line), "} ")
+		if ok {
+			name += "}"
+		} else {
+			name, value, _ = strings.Cut(strings.TrimSpace(line), " ")
+		}
+		if v, err := strconv.ParseFloat(value, 64); err == nil {
+			out[name] = v
+		}
+	}
+	return out
+}
+
+// settle waits until connections are gone and, compared with before, goroutines
+// and memory as well. Garbage goes when new one comes.
+func (s *floodedStack) settle(t *testing.T, before map[string]float64) map[string]float64 {
+	t.Helper()
+	client := s.from(t, "127.0.0.3", true)
+	search := strings.Repeat(" ", 120<<10)
+	var m map[string]float64
+	for end := time.Now().Add(settleWithin); ; {
+		for range 100 {
+			if _, err := send(client, http.MethodPost, s.URL+"/api/v1/index/retrieve", search); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m = s.metrics(t)
+		left := s.left(m, before)
+		if left == "" {
+			return m
+		}
+		if time.Now().After(end) {
+			t.Errorf("%v after the flood: %s", settleWithin, left)
+			return m
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+// left says what a flood has left behind, "" if nothing.
+func (s *floodedStack) left(m, before map[string]float64) string {
+	open := m[`sigstack_connections{state="busy"}`] + m[`sigstack_connections{state="waiting"}`]
+	switch {
+	case open > 20: // the kept ones of good clients
+		return fmt.Sprintf("%v connections are open", open)
+	case before == nil:
+		return ""
+	case m[goroutines] > before[goroutines]+goroutinesLeft:
+		return fmt.Sprintf("%v goroutines, %v before", m[goroutines], before[goroutines])
+	case m[heap] > before[heap]+heapLeft:
+		return fmt.Sprintf("heap of %.0f MB, %.0f MB before", m[heap]/1e6, before[heap]/1e6)
+	case m[resident] > before[resident]+residentLeft:
+		return fmt.Sprintf("%.0f MB resident, %.0f MB before", m[resident]/1e6, before[resident]/1e6)
+	}
+	return ""
+}
