@@ -93,6 +93,6 @@ func (a *app) wasSplit(f splitFlags, processes []stack.Process) {
 		for _, p := range processes {
 			a.printf("  %-6s %-14s listens on %s\n", p.Name, strings.Join(p.Services, ", "), p.Listen)
 		}
-		a.printf("Other addresses: peers.listen of the process, peers.processes of those that\ncall it. Keep %s, with its root keys, offline.\n", f.dir)
+		a.printf("Other addresses: peers.listen of the process, peers.processes of those that\ncall it. %s still holds every key: move it to media that stay offline.\n", f.dir)
 	})
 }
