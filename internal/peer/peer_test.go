@@ -3,6 +3,9 @@ package peer_test
 import (
 	"bytes"
 	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -22,7 +25,6 @@ import (
 
 	"sigstack/internal/fault"
 	"sigstack/internal/httpd"
-	"sigstack/internal/keys"
 	"sigstack/internal/peer"
 )
 
@@ -30,12 +32,16 @@ import (
 type process struct {
 	identity peer.Identity
 	pin      peer.Pin
-	key      keys.Key
+	key      crypto.Signer
 }
 
 func newProcess(t *testing.T) process {
 	t.Helper()
-	key, err := keys.Ephemeral("peer", keys.ECDSAP256, time.Now())
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spki, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +49,7 @@ func newProcess(t *testing.T) process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return process{id, peer.PinOf(key.SPKI()), key}
+	return process{id, peer.PinOf(spki), key}
 }
 
 // serve runs h behind the callers' door and returns its address.
