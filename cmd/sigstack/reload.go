@@ -19,10 +19,11 @@ func (a *app) reloadCommand() *cobra.Command {
 		Use:   "reload",
 		Short: "Make a running stack read its files again",
 		Long: `Ask the process that serves a directory, over the directory's admin.sock, to
-read again what can change without a restart: the files of TLS. It takes all or
-nothing, and nothing while config.yaml has a problem; what config.yaml says that
-is not in force yet is named, and waits for a restart. A hangup signal to serve
-does the same. Exit code 1 if the process refuses, 3 if it does not run.`,
+read again what can change without a restart: the files of TLS, a certificate and
+its key together or not at all. Nothing is taken while config.yaml has a problem;
+what it says that is not in force yet is named, and waits for a restart. A hangup
+signal to serve does the same. Exit code 1 if the process refuses or a file is not
+taken, 3 if it does not run.`,
 		Example: "  sigstack reload --dir /var/lib/sigstack",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

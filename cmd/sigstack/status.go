@@ -102,7 +102,8 @@ func (a *app) printReport(rep httpd.Report) {
 func (a *app) printDetails(st stack.Status) {
 	a.printf("process  %d, version %s, profile %s, up %s\n", st.PID, st.Version, st.Profile, time.Duration(st.Uptime)*time.Second)
 	a.printf("url      %s\n", st.URL)
-	a.printf("listens  on %s, metrics on %s\n", st.Addresses.Public, st.Addresses.Metrics)
+	a.printf("listens  on %s, %d of %d connections open; metrics on %s\n",
+		st.Addresses.Public, st.Connections.Open, st.Connections.Most, st.Addresses.Metrics)
 	for _, t := range st.Trees {
 		a.printf("tree     %-24s %d entries, head of %s\n", t.Name, t.Size, t.Time.Format(time.RFC3339))
 	}

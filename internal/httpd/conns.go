@@ -80,6 +80,13 @@ func NewConns(max int, m *Mux) *Conns {
 	return c
 }
 
+// Count returns how many connections are open, and how many may be.
+func (c *Conns) Count() (open, most int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.total, c.max
+}
+
 // Listener bounds the connections that l accepts. It belongs below TLS: what has
 // not shaken hands yet counts.
 func (c *Conns) Listener(l net.Listener) net.Listener {

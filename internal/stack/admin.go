@@ -93,8 +93,8 @@ func (s *Stack) Reload(ctx context.Context, signal string) (Reloaded, error) {
 	return answer.(Reloaded), nil
 }
 
-// reload takes what can change without a restart, or nothing: a configuration
-// with problems is a refusal, even if the files of TLS are in order.
+// reload takes what can change without a restart. A configuration with problems
+// is a refusal, even if the files of TLS are in order.
 func (s *Stack) reload(ctx context.Context) (Reloaded, error) {
 	r := Reloaded{Changed: []string{}, NeedsRestart: []string{}}
 	conf, err := s.loadConfig()
@@ -108,12 +108,19 @@ func (s *Stack) reload(ctx context.Context) (Reloaded, error) {
 	if s.tls == nil {
 		return r, nil
 	}
-	before := s.tls.Chain()[0]
-	if err := s.reloadTLS(ctx); err != nil {
-		return r, fault.Wrap(fault.Invalid, err, "tls goes on with what it has")
-	}
+	before, clients := s.tls.Chain()[0], s.tls.ClientAuthorities()
+	err = s.reloadTLS(ctx)
 	if after := s.tls.Chain()[0]; !after.Equal(before) {
 		r.Changed = append(r.Changed, "tls certificate "+after.SerialNumber.Text(16)+" until "+after.NotAfter.UTC().Format(time.RFC3339))
+	}
+	if !s.tls.ClientAuthorities().Equal(clients) {
+		r.Changed = append(r.Changed, "authorities of tls client certificates")
+	}
+	switch {
+	case err != nil && len(r.Changed) > 0: // the files of each are taken whole, or not at all
+		return r, fault.Wrap(fault.Invalid, err, "took "+strings.Join(r.Changed, ", ")+", and goes on with what it has of the rest")
+	case err != nil:
+		return r, fault.Wrap(fault.Invalid, err, "tls goes on with what it has")
 	}
 	return r, nil
 }

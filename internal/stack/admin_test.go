@@ -42,6 +42,9 @@ func TestStatusOverTheSocket(t *testing.T) {
 	if st.Addresses.Public != r.Address() || st.Addresses.Metrics == "" {
 		t.Errorf("addresses %+v, want %s and one of metrics", st.Addresses, r.Address())
 	}
+	if st.Connections.Most == 0 {
+		t.Errorf("connections %+v, want room for some", st.Connections)
+	}
 	if len(st.Trees) != 2 || st.Trees[1].Name != "tlog" || st.Trees[1].Size == 0 || len(st.Trees[1].Root) != 64 {
 		t.Errorf("trees %+v, want the self-test's entry in both", st.Trees)
 	}
@@ -196,6 +199,7 @@ func newCertificateFiles(t *testing.T) certificateFiles {
 	}
 	f := certificateFiles{t, t.TempDir(), root, key}
 	f.write("ca.pem", pki.CertificatesPEM([]*x509.Certificate{root}))
+	f.write("clients.pem", pki.CertificatesPEM([]*x509.Certificate{root}))
 	return f
 }
 
@@ -242,6 +246,7 @@ func TestReload(t *testing.T) {
 	dir := initDir(t, stack.InitConfig{Profile: config.ProfileUp, URL: "https://localhost:8443", TLS: stack.InitTLS{
 		Files: &config.TLSFiles{Certificate: files.path("tls.crt"), Key: files.path("tls.key"), Authorities: files.path("ca.pem")},
 	}})
+	edit(t, dir, func(c *config.Config) { c.TLS.ClientCA = files.path("clients.pem") })
 	s := serve(t, options(dir, config.ProfileUp))
 	reload := func() (r stack.Reloaded, err error) {
 		return r, admin.Dial(dir).Post(t.Context(), stack.AdminReload, nil, &r)
@@ -279,6 +284,15 @@ func TestReload(t *testing.T) {
 	}
 	if r, err := reload(); err != nil || len(r.Changed) != 1 || !strings.Contains(r.Changed[0], serial) {
 		t.Errorf("without the problem: %+v, %v, want certificate %s, which was not taken before", r, err, serial)
+	}
+	files.write("clients.pem", pki.CertificatesPEM([]*x509.Certificate{newCertificateFiles(t).root}))
+	if r, err := reload(); err != nil || strings.Join(r.Changed, "; ") != "authorities of tls client certificates" {
+		t.Errorf("new authorities of clients: %+v, %v, want that they are taken", r, err)
+	}
+	serial = files.renew()
+	files.write("clients.pem", []byte("no certificate"))
+	if r, err := reload(); err == nil || !strings.Contains(err.Error(), "took tls certificate "+serial) || !strings.Contains(err.Error(), "of the rest") {
+		t.Errorf("one good, one spoilt: %+v, %v, want a refusal that says what was taken", r, err)
 	}
 	files.write("tls.key", []byte("no key"))
 	if r, err := reload(); err == nil || !strings.Contains(err.Error(), "goes on with what it has") {

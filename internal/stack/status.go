@@ -30,12 +30,20 @@ type Status struct {
 	Keys   []KeyStatus    `json:"keys"`
 	Expiry []ExpiryStatus `json:"expiry"` // the soonest first
 	Audit  AuditStatus    `json:"audit"`
+
+	Connections ConnectionStatus `json:"connections"` // of the public listener
 }
 
 // Addresses are those that the listeners are bound to, as host:port.
 type Addresses struct {
 	Public  string `json:"public"`
 	Metrics string `json:"metrics"`
+}
+
+// ConnectionStatus is how many connections are open.
+type ConnectionStatus struct {
+	Open int `json:"open"`
+	Most int `json:"most"` // with one more, one that waits is closed
 }
 
 // TreeStatus is the newest head of a log.
@@ -82,6 +90,9 @@ func (s *Stack) Status() Status {
 		Since: s.since.UTC(), Uptime: int64(now.Sub(s.since).Seconds()), Profile: s.conf.Profile, URL: s.conf.URL,
 		Addresses: Addresses{Public: s.Address(), Metrics: s.metricsAddress},
 		Trees:     []TreeStatus{}, Keys: []KeyStatus{}, Expiry: []ExpiryStatus{}, Audit: s.auditStatus(),
+	}
+	if s.conns != nil {
+		st.Connections.Open, st.Connections.Most = s.conns.Count()
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.services.trees)) {
 		head := s.services.trees[name].Head()

@@ -174,6 +174,13 @@ func (s *Source) Authorities() []*x509.Certificate {
 	return s.identity.authorities
 }
 
+// ClientAuthorities are those of client certificates, nil if none are asked for.
+func (s *Source) ClientAuthorities() *x509.CertPool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pool
+}
+
 // Chain is what the server shows now, leaf first.
 func (s *Source) Chain() []*x509.Certificate {
 	s.mu.Lock()
