@@ -41,9 +41,6 @@ func serve(t *testing.T, program string, env, places []string) *served {
 	e2etest.KeepSecret(passphrase)
 	s := &served{program: program, dir: filepath.Join(t.TempDir(), "stack"), issuer: testissuer.Start(t), stderr: new(bytes.Buffer)}
 	secret := e2etest.WriteFile(t, t.TempDir(), "passphrase", passphrase+"\n")
-	if err := os.Chmod(secret, 0o600); err != nil {
-		t.Fatal(err)
-	}
 	l, err := net.Listen("tcp", "127.0.0.1:0") // for a port that is free now
 	if err != nil {
 		t.Fatal(err)
