@@ -72,6 +72,6 @@ func servedSerial(t *testing.T, s *e2etest.Stack) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // it was only looked at
 	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.Text(16)
 }
