@@ -1,8 +1,11 @@
 package stack
 
 import (
+	"log/slog"
 	"net/http"
+	"slices"
 
+	"sigstack/internal/fault"
 	"sigstack/internal/httpd"
 	cagrpc "sigstack/services/ca/grpc"
 )
@@ -59,4 +62,65 @@ func passedOn(ctPrefix string) []httpd.Route {
 		{Service: "oidc", Method: get, Path: "/dex/", MaxBody: maxLogin, Tree: true},
 		{Service: "oidc", Method: post, Path: "/dex/", MaxBody: maxLogin, Tree: true},
 	}
+}
+
+// passOn mounts the routes of the services that other processes have.
+func (s *Stack) passOn() {
+	groups := map[string]*httpd.Group{}
+	trees := map[string][]httpd.Route{}
+	for _, route := range passedOn(s.ctPrefix()) {
+		l := s.linkTo(route.Service)
+		if l == nil {
+			continue
+		}
+		g := groups[route.Service]
+		if g == nil {
+			format := httpd.RESTErrors
+			if route.Service == "ca" {
+				format = httpd.GRPCErrors
+			}
+			// Who may ask, and how often, is for the process to say that answers.
+			g = s.mux.Group(route.Service, format).As(httpd.Public)
+			groups[route.Service] = g
+		}
+		if route.Tree {
+			trees[route.Service] = append(trees[route.Service], route)
+			continue
+		}
+		g.Handle(route.Method, route.Path, route.MaxBody, l.handle)
+	}
+	for service, routes := range trees {
+		s.passTree(groups[service], s.linkTo(service), routes)
+	}
+}
+
+// passTree mounts the routes of one tree, which differ in their methods alone.
+func (s *Stack) passTree(g *httpd.Group, l *link, routes []httpd.Route) {
+	var methods []string
+	for _, r := range routes {
+		methods = append(methods, r.Method)
+	}
+	slices.Sort(methods)
+	g.HandleTree(methods, routes[0].Path, routes[0].MaxBody, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := l.handle(w, r); err != nil {
+			s.opts.Log.InfoContext(r.Context(), "request was not passed on", slog.String("peer", l.conf.Name), slog.Any("error", err))
+			status, theirs := notPassed[fault.KindOf(err)]
+			if !theirs {
+				status = http.StatusServiceUnavailable
+				w.Header().Set("Retry-After", "1")
+			}
+			http.Error(w, fault.Public(err), status)
+		}
+	}))
+}
+
+// notPassed are the answers to requests of a tree that are not passed on because of
+// the client; the rest is unavailable. That there is no room for a body, the mux
+// answers by itself.
+var notPassed = map[fault.Kind]int{
+	fault.Invalid:  http.StatusBadRequest,
+	fault.TooLarge: http.StatusRequestEntityTooLarge,
+	fault.Slow:     http.StatusRequestTimeout,
+	fault.Limited:  http.StatusTooManyRequests,
+	fault.Canceled: 499, // as httpd has it: the client went away
 }
