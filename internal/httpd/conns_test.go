@@ -1,9 +1,12 @@
 package httpd_test
 
 import (
+	"io"
 	"net"
+	"net/http"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -142,6 +145,105 @@ func step(t *testing.T, c *httpd.Conns, open []*modelled, i int, what byte, turn
 		m.turn = turn
 	}
 	return open
+}
+
+// TestHalfOpen: connections that send nothing, or half a head, or half a body,
+// from one address, keep nobody else out.
+func TestHalfOpen(t *testing.T) {
+	heads := []string{"", "POST /wri", "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n12", "GET /large HTTP/1.1\r\nHost: x\r\n\r\n"}
+	serveBubble(t, httpd.Guard{}, 8, func(t *testing.T, s *served) {
+		s.mux.Group("s", httpd.RESTErrors).Handle(http.MethodGet, "/large", 0, func(w http.ResponseWriter, _ *http.Request) error {
+			httpd.WriteBytes(w, http.StatusOK, "text/plain", make([]byte, 1<<20))
+			return nil
+		})
+		good := s.dial("192.0.2.2")
+		for i := range 50 {
+			c := s.dial("192.0.2.1")
+			defer func() { _ = c.Close() }()
+			if head := heads[i%len(heads)]; head != "" {
+				send(t, c, "%s", head)
+			}
+			if i%10 != 9 {
+				continue
+			}
+			fresh := s.dial("192.0.2.3")
+			for _, c := range []net.Conn{good, fresh} {
+				send(t, c, "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody")
+				if resp, body := answer(t, c); resp.StatusCode != http.StatusOK || body != ":body" {
+					t.Errorf("%d %s after %d half-open connections", resp.StatusCode, body, i+1)
+				}
+			}
+			_ = fresh.Close()
+		}
+		synctest.Wait()
+		s.wantGauges(8-1, 0)
+		wantRefused(t, s.reg, httpd.ByConnection, 50+1+1-8) // the last fresh one has made room itself
+		_ = good.Close()
+	})
+}
+
+// TestAllBusy: with a request under way on every connection, a new one waits
+// until one is done.
+func TestAllBusy(t *testing.T) {
+	serveBubble(t, httpd.Guard{}, 2, func(t *testing.T, s *served) {
+		leave := make(chan struct{})
+		s.mux.Group("s", httpd.RESTErrors).Handle(http.MethodGet, "/work", 0, func(w http.ResponseWriter, _ *http.Request) error {
+			<-leave
+			return httpd.WriteJSON(w, http.StatusOK, "done")
+		})
+		var busy []net.Conn
+		for range 2 {
+			c := s.dial("192.0.2.1")
+			send(t, c, "GET /work HTTP/1.1\r\nHost: x\r\n\r\n")
+			busy = append(busy, c)
+		}
+		synctest.Wait()
+		s.wantGauges(0, 2)
+		third := s.dial("192.0.2.1")
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			send(t, third, "GET /public HTTP/1.1\r\nHost: x\r\n\r\n")
+		}()
+		synctest.Wait()
+		select {
+		case <-sent:
+			t.Error("a third connection is served while two are busy")
+		default:
+		}
+		close(leave)
+		for _, c := range busy {
+			if resp, _ := answer(t, c); resp.StatusCode != http.StatusOK {
+				t.Errorf("a busy connection was cut: %d", resp.StatusCode)
+			}
+		}
+		if resp, _ := answer(t, third); resp.StatusCode != http.StatusOK {
+			t.Errorf("the third: %d", resp.StatusCode)
+		}
+		<-sent
+		for _, c := range append(busy, third) {
+			_ = c.Close()
+		}
+		synctest.Wait()
+	})
+}
+
+// TestCloseWhileFull: the listener closes though it waits for room.
+func TestCloseWhileFull(t *testing.T) {
+	serveBubble(t, httpd.Guard{}, 1, func(t *testing.T, s *served) {
+		inside := make(chan struct{})
+		s.mux.Group("s", httpd.RESTErrors).Handle(http.MethodGet, "/work", 0, func(http.ResponseWriter, *http.Request) error {
+			close(inside)
+			time.Sleep(time.Second)
+			return nil
+		})
+		c := s.dial("192.0.2.1")
+		send(t, c, "GET /work HTTP/1.1\r\nHost: x\r\n\r\n")
+		<-inside
+		s.dial("192.0.2.2") // waits in Accept; the bubble ends only if that does
+		synctest.Wait()
+		go io.Copy(io.Discard, c) //nolint:errcheck // whatever comes
+	})
 }
 
 // BenchmarkConns is what a request costs for being tracked, among connections of
