@@ -21,6 +21,7 @@ const (
 	ActionCertificate = "ca.certificate" // a certificate was issued, or refused
 	ActionToken       = "oidc.token"     // an ID token was signed
 	ActionLogin       = "oidc.login"     // somebody logged in, or failed to
+	ActionAccess      = "access"         // a request to write lacked what section access asks for
 	ActionStart       = "stack.start"
 	ActionStop        = "stack.stop"
 )

@@ -39,7 +39,7 @@ func (l *Log) commit(ctx context.Context) {
 		return
 	}
 	start := l.opts.Now()
-	err := l.persist(ctx, batch)
+	err := caught(func() error { return l.persist(ctx, batch) })
 	if err != nil {
 		l.fail(ctx, err)
 		l.failure.events += events(batch)
@@ -50,6 +50,17 @@ func (l *Log) commit(ctx context.Context) {
 	for _, p := range batch {
 		p.done <- err
 	}
+}
+
+// caught makes a panic in f a failure like others: it must not leave the turn
+// taken, and everybody waiting for ever.
+func caught(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("write audit records: panic: %v", p)
+		}
+	}()
+	return f()
 }
 
 // events counts those of a batch that are to be written.
@@ -195,7 +206,7 @@ func (l *Log) fail(ctx context.Context, err error) {
 	l.broken.Store(true)
 	l.health.wrote(err)
 	l.opts.Log.ErrorContext(ctx, "audit record cannot be written: nothing is signed until it can", slog.Any("error", err))
-	if repairErr := l.repair(); repairErr != nil {
+	if repairErr := caught(l.repair); repairErr != nil {
 		l.opts.Log.ErrorContext(ctx, "audit file cannot be repaired yet", slog.Any("error", repairErr))
 	}
 }

@@ -81,6 +81,17 @@ func (f *faultyFile) Truncate(size int64) error {
 
 func (f *faultyFile) Stat() (fs.FileInfo, error) { return f.File.Stat() }
 
+// onlyPanics is only for what may not happen.
+func onlyPanics(op, prefix string) func(op, name string) error {
+	fails := only(op, prefix, syscall.EIO)
+	return func(op, name string) error {
+		if fails(op, name) != nil {
+			panic("on purpose")
+		}
+		return nil
+	}
+}
+
 // TestAFailingDiskHeals: whatever fails, an event that cannot be recorded is an
 // error of kind Unavailable, and when the disk works again so does the record,
 // with a record of the time in between and nothing lost or doubled.
@@ -93,6 +104,7 @@ func TestAFailingDiskHeals(t *testing.T) {
 		"no new file":            only("open", "audit-", syscall.ENOSPC),
 		"nothing can be cut":     both(only("write", "audit-", syscall.ENOSPC), only("truncate", "audit-", syscall.EIO)),
 		"nothing works any more": func(string, string) error { return syscall.EIO },
+		"a panic":                onlyPanics("sync", "audit-"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			disk := &faulty{}

@@ -56,6 +56,10 @@ type Guard struct {
 	// Bearer verifies a token; its errors' public sentences are for the caller.
 	// Where Access asks for it, it is required.
 	Bearer func(ctx context.Context, token string) error
+	// Denied is told, before the answer, of a request to write that lacked what
+	// Access asks for: cause is what the caller will read. Its own error is answered
+	// instead. nil: nobody is told.
+	Denied func(ctx context.Context, service string, cause error) error
 	// Bodies is how many bytes of large request bodies, and of large answers, are
 	// held at once, shared by AddressKey. nil: any number.
 	Bodies *limit.Shares
@@ -82,7 +86,7 @@ func effect(method string, e Effect) Effect {
 }
 
 // admit refuses a request that the guard does not let in.
-func (m *Mux) admit(w http.ResponseWriter, r *http.Request, ep *endpoint, from string) error {
+func (m *Mux) admit(w http.ResponseWriter, r *http.Request, service string, ep *endpoint, from string) error {
 	if ep.effect == Public || ownProcess(r.Context()) || ep.open != nil && ep.open(r) {
 		return nil
 	}
@@ -93,8 +97,14 @@ func (m *Mux) admit(w http.ResponseWriter, r *http.Request, ep *endpoint, from s
 		}
 	}
 	err := m.authorize(w, r, ep.access)
-	if err != nil {
-		m.Refused(ByAccess)
+	if err == nil {
+		return nil
+	}
+	m.Refused(ByAccess)
+	if denied := m.cfg.Guard.Denied; denied != nil && ep.effect == Write {
+		if failed := denied(r.Context(), service, err); failed != nil {
+			return failed
+		}
 	}
 	return err
 }

@@ -251,3 +251,44 @@ func TestOpenInATree(t *testing.T) {
 		}
 	}
 }
+
+// TestDeniedIsTold of requests to write that lacked credentials, and of no others;
+// what it cannot tell is answered in its place.
+func TestDeniedIsTold(t *testing.T) {
+	var told []string
+	var fail error
+	m, _ := guardedMux(t, httpd.Guard{
+		Access: func(string, httpd.Effect) httpd.Access { return httpd.Bearer },
+		Bearer: func(_ context.Context, token string) error {
+			if token != "good" {
+				return fault.New(fault.Invalid, "bad token")
+			}
+			return nil
+		},
+		Denied: func(_ context.Context, service string, cause error) error {
+			told = append(told, service+": "+fault.Public(cause))
+			return fail
+		},
+	})
+	with := func(token string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
+	}
+	for _, tt := range []struct {
+		path, token string
+		fail        error
+		status      int
+		told        string
+	}{
+		{"/write", "good", nil, 200, ""},
+		{"/write", "bad", nil, 401, "s: the bearer token is not accepted: bad token"},
+		{"/read", "bad", nil, 401, ""},
+		{"/public", "bad", nil, 200, ""},
+		{"/write", "bad", fault.New(fault.Unavailable, "no record"), 503, "s: the bearer token is not accepted: bad token"},
+	} {
+		told, fail = nil, tt.fail
+		w := ask(m, tt.path, "192.0.2.1", with(tt.token))
+		if got := strings.Join(told, ","); w.Code != tt.status || got != tt.told {
+			t.Errorf("%s with a %s token: status %d, told %q; want %d, %q", tt.path, tt.token, w.Code, got, tt.status, tt.told)
+		}
+	}
+}

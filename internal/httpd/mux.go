@@ -209,7 +209,7 @@ func (res *resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	seen.format = &res.group.format
-	if err := res.group.mux.admit(w, r, &ep, seen.from); err != nil {
+	if err := res.group.mux.admit(w, r, res.group.service, &ep, seen.from); err != nil {
 		seen.fail(res.group.format, w, err)
 		return
 	}

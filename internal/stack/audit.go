@@ -17,6 +17,7 @@ import (
 	"sigstack/internal/audit"
 	"sigstack/internal/config"
 	"sigstack/internal/durable"
+	"sigstack/internal/fault"
 	"sigstack/internal/httpd"
 	"sigstack/internal/signing"
 	"sigstack/internal/trust"
@@ -82,6 +83,15 @@ func (s *Stack) record(ctx context.Context, e audit.Event) error {
 		e.Address = addr.String()
 	}
 	return s.audit.Record(ctx, e)
+}
+
+// recordDenied tells of a request to write that lacked the credentials that
+// section access asks for.
+func (s *Stack) recordDenied(ctx context.Context, service string, cause error) error {
+	return s.record(ctx, audit.Event{
+		Action: audit.ActionAccess, Outcome: audit.Refused, Service: service,
+		Detail: map[string]string{"cause": fault.Public(cause)},
+	})
 }
 
 // recordStart tells what starts, and under which configuration.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -30,6 +31,13 @@ const (
 	leastConnections = 64
 )
 
+// What the limits come to in memory, in bytes: a connection by TLS, with a request
+// under way, takes about 60 KB.
+const (
+	ownMemory  = 256 << 20
+	connMemory = 64 << 10
+)
+
 // Limits of HTTP/2, which has many requests on one connection. What a client may
 // send unasked, for bodies that no handler reads yet, is memory of ours.
 const (
@@ -49,6 +57,7 @@ func (s *Stack) guard() httpd.Guard {
 		Writes:         s.keyed(s.conf.Limits.Address, maxAddresses),
 		Access:         s.access,
 		Bearer:         s.verifyBearer,
+		Denied:         s.recordDenied,
 		Bodies:         limit.NewShares(s.conf.Limits.BodyMemory),
 	}
 }
@@ -86,8 +95,18 @@ func (s *Stack) bounded(l net.Listener) net.Listener {
 			slog.Int("configured", most), slog.Int("used", max(files, leastConnections)))
 		most = max(files, leastConnections)
 	}
+	boundMemory(int64(most), s.conf.Limits.BodyMemory)
 	s.conns = httpd.NewConns(most, s.mux)
 	return s.conns.Listener(l)
+}
+
+// boundMemory tells the garbage collector how much memory there is to what the
+// limits allow for, so that it works harder before the process takes more. An
+// operator's GOMEMLIMIT holds instead.
+func boundMemory(connections, bodies int64) {
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
+		debug.SetMemoryLimit(ownMemory + connections*connMemory + bodies)
+	}
 }
 
 // openFiles is how many files this process may have open; Go has raised it as far
