@@ -35,7 +35,9 @@ a proxy.`,
   sigstack init --dir /data --url https://sigstack.corp.example --listen :443 \
       --tls-cert /etc/tls/tls.crt --tls-key /etc/tls/tls.key --passphrase-file FILE
   sigstack init --dir /data --url https://sigstack.corp.example --listen 127.0.0.1:8080 \
-      --behind-proxy --passphrase-file FILE`,
+      --behind-proxy --passphrase-file FILE
+  sigstack init --dir /data --url https://sigstack.corp.example --listen :443 \
+      --passphrase-file FILE --key ca=hashivault://ca --create-keys`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.init(cmd.Context(), i) },
 	}

@@ -1,15 +1,19 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"sigstack/internal/admin"
 	"sigstack/internal/keys"
+	"sigstack/internal/stack"
 )
 
 func (a *app) keysListCommand() *cobra.Command {
@@ -114,11 +118,12 @@ func (a *app) keysTestCommand() *cobra.Command {
 		Use:   "test [NAME...]",
 		Short: "Sign with keys and verify the signatures",
 		Long: `Sign a random message with each named key, or with every key in DIR/keys, and
-verify it with the public half. Keys in files need the passphrase of their folder;
-those in DIR/offline have one of their own. A stack being served is not disturbed;
-how the keys that it uses fare is at /readyz.`,
-		Example: "  sigstack keys test --dir /var/lib/sigstack --passphrase-file FILE\n  sigstack keys test ca",
-		RunE:    func(_ *cobra.Command, args []string) error { return a.keysTest(k, args) },
+verify it with the public half. Without a passphrase the process that serves DIR
+tests the keys that it uses, and puts that on record. With one, or when nothing is
+served, the test is made here: keys in files need the passphrase of their folder,
+and those in DIR/offline have one of their own.`,
+		Example: "  sigstack keys test --dir /var/lib/sigstack\n  sigstack keys test ca-root --passphrase-file offline/passphrase",
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.keysTest(cmd.Context(), k, args) },
 	}
 	k.addUse(cmd.Flags())
 	return cmd
@@ -128,10 +133,11 @@ how the keys that it uses fare is at /readyz.`,
 type keyTest struct {
 	Name   string `json:"name"`
 	Status string `json:"status"` // ok or failed
+	Served bool   `json:"served"` // tested by the process that serves the directory
 	Error  string `json:"error,omitempty"`
 }
 
-func (a *app) keysTest(k keysFlags, names []string) error {
+func (a *app) keysTest(ctx context.Context, k keysFlags, names []string) error {
 	o, err := k.forUse(a)
 	if err != nil {
 		return err
@@ -144,7 +150,8 @@ func (a *app) keysTest(k keysFlags, names []string) error {
 	results, failed := []keyTest{}, 0
 	for _, name := range names {
 		r := keyTest{Name: name, Status: "ok"}
-		if err := o.test(name); err != nil {
+		r.Served, err = o.test(ctx, k.dir, name)
+		if err != nil {
 			r.Status, r.Error = "failed", explainPassphrase(err).Error()
 			failed++
 		}
@@ -152,11 +159,14 @@ func (a *app) keysTest(k keysFlags, names []string) error {
 	}
 	a.result(results, func() {
 		for _, r := range results {
-			if r.Error != "" {
+			switch {
+			case r.Error != "":
 				a.printf("%s  failed: %s\n", r.Name, r.Error)
-				continue
+			case r.Served:
+				a.printf("%s  ok, in the process that serves it\n", r.Name)
+			default:
+				a.printf("%s  ok\n", r.Name)
 			}
-			a.printf("%s  ok\n", r.Name)
 		}
 	})
 	if failed > 0 {
@@ -165,14 +175,31 @@ func (a *app) keysTest(k keysFlags, names []string) error {
 	return nil
 }
 
-func (o opened) test(name string) error {
+// test tests one key, in the process that serves dir or here.
+func (o opened) test(ctx context.Context, dir, name string) (served bool, err error) {
 	f, _, err := o.find(name)
 	if err != nil && !errors.Is(err, keys.ErrLocked) {
-		return err
+		return false, err
+	}
+	if !o.encrypted && f.name == "keys" {
+		if served, err = testServed(ctx, dir, name); served {
+			return true, err
+		}
 	}
 	key, err := f.store.Load(name)
 	if err != nil {
-		return err
+		return false, err
 	}
-	return key.Test()
+	return false, key.Test()
+}
+
+// testServed asks the process that serves dir, if there is one and it uses the
+// key.
+func testServed(ctx context.Context, dir, name string) (served bool, err error) {
+	err = act(ctx, dir, strings.Replace(stack.AdminKeyTest, "{name}", name, 1), nil, nil)
+	var refused *admin.RefusedError
+	if errors.As(err, &refused) {
+		return refused.Status != http.StatusNotFound, err
+	}
+	return err == nil, err
 }
