@@ -28,7 +28,8 @@ type Token struct {
 	PINFile string
 	Conf    string // for the variable SOFTHSM2_CONF of processes that use the token
 
-	dir string
+	dir   string
+	stays map[string]bool // what Pull leaves: other tokens
 }
 
 // New makes a token and points this process's SoftHSM, and that of commands it
@@ -51,11 +52,33 @@ func New(tb testing.TB, label string) *Token {
 		}
 	}
 	tb.Setenv("SOFTHSM2_CONF", t.Conf)
+	makeToken(tb, label)
+	return t
+}
+
+func makeToken(tb testing.TB, label string) {
+	tb.Helper()
 	out, err := exec.Command("softhsm2-util", "--init-token", "--free", "--label", label, "--so-pin", PIN+"0", "--pin", PIN).CombinedOutput()
 	if err != nil {
 		tb.Fatalf("make a token: %v\n%s", err, out)
 	}
-	return t
+}
+
+// Beside makes another token that the same library sees. Pull and Back are for
+// that one alone; Break and Mend for both.
+func (t *Token) Beside(tb testing.TB, label string) *Token {
+	tb.Helper()
+	stays, err := os.ReadDir(t.dir)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	makeToken(tb, label)
+	other := *t
+	other.Label, other.stays = label, map[string]bool{}
+	for _, e := range stays {
+		other.stays[e.Name()] = true
+	}
+	return &other
 }
 
 func library(tb testing.TB) string {
@@ -90,6 +113,9 @@ func (t *Token) move(tb testing.TB, from, to string) {
 		tb.Fatal(err)
 	}
 	for _, e := range entries {
+		if t.stays[e.Name()] {
+			continue
+		}
 		if err := os.Rename(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
 			tb.Fatal(err)
 		}

@@ -2,7 +2,14 @@
 
 package token
 
-import "github.com/miekg/pkcs11"
+import (
+	"context"
+
+	"github.com/miekg/pkcs11"
+)
+
+// Generation returns how often the key's library was initialised again.
+func (k *Key) Generation() (uint64, error) { return k.module.generation(context.Background()) }
 
 // Protection asks the token how it keeps the private key.
 func (k *Key) Protection() (sensitive, extractable bool, err error) {

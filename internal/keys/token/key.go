@@ -33,8 +33,11 @@ type Key struct {
 	module  *module
 	permits *semaphore.Weighted // one for each session
 
-	mu   sync.Mutex
-	idle []*session // guarded by mu
+	mu      sync.Mutex
+	idle    []*session // guarded by mu
+	worked  bool       // guarded by mu: a call went well once, so the key exists
+	failing bool       // guarded by mu: the last call did not
+	beside  uint64     // guarded by mu: successes in other tokens when that began
 }
 
 // Open loads the library that u names. The token is not asked yet. Errors of the
@@ -115,12 +118,24 @@ func (k *Key) retry(ctx context.Context, again bool, f func(*session) error) err
 	}
 	k.dropIdle(ctx)
 	if err = k.try(ctx, f); !lost(err) || fault.KindOf(err) == fault.NotFound {
-		return classify(err) // a key that is missing is no reason to disturb the others
+		return classify(err) // a key that was never there is no reason to disturb others
 	}
-	if k.module.restart(ctx, epoch) != nil {
+	if k.module.restart(ctx, epoch, k.othersWork()) != nil {
 		return classify(err) // what the token said tells more
 	}
 	return classify(k.try(ctx, f))
+}
+
+// othersWork reports whether something was done in other tokens since this key
+// began to fail.
+func (k *Key) othersWork() bool {
+	now := k.module.successesBeside(k.uri.tokenName())
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.failing {
+		k.failing, k.beside = true, now
+	}
+	return now != k.beside
 }
 
 func (k *Key) try(ctx context.Context, f func(*session) error) error {
@@ -133,14 +148,20 @@ func (k *Key) try(ctx context.Context, f func(*session) error) error {
 	if err != nil {
 		return err
 	}
-	if err := f(s); err != nil {
+	if err = f(s); err != nil {
 		s.close()
-		return err
+	} else {
+		k.module.succeeded(k.uri.tokenName())
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.idle = append(k.idle, s)
-	return nil
+	if err == nil {
+		k.idle, k.worked, k.failing = append(k.idle, s), true, false
+	}
+	if k.worked && fault.KindOf(err) == fault.NotFound {
+		err = fault.Wrap(fault.Unavailable, err, "the key is not there any more")
+	}
+	return err
 }
 
 // take returns an idle session or a new one. The caller is inside the module.

@@ -19,8 +19,12 @@ import (
 // everything is all of a module's gate: nobody else is inside.
 const everything = 1 << 20
 
-// restartPause is how long after a restart of a module the next may be made.
-const restartPause = time.Second
+// Pauses between restarts of a module: while nothing in it works, and while other
+// keys do, whose sessions a restart closes.
+const (
+	restartPause = time.Second
+	gentlePause  = 10 * time.Second
+)
 
 // module is a loaded library. Its state is the process's, by the standard: there
 // is one C_Initialize for all keys in it.
@@ -35,8 +39,12 @@ type module struct {
 	down  error  // why it is not initialised; nil: it is
 	epoch uint64 // counts initialisations: sessions of earlier ones are gone
 
+	counting  sync.Mutex
+	successes map[string]uint64 // guarded by counting: calls, by token
+
 	restarting sync.Mutex
-	pause      <-chan time.Time // guarded by restarting: fires when the next restart may be made
+	pause      *time.Timer // guarded by restarting: ends restartPause
+	gentle     *time.Timer // guarded by restarting: ends gentlePause
 
 	login   sync.Mutex
 	refused map[string][sha256.Size]byte // guarded by login: the PIN that a token did not take
@@ -66,7 +74,7 @@ func loadModule(path string) (*module, error) {
 	}
 	m := &module{
 		path: path, ctx: ctx, gate: semaphore.NewWeighted(everything),
-		refused: map[string][sha256.Size]byte{},
+		refused: map[string][sha256.Size]byte{}, successes: map[string]uint64{},
 	}
 	modules.byPath[path] = m
 	return m, nil
@@ -98,14 +106,14 @@ var errTooSoon = errors.New("restarted a moment ago")
 
 // restart initialises the library again unless that has happened since epoch.
 // It is the last resort when a token is away: some libraries never look again
-// for one that they have lost.
-func (m *module) restart(ctx context.Context, epoch uint64) error {
+// for one that they have lost. othersWork says that keys in another token do.
+func (m *module) restart(ctx context.Context, epoch uint64, othersWork bool) error {
 	m.restarting.Lock()
 	defer m.restarting.Unlock()
 	if now, err := m.generation(ctx); err != nil || now != epoch {
 		return err
 	}
-	if !m.mayRestart() {
+	if !over(m.pause) || othersWork && !over(m.gentle) {
 		return errTooSoon
 	}
 	if err := m.gate.Acquire(ctx, everything); err != nil {
@@ -120,17 +128,37 @@ func (m *module) restart(ctx context.Context, epoch uint64) error {
 	if err := m.ctx.Initialize(); err != nil {
 		m.down = fmt.Errorf("initialise PKCS#11 library %s: %w", m.path, err)
 	}
-	m.pause = time.After(restartPause)
+	m.pause, m.gentle = time.NewTimer(restartPause), time.NewTimer(gentlePause)
 	return m.down
 }
 
-func (m *module) mayRestart() bool {
-	if m.pause == nil {
+// succeeded counts a call.
+func (m *module) succeeded(token string) {
+	m.counting.Lock()
+	defer m.counting.Unlock()
+	m.successes[token]++
+}
+
+// successesBeside returns how many calls of keys in other tokens went well.
+func (m *module) successesBeside(token string) (n uint64) {
+	m.counting.Lock()
+	defer m.counting.Unlock()
+	for name, count := range m.successes {
+		if name != token {
+			n += count
+		}
+	}
+	return n
+}
+
+// over reports whether a pause has ended, or never began.
+func over(t *time.Timer) bool {
+	if t == nil {
 		return true
 	}
 	select {
-	case <-m.pause:
-		m.pause = nil
+	case <-t.C:
+		t.Reset(0) // so that it is over for whoever asks next, too
 		return true
 	default:
 		return false
