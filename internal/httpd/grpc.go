@@ -156,10 +156,12 @@ func writeCall(w http.ResponseWriter, message []byte) {
 // metrics.
 func writeStatus(w http.ResponseWriter, err error) int {
 	kind := fault.KindOf(err)
-	code := grpcCode[kind]
+	code, status := grpcCode[kind], defaultStatus[kind]
 	switch kind {
 	case fault.TooLarge: // contract: ca.md §2
 		code = grpcCode[fault.Limited]
+	case fault.Unimplemented: // what anybody may ask for is no fault of ours, as 501 is
+		status = http.StatusBadRequest
 	case fault.Limited, fault.Unavailable:
 		w.Header().Set("Retry-After", retryAfter(fault.RetryAfterOf(err)))
 	}
@@ -167,7 +169,7 @@ func writeStatus(w http.ResponseWriter, err error) int {
 	w.Header().Set("Grpc-Status", strconv.Itoa(code))
 	w.Header().Set("Grpc-Message", percentEncode(fault.Public(err)))
 	w.WriteHeader(http.StatusOK)
-	return defaultStatus[kind]
+	return status
 }
 
 // percentEncode keeps printable ASCII but the percent sign.
