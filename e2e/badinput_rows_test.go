@@ -23,7 +23,7 @@ func badInputRows(t *testing.T, s *inProcess) map[string]row {
 	t.Helper()
 	rows := map[string]row{}
 	for _, part := range []map[string]row{
-		caRows(t, s), tlogRows(t, s), tsaRows(t), ctlogRows(), oidcRows(), fileRows(s), pageRows(),
+		caRows(t, s), tlogRows(t, s), tsaRows(t), ctlogRows(), oidcRows(), fileRows(s), pageRows(), grpcRows(),
 	} {
 		maps.Copy(rows, part)
 	}

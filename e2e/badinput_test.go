@@ -113,7 +113,7 @@ func (s *inProcess) refusesOtherMethods(t *testing.T, route httpd.Route, r row) 
 		}
 		a := s.send(t, method, r.path, nil, strings.NewReader("{}"))
 		status, judge := http.StatusMethodNotAllowed, restError
-		if route.Service == "ca" {
+		if route.Service == "ca" && !isCall(route) {
 			status, judge = http.StatusNotImplemented, grpcError(12)
 		}
 		if err := judge(a, status, "not allowed here"); err != nil {
@@ -130,7 +130,7 @@ func (s *inProcess) refusesOtherMethods(t *testing.T, route httpd.Route, r row) 
 func (s *inProcess) limitsBody(t *testing.T, route httpd.Route, r row) {
 	t.Helper()
 	for _, contentType := range []string{
-		"application/json", "application/timestamp-query", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "",
+		"application/json", "application/timestamp-query", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/grpc", "",
 	} {
 		endless := &endless{}
 		req, err := http.NewRequestWithContext(t.Context(), route.Method, s.url+r.path, endless)
@@ -148,6 +148,10 @@ func (s *inProcess) limitsBody(t *testing.T, route httpd.Route, r row) {
 		if endless.read > route.MaxBody+1 {
 			t.Errorf("%s: %d bytes of a body were read, the limit is %d", contentType, endless.read, route.MaxBody)
 		}
+	}
+	if isCall(route) {
+		s.limitsCall(t, r.path, route.MaxBody)
+		return
 	}
 	if route.MaxBody == 0 {
 		return // never reads one
