@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -292,7 +293,7 @@ func finish(c net.Conn, rest string) string {
 	_, _ = io.WriteString(c, rest)
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
-		if e, ok := err.(net.Error); ok && e.Timeout() {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return "timeout"
 		}
 		return "cut off"
@@ -362,7 +363,7 @@ func drip(c net.Conn, bytes bool) string {
 	}
 	_ = c.SetReadDeadline(time.Now().Add(2 * goodWithin))
 	_, err := io.Copy(io.Discard, c)
-	if e, ok := err.(net.Error); ok && e.Timeout() {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return "still open after " + (2 * goodWithin).String()
 	}
 	return "ended"

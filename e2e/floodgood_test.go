@@ -141,13 +141,7 @@ func send(client *http.Client, method, url, body string) (status int, err error)
 	if err != nil {
 		return 0, err
 	}
+	defer resp.Body.Close()
 	_, err = io.Copy(io.Discard, resp.Body)
-	return resp.StatusCode, closing(err, resp.Body)
-}
-
-func closing(err error, c io.Closer) error {
-	if closeErr := c.Close(); err == nil {
-		return closeErr
-	}
-	return err
+	return resp.StatusCode, err
 }

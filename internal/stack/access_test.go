@@ -82,7 +82,12 @@ func TestAccessPolicies(t *testing.T) {
 		}
 	})
 	r := start(t, options(dir, config.ProfileUp)) // the self-test shows its token
-	defer func() { r.stop(); _ = <-r.done }()
+	defer func() {
+		r.stop()
+		if err := <-r.done; err != nil {
+			t.Error(err)
+		}
+	}()
 	good := demoToken(t, dir, r)
 	bad := good[:len(good)-8] + "AAAAAAAA"
 
@@ -134,7 +139,12 @@ func TestRedactedSearch(t *testing.T) {
 		c.Limits.Identity = config.Rate{PerSecond: 1e-6, Burst: 2}
 	})
 	r := start(t, options(dir, config.ProfileUp))
-	defer func() { r.stop(); _ = <-r.done }()
+	defer func() {
+		r.stop()
+		if err := <-r.done; err != nil {
+			t.Error(err)
+		}
+	}()
 	token := demoToken(t, dir, r)
 	const demo = `{"email":"demo@sigstack.local"}`
 	if w := r.request(t, "POST", "/api/v1/index/retrieve", "", demo); w.Code != http.StatusUnauthorized || strings.Contains(w.Body.String(), "[") {
