@@ -3,8 +3,11 @@ package config
 import (
 	"encoding/hex"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Peers says which processes the rest of the stack runs in, where this one runs
@@ -34,6 +37,20 @@ type Peer struct {
 	// Services that run in it: ca, ctlog, tlog, tsa, oidc, tuf. The one with tuf
 	// is the front.
 	Services []string `yaml:"services"`
+}
+
+// Plain reads the configuration at path, which Load accepts, as it is written:
+// without defaults.
+func Plain(path string) (*Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("load configuration: %w", err)
+	}
+	var c Config
+	if err := yaml.Unmarshal(data, &c); err != nil {
+		return nil, fmt.Errorf("load configuration: %w", err)
+	}
+	return &c, nil
 }
 
 // Services are the names of the sections that are services.

@@ -55,7 +55,8 @@ type splitPlan struct {
 
 	from      Layout
 	conf      *config.Config
-	into      string // absolute
+	plain     *config.Config // without defaults, which each start chooses anew
+	into      string         // absolute
 	addresses map[string]string
 	material  trust.Material
 	auditKey  []byte // SPKI of the key of the record so far; nil: none
@@ -128,6 +129,9 @@ func (p *splitPlan) check() error {
 		return fmt.Errorf("directory %s holds no stack: run init first", p.Dir)
 	}
 	if p.conf, err = config.Load(p.from.Config()); err != nil {
+		return err
+	}
+	if p.plain, err = config.Plain(p.from.Config()); err != nil {
 		return err
 	}
 	if p.conf.Peers != nil {

@@ -26,17 +26,15 @@ import (
 // processNames in the order in which they are split.
 var processNames = []string{"logs", "oidc", "ca", "front"}
 
-// freeAddresses are for processes of one test; nobody else takes them meanwhile
-// but by accident.
+// freeAddresses are for processes of one test. They are held together, so that no
+// two are alike, and nobody else takes them meanwhile but by accident.
 func freeAddresses(t *testing.T) map[string]string {
 	t.Helper()
 	addresses := map[string]string{}
 	for name := range stack.DefaultAddresses() {
 		l := newListener(t)
+		defer l.Close() //nolint:errcheck // nothing was accepted
 		addresses[name] = l.Addr().String()
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
 	}
 	return addresses
 }

@@ -2,6 +2,7 @@ package stack_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"maps"
@@ -16,14 +17,22 @@ import (
 	"sigstack/internal/stack"
 )
 
-// splitVariable makes this test binary split the directory of that name.
-const splitVariable = "STACK_TEST_SPLIT"
+// splitVariable makes this test binary split the directory of that name, for
+// processes at the addresses (JSON) of the other variable.
+const (
+	splitVariable     = "STACK_TEST_SPLIT"
+	addressesVariable = "STACK_TEST_SPLIT_ADDRESSES"
+)
 
 // splitFromEnvironment is what the test binary does in place of tests.
 func splitFromEnvironment(dir string) {
-	_, err := stack.Split(context.Background(), stack.SplitConfig{
+	cfg := stack.SplitConfig{
 		Dir: dir, Into: filepath.Join(filepath.Dir(dir), "processes"), Now: time.Now, Log: slog.New(slog.DiscardHandler),
-	})
+	}
+	err := json.Unmarshal([]byte(os.Getenv(addressesVariable)), &cfg.Addresses)
+	if err == nil {
+		_, err = stack.Split(context.Background(), cfg)
+	}
 	if err != nil {
 		panic(err)
 	}
@@ -79,7 +88,11 @@ func opens(t *testing.T, dir string) bool {
 func killSplit(t *testing.T, dir, made string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), splitVariable+"="+dir)
+	addresses, err := json.Marshal(freeAddresses(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(os.Environ(), splitVariable+"="+dir, addressesVariable+"="+string(addresses))
 	killWhenMade(t, cmd, filepath.Join(filepath.Dir(dir), made))
 }
 

@@ -69,6 +69,7 @@ func (sh *share) name() string { return sh.conf.Peers.Name }
 // config is conf with the sections of one process only.
 func (p splitPlan) config(name string, services []string) *config.Config {
 	c := *p.conf
+	c.Access, c.Limits = p.plain.Access, p.plain.Limits
 	c.Peers = &config.Peers{Name: name, Key: keyPeer}
 	if p.conf.CA != nil && !slices.Contains(services, "ca") {
 		c.Access.Issuers = p.conf.CA.Issuers // whose tokens count, where tokens are asked for
