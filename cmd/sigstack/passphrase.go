@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"sigstack/internal/keys"
 )
@@ -92,16 +93,18 @@ func credential() (path string, ok bool) {
 	return path, !errors.Is(err, fs.ErrNotExist)
 }
 
-// passphraseFromFD reads what the parent process left open for us.
+// passphraseFromFD reads what the parent process left open for us. A descriptor
+// that closes on exec cannot be such a one: it is this process's own, and what it
+// says, such as a limit of the machine, anybody can guess.
 func passphraseFromFD(fd int) ([]byte, error) {
 	if fd < 0 || fd == 1 || fd == 2 {
 		return nil, usagef("--passphrase-fd %d: want 0, or 3 and above", fd)
 	}
-	f := os.NewFile(uintptr(fd), fmt.Sprintf("file descriptor %d", fd))
-	if f == nil {
-		return nil, usagef("--passphrase-fd %d: no such file descriptor", fd)
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	if err != nil || flags&unix.FD_CLOEXEC != 0 {
+		return nil, usagef("--passphrase-fd %d: the file descriptor was not opened for this command; in a shell: --passphrase-fd %d %d<FILE", fd, fd, fd)
 	}
-	return firstLine(f)
+	return firstLine(os.NewFile(uintptr(fd), fmt.Sprintf("file descriptor %d", fd)))
 }
 
 // readPassphrase reads the first line of a file; it must not be empty. Another

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/x509/pkix"
@@ -147,6 +148,9 @@ func (cfg InitConfig) check() error {
 	}
 	if err := cfg.checkKeys(); err != nil {
 		return err
+	}
+	if len(cfg.Passphrase) > 0 && bytes.Equal(cfg.Passphrase, cfg.OfflinePassphrase) {
+		return errors.New("the root keys in offline/ need a passphrase other than that of the service keys, which every start reads: leave it out, and init makes one")
 	}
 	if cfg.Profile == config.ProfileServe && len(cfg.Passphrase) == 0 {
 		return errors.New("profile serve needs a passphrase for its keys")
