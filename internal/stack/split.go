@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -151,6 +152,33 @@ func (p *splitPlan) check() error {
 			return fmt.Errorf("address of %s: %s is not a loopback address, and this is a test stack", name, address)
 		}
 		p.addresses[name] = address
+	}
+	return errors.Join(p.checkDistinct(), p.checkInto())
+}
+
+// checkDistinct refuses one address for two processes.
+func (p *splitPlan) checkDistinct() error {
+	seen := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(p.addresses)) {
+		address := p.addresses[name]
+		if other := seen[address]; other != "" {
+			return fmt.Errorf("address of %s: %s is that of %s too, give each its own", name, address, other)
+		}
+		seen[address] = name
+	}
+	return nil
+}
+
+// checkInto keeps an operator's processes out of the directory that is to be put
+// away.
+func (p *splitPlan) checkInto() error {
+	dir, err := filepath.Abs(p.Dir)
+	if err != nil {
+		return fmt.Errorf("split: %w", err)
+	}
+	rest, err := filepath.Rel(dir, p.into)
+	if err == nil && filepath.IsLocal(rest) && p.conf.Profile != config.ProfileUp {
+		return fmt.Errorf("directory %s is in %s, which holds all keys: name another one to split into", p.Into, p.Dir)
 	}
 	return nil
 }
