@@ -26,21 +26,29 @@ const (
 	signerName = "jane@example.test"
 )
 
-// served is a running `sigstack serve`.
+// served is a stack and, once started, its running `sigstack serve`.
 type served struct {
 	program, dir, url string
+	secret            string // file with the passphrase
 	issuer            *testissuer.Issuer
 	cmd               *exec.Cmd
 	stderr            *bytes.Buffer // read after the process ended
 }
 
-// serve makes a stack with program, whose keys are where places says, and serves
-// it in env.
+// serve makes a stack as initialize does and serves it in env.
 func serve(t *testing.T, program string, env, places []string) *served {
+	t.Helper()
+	s := initialize(t, program, env, places)
+	s.start(t, env)
+	return s
+}
+
+// initialize makes a stack with program, whose keys are where places says.
+func initialize(t *testing.T, program string, env, places []string) *served {
 	t.Helper()
 	e2etest.KeepSecret(passphrase)
 	s := &served{program: program, dir: filepath.Join(t.TempDir(), "stack"), issuer: testissuer.Start(t), stderr: new(bytes.Buffer)}
-	secret := e2etest.WriteFile(t, t.TempDir(), "passphrase", passphrase+"\n")
+	s.secret = e2etest.WriteFile(t, t.TempDir(), "passphrase", passphrase+"\n")
 	l, err := net.Listen("tcp", "127.0.0.1:0") // for a port that is free now
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +59,7 @@ func serve(t *testing.T, program string, env, places []string) *served {
 	}
 	s.url = "http://" + address
 	args := []string{
-		"init", "--dir", s.dir, "--url", s.url, "--listen", address, "--passphrase-file", secret,
+		"init", "--dir", s.dir, "--url", s.url, "--listen", address, "--passphrase-file", s.secret,
 		"--trust-issuer", s.issuer.URL + ",type=email",
 	}
 	if len(places) > 0 {
@@ -61,13 +69,12 @@ func serve(t *testing.T, program string, env, places []string) *served {
 		args = append(args, "--key", place)
 	}
 	e2etest.MustRun(t, env, program, args...)
-	s.start(t, env, secret)
 	return s
 }
 
-func (s *served) start(t *testing.T, env []string, secret string) {
+func (s *served) start(t *testing.T, env []string) {
 	t.Helper()
-	s.cmd = exec.Command(s.program, "serve", "--dir", s.dir, "--passphrase-file", secret)
+	s.cmd = exec.Command(s.program, "serve", "--dir", s.dir, "--passphrase-file", s.secret)
 	s.cmd.Env = e2etest.Environment(t, env...)
 	s.cmd.Stderr = s.stderr
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -78,7 +78,8 @@ func TestTokenIsAnothers(t *testing.T) {
 	program := withTokens(t)
 	hsm := softhsmtest.New(t, "first")
 	env := []string{"SOFTHSM2_CONF=" + hsm.Conf}
-	s := serve(t, program, env, []string{"ca=" + hsm.URI("ca")})
+	s := initialize(t, program, env, []string{"ca=" + hsm.URI("ca")})
+	e2etest.MustRun(t, env, program, "keys", "test", "--dir", s.dir, "ca")
 	other := softhsmtest.New(t, "first")
 	env = []string{"SOFTHSM2_CONF=" + other.Conf}
 	r := e2etest.Run(t, env, program, "keys", "test", "--dir", s.dir, "ca")
