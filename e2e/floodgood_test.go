@@ -92,7 +92,7 @@ func (s *floodedStack) during(t *testing.T, c *goodClient, what string, work fun
 	for _, f := range c.failures[:min(len(c.failures), 10)] {
 		t.Errorf("%s: %s", what, f)
 	}
-	if c.answered < 20 {
+	if c.answered < 4 { // one of each client
 		t.Errorf("%s: only %d good requests were answered", what, c.answered)
 	}
 }
