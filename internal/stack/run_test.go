@@ -23,7 +23,8 @@ import (
 	"sigstack/internal/stack"
 )
 
-// running is a stack that is ready.
+// running is a stack that is ready. When the test ends it is stopped and waited
+// for; an error that the test has not read from done fails it.
 type running struct {
 	*stack.Stack
 	stop func()
@@ -43,9 +44,17 @@ func start(t *testing.T, opts stack.Options) running {
 func run(t *testing.T, s *stack.Stack) running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	t.Cleanup(cancel)
 	ready, done := make(chan struct{}), make(chan error, 1)
-	go func() { done <- s.Run(ctx, func() { close(ready) }) }()
+	go func() {
+		done <- s.Run(ctx, func() { close(ready) })
+		close(done)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 	select {
 	case <-ready:
 	case err := <-done:
