@@ -31,7 +31,7 @@ import (
 // test share a machine, and every hop is by TLS, it is smaller.
 const (
 	floodSize      = 12_500
-	floodSizeSplit = 2_500
+	floodSizeSplit = 12_500
 	floodHeld      = 0.8 // of the connections
 	floodTries     = 3   // on a busy machine requests end before the last one begins
 )

@@ -12,12 +12,13 @@ import (
 	"sigstack/internal/httpd"
 )
 
-// Limits of a connection to another process, which is near: a handshake takes
-// milliseconds, and one that hangs must be noticed before clients give up.
+// Limits of a connection to another process. One that has died refuses at once;
+// these are for a host that is cut off, and must not take one that is merely
+// flooded for it: with the connection end all requests on it.
 const (
-	dialTimeout = 2 * time.Second
+	dialTimeout = 10 * time.Second
 	pingAfter   = 5 * time.Second // of silence on a connection with requests
-	pingTimeout = 2 * time.Second
+	pingTimeout = 15 * time.Second
 	idleTimeout = 60 * time.Second
 )
 
