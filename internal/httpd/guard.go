@@ -53,7 +53,9 @@ type Guard struct {
 	Writes *limit.Keyed
 	// Access is asked once for each route, when it is mounted. nil: Anonymous.
 	Access func(service string, e Effect) Access
-	// Bearer verifies a token; its errors' public sentences are for the caller.
+	// Bearer verifies a token; its errors' public sentences are for the caller. One
+	// of kind fault.Unavailable, Timeout or Canceled is answered as it is: whether
+	// the token is good could not be found out.
 	// Where Access asks for it, it is required.
 	Bearer func(ctx context.Context, token string) error
 	// Denied is told, before the answer, of a request to write that lacked what
@@ -154,7 +156,12 @@ func (m *Mux) authenticate(w http.ResponseWriter, r *http.Request) error {
 	if m.cfg.Guard.Bearer == nil {
 		return fault.New(fault.Forbidden, "no token is accepted here")
 	}
-	if err := m.cfg.Guard.Bearer(r.Context(), token); err != nil {
+	err := m.cfg.Guard.Bearer(r.Context(), token)
+	switch fault.KindOf(err) {
+	case fault.Unavailable, fault.Timeout, fault.Canceled: // says nothing of the token
+		return err
+	}
+	if err != nil {
 		w.Header().Set("WWW-Authenticate", challenge+`, error="invalid_token"`)
 		return fault.Wrap(fault.NoCredentials, err, "the bearer token is not accepted: "+fault.Public(err))
 	}

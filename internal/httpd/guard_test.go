@@ -138,6 +138,7 @@ func TestAccess(t *testing.T) {
 		{"another scheme", httpd.Bearer, bearer("Basic good"), 401, "needs an ID token", missing},
 		{"bearer wrong", httpd.Bearer, bearer("Bearer bad"), 401, "not accepted: the token has expired", invalid},
 		{"bearer asked, certificate shown", httpd.Bearer, certificate, 401, "needs an ID token", missing},
+		{"bearer whose issuer is away", httpd.Bearer, bearer("Bearer away"), 503, "cannot be reached", ""},
 		{"mtls", httpd.MTLS, certificate, 200, "", ""},
 		{"mtls missing", httpd.MTLS, none, 403, "needs a TLS client certificate", ""},
 		{"mtls not verified", httpd.MTLS, unverified, 403, "needs a TLS client certificate", ""},
@@ -160,8 +161,11 @@ func TestAccess(t *testing.T) {
 					return httpd.Anonymous
 				},
 				Bearer: func(_ context.Context, token string) error {
-					if token == "good" {
+					switch token {
+					case "good":
 						return nil
+					case "away":
+						return fault.New(fault.Unavailable, "the issuer cannot be reached")
 					}
 					return fault.New(fault.Invalid, "the token has expired")
 				},

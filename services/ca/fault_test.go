@@ -18,6 +18,7 @@ import (
 
 	ct "github.com/google/certificate-transparency-go"
 
+	"sigstack/internal/audit"
 	"sigstack/internal/fault"
 	"sigstack/internal/pki"
 )
@@ -74,6 +75,25 @@ func forge(t *testing.T, forger *fakeLog, r *ct.AddChainResponse) {
 	}
 	signature := sign(t, forger.key, string(signed))
 	r.Signature = append([]byte{hashSHA256, signatureECDSA, 0, byte(len(signature))}, signature...)
+}
+
+// TestIssuerAway: a good token of an issuer that cannot be asked is to be tried
+// again, which clients do after 503 and not after 400, and then is good.
+func TestIssuerAway(t *testing.T) {
+	f := newFixture(t, nil)
+	f.issuer.Handle(http.NotFoundHandler())
+	token, body := f.issuer.Token(t, alice()), challengeBody(t, newECDSA(t, elliptic.P256()), "alice@example.com")
+	w := f.post(t, v2Path, token, body)
+	if got := w.Header().Get("Retry-After"); got != "2" {
+		t.Errorf("Retry-After = %q, want 2", got)
+	}
+	wantRefusal(t, w, http.StatusServiceUnavailable, 14, "could not be reached")
+	if e := f.record.only(t); e.Outcome != audit.Failed || !strings.Contains(e.Detail["cause"], "could not be reached") {
+		t.Errorf("on record: %s, %q, want a failure that says so", e.Outcome, e.Detail["cause"])
+	}
+	f.issuer.Handle(nil)
+	f.now = f.now.Add(2 * time.Second)
+	issued(t, f.post(t, v2Path, token, body))
 }
 
 // TestSlowLog: the wait for a log that never answers ends below five seconds.

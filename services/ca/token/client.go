@@ -75,7 +75,7 @@ func getJSON(ctx context.Context, client *http.Client, url string, into any) err
 	}
 	switch {
 	case resp.StatusCode != http.StatusOK:
-		return fmt.Errorf("get %s: status %d", url, resp.StatusCode)
+		return &statusError{url, resp.StatusCode}
 	case len(body) > maxDocument:
 		return fmt.Errorf("get %s: answer is over %d bytes", url, maxDocument)
 	}

@@ -118,6 +118,13 @@ func (s *source) newerThan(ctx context.Context, old *published) (*published, err
 	return fresh, err
 }
 
+// failing reports whether the last attempt to ask the issuer failed.
+func (s *source) failing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed != nil
+}
+
 // mayAsk returns newer keys than old if there are some, an error if it is too
 // soon to ask, and neither if the issuer may be asked.
 func (s *source) mayAsk(old *published) (*published, error) {

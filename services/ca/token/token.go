@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/go-jose/go-jose/v4"
@@ -57,12 +58,27 @@ func (s *source) verifySignature(ctx context.Context, raw string, keys *publishe
 	}
 	newer, fetchErr := s.newerThan(ctx, keys)
 	if fetchErr != nil {
+		if !keys.hasNamed(raw) && (ctx.Err() != nil || s.failing()) {
+			return s.unanswered(ctx, fetchErr) // the key may be a new one, which nobody could tell us
+		}
 		return fault.Wrap(fault.Invalid, fetchErr, errNoKey.Error())
 	}
 	if err := newer.verify(raw); err != nil {
 		return fault.Wrap(fault.Invalid, err, errNoKey.Error())
 	}
 	return nil
+}
+
+// hasNamed reports whether the key that raw names is among those known. One that
+// does not verify raw then is not missing, and raw that names none is no sign of
+// a missing one either.
+func (p *published) hasNamed(raw string) bool {
+	jws, err := jose.ParseSignedCompact(raw, p.algorithms)
+	if err != nil {
+		return true
+	}
+	named := jws.Signatures[0].Protected.KeyID
+	return named == "" || slices.ContainsFunc(p.keys, func(k jose.JSONWebKey) bool { return k.KeyID == named })
 }
 
 // verify checks the one signature of raw by the key that its header names, or by

@@ -100,8 +100,10 @@ type Token struct {
 	Claims identity.Claims
 }
 
-// Verify checks a token in the order of the contract. Every error is
-// fault.Invalid, and no sentence in it repeats the token.
+// Verify checks a token as the contract asks, and what needs no network first. An
+// error is fault.Invalid where the token is at fault, fault.Unavailable where its
+// issuer could not be asked, fault.Canceled or fault.Timeout where ctx ended; no
+// sentence in it repeats the token.
 func (v *Verifier) Verify(ctx context.Context, raw string) (Token, error) {
 	payload, err := split(raw)
 	if err != nil {
@@ -115,12 +117,13 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	keys, err := src.published(ctx)
-	if err != nil {
-		return Token{}, fault.Wrap(fault.Invalid, err, "the issuer's keys are not available")
-	}
+	// Who comes with a token that is of no use anyway is not told to try again.
 	if err := v.checkClaims(src.issuer, claims); err != nil {
 		return Token{}, err
+	}
+	keys, err := src.published(ctx)
+	if err != nil {
+		return Token{}, src.unanswered(ctx, err)
 	}
 	if err := src.verifySignature(ctx, raw, keys); err != nil {
 		return Token{}, err
