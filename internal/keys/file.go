@@ -139,6 +139,20 @@ func known(key any) (crypto.Signer, error) {
 	}
 }
 
+// decrypt returns what box holds. The library has no error to compare with, just
+// these words, which tests of ErrPassphrase hold it to.
+func decrypt(box, passphrase []byte) ([]byte, error) {
+	data, err := encrypted.Decrypt(box, passphrase)
+	switch {
+	case err == nil:
+		return data, nil
+	case err.Error() == "encrypted: decryption failed":
+		return nil, ErrPassphrase
+	default:
+		return nil, fmt.Errorf("decrypt: %w", err)
+	}
+}
+
 // open returns what block holds.
 func (s *Store) open(plain, sealed string, block *pem.Block) ([]byte, error) {
 	switch {
@@ -149,11 +163,7 @@ func (s *Store) open(plain, sealed string, block *pem.Block) ([]byte, error) {
 	case block.Type == sealed && len(s.passphrase()) == 0:
 		return nil, ErrNoPassphrase
 	case block.Type == sealed:
-		data, err := encrypted.Decrypt(block.Bytes, s.passphrase())
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrPassphrase, err)
-		}
-		return data, nil
+		return decrypt(block.Bytes, s.passphrase())
 	default:
 		return nil, fmt.Errorf("PEM type is %q, want %q", block.Type, plain)
 	}

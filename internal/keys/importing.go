@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 )
 
 // Import stores a private key that another program made: PEM of PKCS#8, SEC 1 or
@@ -53,9 +51,9 @@ func decodeForeign(file, password []byte) (crypto.Signer, error) {
 		if len(password) == 0 {
 			return nil, ErrNoPassphrase
 		}
-		der, err := encrypted.Decrypt(block.Bytes, password)
+		der, err := decrypt(block.Bytes, password)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrPassphrase, err)
+			return nil, err
 		}
 		return parsePKCS8(der)
 	case "ENCRYPTED PRIVATE KEY":

@@ -101,6 +101,9 @@ func TestRefusals(t *testing.T) {
 	wantIs(t, "load a missing key", err, fs.ErrNotExist)
 	_, err = keys.Open(dir, []byte("wrong")).Load("locked")
 	wantIs(t, "load with the wrong passphrase", err, keys.ErrPassphrase)
+	if got, want := err.Error(), "load key locked: wrong passphrase"; got != want {
+		t.Errorf("load with the wrong passphrase: %q, want %q", got, want)
+	}
 	_, err = plain.Load("locked")
 	wantIs(t, "load without a passphrase", err, keys.ErrNoPassphrase)
 	_, err = keys.Open(dir, []byte("right")).Load("plain")
