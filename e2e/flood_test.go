@@ -27,13 +27,11 @@ import (
 )
 
 // A flood has 12,500 connections, so that 10,000 requests are under way at once:
-// some shapes are answered before they are complete. Where four processes and the
-// test share a machine, and every hop is by TLS, it is smaller.
+// some shapes are answered before they are complete.
 const (
-	floodSize      = 12_500
-	floodSizeSplit = 12_500
-	floodHeld      = 0.8 // of the connections
-	floodTries     = 3   // on a busy machine requests end before the last one begins
+	floodSize  = 12_500
+	floodHeld  = 0.8 // of the connections
+	floodTries = 3   // on a busy machine requests end before the last one begins
 )
 
 // What a flood may take, and what may be left of it when it is over:
@@ -156,9 +154,6 @@ func (c *tally) add(what string) {
 // never finish one, keep no good request from its answer and leave nothing.
 func TestFlood(t *testing.T) {
 	n := floodSize
-	if e2etest.Split() {
-		n = floodSizeSplit
-	}
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		t.Fatal(err)
