@@ -47,9 +47,9 @@ func (s signerFlags) session(ctx context.Context, a *app) (*signing.Session, err
 	}
 	c := signing.SessionConfig{Kit: kit, Now: a.now, Log: discardLog()}
 	if s.key != "" {
-		c.Key, err = s.keyFlags.private()
+		c.Key, err = s.keyFlags.private(ctx)
 	} else {
-		c.Token, err = s.source(a, kit)
+		c.Token, err = s.source(ctx, a, kit)
 	}
 	if err != nil {
 		return nil, err
@@ -57,8 +57,8 @@ func (s signerFlags) session(ctx context.Context, a *app) (*signing.Session, err
 	return signing.NewSession(c)
 }
 
-func (s signerFlags) source(a *app, kit *signing.Kit) (signing.TokenSource, error) {
-	token, err := s.given(a)
+func (s signerFlags) source(ctx context.Context, a *app, kit *signing.Kit) (signing.TokenSource, error) {
+	token, err := s.given(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func (s signerFlags) source(a *app, kit *signing.Kit) (signing.TokenSource, erro
 
 // given returns the token that the user handed over, "" if there is none: that
 // of the flag goes before the variable's, and a wish for a login before both.
-func (s signerFlags) given(a *app) (string, error) {
+func (s signerFlags) given(ctx context.Context, a *app) (string, error) {
 	switch {
 	case s.device && s.token != "":
 		return "", usagef("--device and --identity-token exclude each other")
@@ -90,7 +90,7 @@ func (s signerFlags) given(a *app) (string, error) {
 		// The error must not quote it.
 		return "", usagef("--identity-token names a file, and this is a token, which other users of this machine can see on a command line: put it into a file or %s", signing.TokenVariable)
 	}
-	token, err := signing.ReadToken(s.token, a.in)
+	token, err := await(ctx, func() (string, error) { return signing.ReadToken(s.token, a.in) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", usagef("%w", err)
 	}
@@ -108,12 +108,12 @@ func (k *keyFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&k.passphrase, "passphrase-file", "", "`file` with the key's password (default: the variable "+passphraseVariable+" or "+passwordVariable+")")
 }
 
-func (k keyFlags) private() (crypto.Signer, error) {
+func (k keyFlags) private(ctx context.Context) (crypto.Signer, error) {
 	data, err := readGiven(k.key, maxKeyFile)
 	if err != nil {
 		return nil, err
 	}
-	password, err := k.password()
+	password, err := k.password(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -122,9 +122,9 @@ func (k keyFlags) private() (crypto.Signer, error) {
 
 // password returns nil if none is given; a variable that is set but empty gives
 // an empty one, which a key may well have.
-func (k keyFlags) password() ([]byte, error) {
+func (k keyFlags) password(ctx context.Context) ([]byte, error) {
 	if k.passphrase != "" {
-		return readPassphrase(k.passphrase)
+		return readSecret(ctx, passwordWord, k.passphrase)
 	}
 	for _, name := range []string{passphraseVariable, passwordVariable} {
 		if value, ok := os.LookupEnv(name); ok {

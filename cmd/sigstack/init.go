@@ -65,7 +65,7 @@ type initFlags struct {
 }
 
 func (a *app) init(ctx context.Context, f initFlags) error {
-	cfg, err := f.config(a)
+	cfg, err := f.config(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (a *app) init(ctx context.Context, f initFlags) error {
 	return errors.Join(a.initialized(cfg, l), a.noteWarnings(l))
 }
 
-func (f initFlags) config(a *app) (cfg stack.InitConfig, err error) {
+func (f initFlags) config(ctx context.Context, a *app) (cfg stack.InitConfig, err error) {
 	f.listen = listenFor(f.listen, f.url)
 	cfg = stack.InitConfig{Dir: f.dir, Profile: config.ProfileServe, URL: f.url, Listen: f.listen, Now: a.now}
 	if cfg.Log, err = f.log.logger(a.err); err != nil {
@@ -96,16 +96,22 @@ func (f initFlags) config(a *app) (cfg stack.InitConfig, err error) {
 		return cfg, err
 	}
 	cfg.Keys.Devices = keys.Devices{PluginDir: f.keys.plugins.dir, Log: cfg.Log}
-	if cfg.Passphrase, err = f.passphrase.read(); err != nil {
+	if cfg.Passphrase, err = f.passphrase.read(ctx); err != nil {
 		return cfg, err
 	}
 	if len(cfg.Passphrase) == 0 {
 		return cfg, usagef("keys need a passphrase: %s", passphraseHelp)
 	}
-	if f.offlineFile != "" {
-		cfg.OfflinePassphrase, err = readPassphrase(f.offlineFile)
+	if err := checkNew("the service keys", cfg.Passphrase); err != nil {
+		return cfg, err
 	}
-	return cfg, err
+	if f.offlineFile == "" {
+		return cfg, nil
+	}
+	if cfg.OfflinePassphrase, err = readSecret(ctx, passphraseWord, f.offlineFile); err != nil {
+		return cfg, err
+	}
+	return cfg, checkNew("the root keys", cfg.OfflinePassphrase)
 }
 
 // chooseURL returns url, or localhost with the port of address if there is none.

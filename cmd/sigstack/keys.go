@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -58,18 +59,20 @@ type opened struct {
 	keys      *keys.Store // DIR/keys
 	folders   []folder    // that, and offline/, which may have been moved away
 	encrypted bool        // a passphrase is given
+
+	passphrase []byte
 }
 
 // readOnly opens the folders for reading about keys.
 func (k keysFlags) readOnly() (opened, error) { return k.open(nil) }
 
 // forUse opens them for using keys.
-func (k keysFlags) forUse(a *app) (opened, error) {
+func (k keysFlags) forUse(ctx context.Context, a *app) (opened, error) {
 	log, err := k.log.logger(a.err)
 	if err != nil {
 		return opened{}, err
 	}
-	passphrase, err := k.passphrase.read()
+	passphrase, err := k.passphrase.read(ctx)
 	if err != nil {
 		return opened{}, err
 	}
@@ -84,7 +87,7 @@ func (k keysFlags) open(passphrase []byte, options ...keys.Option) (opened, erro
 	}
 	service := keys.Open(l.Keys(), passphrase, options...)
 	return opened{
-		conf: conf, keys: service, encrypted: len(passphrase) > 0,
+		conf: conf, keys: service, encrypted: len(passphrase) > 0, passphrase: passphrase,
 		folders: []folder{{"keys", service}, {"offline", keys.Open(l.Offline(), passphrase, options...)}},
 	}, nil
 }

@@ -138,7 +138,7 @@ type keyTest struct {
 }
 
 func (a *app) keysTest(ctx context.Context, k keysFlags, names []string) error {
-	o, err := k.forUse(a)
+	o, err := k.forUse(ctx, a)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 
@@ -27,12 +28,12 @@ be changed in that way: a start with another one is refused.`,
   sigstack keys create ca2 --algorithm ecdsa-p384 \
       --in 'pkcs11:token=prod;object=ca2?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/sigstack/pin'`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			alg, err := parseAlgorithm(algorithm)
 			if err != nil {
 				return err
 			}
-			return a.keysWrite(k, uri, func(s *keys.Store) (keys.Key, error) {
+			return a.keysWrite(cmd.Context(), k, uri, func(s *keys.Store) (keys.Key, error) {
 				if uri != "" {
 					return s.CreateAt(args[0], uri, alg, a.now())
 				}
@@ -59,12 +60,12 @@ refused.`,
 		Example: `  sigstack keys import spare --from cosign.key --from-passphrase-file PASSWORD --passphrase-file FILE
   sigstack keys import ca2 --ref 'hashivault://ca2'`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			file, password, err := i.read()
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file, password, err := i.read(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return a.keysWrite(k, i.ref, func(s *keys.Store) (keys.Key, error) {
+			return a.keysWrite(cmd.Context(), k, i.ref, func(s *keys.Store) (keys.Key, error) {
 				if i.ref != "" {
 					return s.Adopt(args[0], i.ref, a.now())
 				}
@@ -81,7 +82,7 @@ refused.`,
 
 type importFlags struct{ from, passphrase, ref string }
 
-func (i importFlags) read() (file, password []byte, err error) {
+func (i importFlags) read(ctx context.Context) (file, password []byte, err error) {
 	switch {
 	case (i.from == "") == (i.ref == ""):
 		return nil, nil, usagef("want either --from FILE or --ref URI")
@@ -94,7 +95,7 @@ func (i importFlags) read() (file, password []byte, err error) {
 		return nil, nil, err
 	}
 	if i.passphrase != "" {
-		password, err = readPassphrase(i.passphrase)
+		password, err = readSecret(ctx, passwordWord, i.passphrase)
 		return file, password, err
 	}
 	return file, []byte(os.Getenv(passwordVariable)), nil
@@ -102,13 +103,13 @@ func (i importFlags) read() (file, password []byte, err error) {
 
 // keysWrite adds a key to DIR/keys and says which. uri is where it lives, empty
 // for a file.
-func (a *app) keysWrite(k keysFlags, uri string, add func(*keys.Store) (keys.Key, error)) error {
+func (a *app) keysWrite(ctx context.Context, k keysFlags, uri string, add func(*keys.Store) (keys.Key, error)) error {
 	if uri != "" {
 		if err := keys.CheckURI(uri); err != nil {
 			return usagef("%w", err)
 		}
 	}
-	o, err := k.forUse(a)
+	o, err := k.forUse(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -132,7 +133,8 @@ func (a *app) keysWrite(k keysFlags, uri string, add func(*keys.Store) (keys.Key
 }
 
 // checkPassphrase refuses to write a file under another passphrase than those
-// that are there, which no serve could open together.
+// that are there, which no serve could open together; the first one must be long
+// enough.
 func (o opened) checkPassphrase() error {
 	switch {
 	case o.conf.Profile == config.ProfileUp && o.encrypted:
@@ -152,5 +154,8 @@ func (o opened) checkPassphrase() error {
 		_, err = o.keys.Load(name)
 		return err
 	}
-	return nil
+	if !o.encrypted {
+		return nil
+	}
+	return checkNew("the service keys", o.passphrase)
 }

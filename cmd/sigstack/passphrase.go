@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -49,15 +51,15 @@ type passphraseSource struct {
 	read func() ([]byte, error)
 }
 
-// read returns the passphrase, empty if none is given. Two sources at once are
-// refused: which of them was meant cannot be known.
-func (p passphraseFlags) read() ([]byte, error) {
+// read returns the passphrase, empty if none is given; it waits for one until ctx
+// ends. Two sources at once are refused: which of them was meant cannot be known.
+func (p passphraseFlags) read(ctx context.Context) ([]byte, error) {
 	sources := p.sources()
 	switch len(sources) {
 	case 0:
 		return nil, nil
 	case 1:
-		return sources[0].read()
+		return awaitSecret(ctx, passphraseWord, sources[0].read)
 	}
 	var names []string
 	for _, s := range sources {
@@ -68,13 +70,13 @@ func (p passphraseFlags) read() ([]byte, error) {
 
 func (p passphraseFlags) sources() (found []passphraseSource) {
 	if p.file != "" {
-		found = append(found, passphraseSource{"--passphrase-file", func() ([]byte, error) { return readPassphrase(p.file) }})
+		found = append(found, passphraseSource{"--passphrase-file", func() ([]byte, error) { return secretOf(passphraseWord, p.file) }})
 	}
 	if p.fd != -1 {
 		found = append(found, passphraseSource{"--passphrase-fd", func() ([]byte, error) { return passphraseFromFD(p.fd) }})
 	}
 	if path, ok := credential(); ok {
-		found = append(found, passphraseSource{"systemd's credential " + passphraseCredential, func() ([]byte, error) { return readPassphrase(path) }})
+		found = append(found, passphraseSource{"systemd's credential " + passphraseCredential, func() ([]byte, error) { return secretOf(passphraseWord, path) }})
 	}
 	if value := os.Getenv(passphraseVariable); value != "" {
 		found = append(found, passphraseSource{"the variable " + passphraseVariable, func() ([]byte, error) { return []byte(value), nil }})
@@ -104,43 +106,77 @@ func passphraseFromFD(fd int) ([]byte, error) {
 	if err != nil || flags&unix.FD_CLOEXEC != 0 {
 		return nil, usagef("--passphrase-fd %d: the file descriptor was not opened for this command; in a shell: --passphrase-fd %d %d<FILE", fd, fd, fd)
 	}
-	return firstLine(os.NewFile(uintptr(fd), fmt.Sprintf("file descriptor %d", fd)))
+	return firstLine(passphraseWord, os.NewFile(uintptr(fd), fmt.Sprintf("file descriptor %d", fd)))
 }
 
-// readPassphrase reads the first line of a file; it must not be empty. Another
-// user of the machine must not be able to read it; its group may, since that is
-// how orchestrators hand files to processes that are not root.
-func readPassphrase(path string) ([]byte, error) {
+// Words for secrets.
+const (
+	passphraseWord = "passphrase" // of keys here
+	passwordWord   = "password"   // of users and of others' keys
+)
+
+// readSecret waits for the first line of a file until ctx ends. word says what it
+// is.
+func readSecret(ctx context.Context, word, path string) ([]byte, error) {
+	return awaitSecret(ctx, word, func() ([]byte, error) { return secretOf(word, path) })
+}
+
+func awaitSecret(ctx context.Context, word string, read func() ([]byte, error)) ([]byte, error) {
+	secret, err := await(ctx, read)
+	if err != nil && ctx.Err() != nil {
+		return nil, fmt.Errorf("wait for the %s: %w", word, context.Canceled)
+	}
+	return secret, err
+}
+
+// secretOf reads the first line of a file; it must not be empty. Another user of
+// the machine must not be able to read it; its group may, since that is how
+// orchestrators hand files to processes that are not root.
+func secretOf(word, path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, usagef("read passphrase: %w", err)
+		return nil, usagef("read %s: %w", word, err)
 	}
 	info, err := f.Stat()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("read passphrase: %w", err), f.Close())
+		return nil, errors.Join(fmt.Errorf("read %s: %w", word, err), f.Close())
 	}
 	if mode := info.Mode(); mode.IsRegular() && mode.Perm()&0o027 != 0 {
-		return nil, errors.Join(fmt.Errorf("read passphrase: %s has mode %04o, so others may read or replace it: chmod 600 %s, and change the passphrase if they may have",
-			path, mode.Perm(), path), f.Close())
+		return nil, errors.Join(fmt.Errorf("read %s: %s has mode %04o, so others may read or replace it: chmod 600 %s, and change the %s if they may have",
+			word, path, mode.Perm(), path, word), f.Close())
 	}
-	return firstLine(f)
+	return firstLine(word, f)
 }
 
 // firstLine reads and closes f.
-func firstLine(f *os.File) ([]byte, error) {
+func firstLine(word string, f *os.File) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
 	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, usagef("read passphrase: %w", err)
+		return nil, usagef("read %s: %w", word, err)
 	}
 	line, _, _ := bytes.Cut(data, []byte("\n"))
 	line = bytes.TrimSuffix(line, []byte("\r"))
 	switch {
 	case len(line) == 0:
-		return nil, fmt.Errorf("read passphrase: first line of %s is empty", f.Name())
+		return nil, fmt.Errorf("read %s: first line of %s is empty", word, f.Name())
 	case len(line) > maxSecret:
-		return nil, fmt.Errorf("read passphrase: first line of %s has more than %d bytes", f.Name(), maxSecret)
+		return nil, fmt.Errorf("read %s: first line of %s has more than %d bytes", word, f.Name(), maxSecret)
 	}
 	return line, nil
+}
+
+// leastPassphrase is the least length of a new passphrase, in characters. Whoever
+// has a copy of the keys can try out shorter ones, in spite of scrypt.
+const leastPassphrase = 8
+
+// checkNew refuses a passphrase that is too short to encrypt anything with. Keys
+// that are encrypted already are opened by any.
+func checkNew(whose string, passphrase []byte) error {
+	if n := utf8.RuneCount(passphrase); n < leastPassphrase {
+		return usagef("the passphrase of %s has %d characters, want at least %d: whoever has a copy of the keys can try such short ones out; openssl rand -hex 32 makes a good one",
+			whose, n, leastPassphrase)
+	}
+	return nil
 }
 
 // explainPassphrase adds to an error that a missing passphrase caused how to

@@ -51,7 +51,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	if err != nil {
 		return err
 	}
-	passphrase, err := f.passphrase.read()
+	passphrase, err := f.passphrase.read(ctx)
 	if err != nil {
 		return err
 	}

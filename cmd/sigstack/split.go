@@ -62,7 +62,7 @@ func (a *app) split(ctx context.Context, f splitFlags) error {
 	if cfg.Log, err = f.log.logger(a.err); err != nil {
 		return err
 	}
-	if cfg.Passphrase, err = f.passphrase.read(); err != nil {
+	if cfg.Passphrase, err = f.passphrase.read(ctx); err != nil {
 		return err
 	}
 	privateFiles()

@@ -87,7 +87,7 @@ func (a *app) token(ctx context.Context, t tokenFlags) error {
 }
 
 func (a *app) exchangedToken(ctx context.Context, t tokenFlags) (string, error) {
-	subject, err := signing.ReadToken(t.exchange, a.in)
+	subject, err := await(ctx, func() (string, error) { return signing.ReadToken(t.exchange, a.in) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", usagef("%w", err)
 	}
@@ -128,7 +128,7 @@ func (a *app) passwordToken(ctx context.Context, t tokenFlags) (string, error) {
 			return "", err
 		}
 	} else {
-		line, err := readPassphrase(t.passwordFile)
+		line, err := readSecret(ctx, passwordWord, t.passwordFile)
 		if err != nil {
 			return "", err
 		}
