@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"net/http"
 	"net/netip"
@@ -20,7 +21,8 @@ func ClientAddr(ctx context.Context) netip.Addr {
 }
 
 // ClientCertificate returns the certificate that the client of ctx's request
-// showed and that was verified; nil: none.
+// showed, that was verified, and that still counted when the request came; nil:
+// none.
 func ClientCertificate(ctx context.Context) *x509.Certificate {
 	if seen, ok := ctx.Value(observedKey).(*observed); ok {
 		return seen.certificate
@@ -71,7 +73,7 @@ func (m *Mux) identify(seen *observed, r *http.Request) {
 		seen.client, seen.certificate = p.Client.Unmap().WithZone(""), p.Certificate
 		return
 	}
-	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 && m.stillGood(r.TLS) {
 		seen.certificate = r.TLS.VerifiedChains[0][0]
 	}
 	remote, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -79,6 +81,12 @@ func (m *Mux) identify(seen *observed, r *http.Request) {
 		return // a socket in the file system has no address
 	}
 	seen.client = m.behindProxies(remote.Addr().Unmap().WithZone(""), r.Header["X-Forwarded-For"])
+}
+
+// stillGood reports whether a client's certificate that was verified when the
+// connection began counts for this request.
+func (m *Mux) stillGood(state *tls.ConnectionState) bool {
+	return m.cfg.Guard.StillGood == nil || m.cfg.Guard.StillGood(state)
 }
 
 // behindProxies follows X-Forwarded-For from its end, to which each proxy adds

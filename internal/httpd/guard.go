@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"context"
+	"crypto/tls"
 	"net/http"
 	"net/netip"
 
@@ -46,6 +47,10 @@ type Guard struct {
 	// TrustedProxies are the networks of proxies whose X-Forwarded-For is
 	// believed.
 	TrustedProxies []netip.Prefix
+	// StillGood is asked at each request of a client whose certificate was verified
+	// when its connection began: one that has expired since, or whose authority has
+	// been removed, counts as none. nil: what was good once stays good.
+	StillGood func(*tls.ConnectionState) bool
 	// Requests is how many are answered at once; HTTP/2 has many on one
 	// connection. nil: any number.
 	Requests *limit.Budget

@@ -187,6 +187,24 @@ func TestAccess(t *testing.T) {
 	}
 }
 
+// TestClientCertificateIsJudgedAtEachRequest: a connection's handshake is not the
+// last word.
+func TestClientCertificateIsJudgedAtEachRequest(t *testing.T) {
+	good := true
+	m, _ := guardedMux(t, httpd.Guard{
+		Access:    func(string, httpd.Effect) httpd.Access { return httpd.MTLS },
+		StillGood: func(*tls.ConnectionState) bool { return good },
+	})
+	cert := new(x509.Certificate)
+	state := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}, VerifiedChains: [][]*x509.Certificate{{cert}}}
+	for _, want := range []int{200, 403, 200} {
+		good = want == 200
+		if w := ask(m, "/write", "192.0.2.1", func(r *http.Request) { r.TLS = state }); w.Code != want {
+			t.Errorf("still good: %v: %d, want %d", good, w.Code, want)
+		}
+	}
+}
+
 // TestPublicIsPublic: no policy closes what is for everybody.
 func TestPublicIsPublic(t *testing.T) {
 	m, _ := guardedMux(t, httpd.Guard{

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"math"
 	"net"
@@ -53,6 +54,7 @@ const (
 func (s *Stack) guard() httpd.Guard {
 	return httpd.Guard{
 		TrustedProxies: s.trustedProxies(),
+		StillGood:      func(c *tls.ConnectionState) bool { return s.tls != nil && s.tls.StillGood(c) },
 		Requests:       limit.NewBudget(int64(s.conf.Limits.Connections)),
 		Writes:         s.keyed(s.conf.Limits.Address, maxAddresses),
 		Access:         s.access,

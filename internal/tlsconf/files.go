@@ -84,8 +84,10 @@ func readFile(path string, private bool) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
 	}
-	if private && info.Mode().Perm()&0o007 != 0 {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("mode is %v, want nothing for other users: 0640 at most", info.Mode())}
+	// The group may read, as of any secret that an operator hands to a process:
+	// orchestrators hand files to processes that are not root that way.
+	if private && info.Mode().Perm()&0o027 != 0 {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("mode is %v, want nothing for other users and no writing for the group: 0640 at most", info.Mode())}
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -165,23 +167,6 @@ func (s *Source) takePair(contents [][]byte) error {
 		s.identity = id
 	}
 	return err
-}
-
-// takeClients is called with mu held, or by New.
-func (s *Source) takeClients(contents [][]byte) error {
-	certs, err := certificates(contents[0])
-	if err != nil {
-		return fmt.Errorf("%s: %w", s.cfg.ClientCA, err)
-	}
-	pool := x509.NewCertPool()
-	for _, c := range certs {
-		if !c.IsCA {
-			return fmt.Errorf("%s: certificate %s is not an authority's", s.cfg.ClientCA, c.Subject)
-		}
-		pool.AddCert(c)
-	}
-	s.pool = pool
-	return nil
 }
 
 // check demands what every client will: a server's certificate for host, valid

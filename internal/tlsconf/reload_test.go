@@ -56,6 +56,11 @@ func TestBadPairKeepsServing(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "nothing for other users"},
+		{"open to the group's pen", func(f tlsconf.Files) {
+			if err := os.Chmod(f.Key, 0o660); err != nil {
+				t.Fatal(err)
+			}
+		}, "no writing for the group"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -78,6 +83,9 @@ func TestBadPairKeepsServing(t *testing.T) {
 				}
 				if err := s.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), tt.logged) {
 					t.Errorf("reload: got %v, want %q", err, tt.logged)
+				}
+				if n := logged.count("tls reloaded"); n != 0 {
+					t.Errorf("%d lines say that TLS was reloaded, which was refused", n)
 				}
 				if err := os.RemoveAll(files.Key); err != nil {
 					t.Fatal(err)

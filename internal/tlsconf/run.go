@@ -33,13 +33,17 @@ func (s *Source) Reload(ctx context.Context) error {
 		renew, kind = s.pair.now, pairProblem
 	}
 	err := renew()
+	took := err == nil
 	s.note(ctx, kind, err)
 	if s.clients != nil {
 		clientsErr := s.clients.now()
+		took = took || clientsErr == nil
 		s.note(ctx, clientsProblem, clientsErr)
 		err = errors.Join(err, clientsErr)
 	}
-	s.changed(ctx)
+	if took {
+		s.changed(ctx)
+	}
 	s.rate(ctx)
 	return err
 }
@@ -71,5 +75,5 @@ func (s *Source) changed(ctx context.Context) {
 	s.publish()
 	leaf := s.identity.chain[0]
 	s.cfg.Log.InfoContext(ctx, "tls reloaded", slog.String("serial", fmt.Sprintf("%x", leaf.SerialNumber)),
-		slog.Time("not_after", leaf.NotAfter), slog.Bool("client_ca", s.pool != nil))
+		slog.Time("not_after", leaf.NotAfter), slog.Bool("client_ca", s.issuers != nil))
 }

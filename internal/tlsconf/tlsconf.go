@@ -65,11 +65,12 @@ type Authority struct {
 // Source is the current answer to a handshake. It is safe for concurrent use.
 type Source struct {
 	cfg     Config
-	current atomic.Pointer[tls.Config] // never nil after New, never changed once stored
+	current atomic.Pointer[tls.Config]  // never nil after New, never changed once stored
+	judging atomic.Pointer[authorities] // whose clients count; nil without ClientCA, never changed once stored
 
 	mu       sync.Mutex // held while looking; guards all below
 	identity identity
-	pool     *x509.CertPool    // nil without ClientCA
+	issuers  *authorities      // of clients; nil without ClientCA
 	pair     *watch            // nil with Authority
 	clients  *watch            // nil without ClientCA
 	problems map[string]string // by kind: see note
@@ -157,13 +158,14 @@ func (s *Source) parameters() *tls.Config {
 	}
 }
 
-// publish makes identity and pool the answer to later handshakes.
+// publish makes identity and issuers the answer to later handshakes.
 func (s *Source) publish() {
 	c := s.parameters()
 	c.Certificates = []tls.Certificate{s.identity.certificate()}
-	if s.pool != nil {
-		c.ClientAuth, c.ClientCAs = tls.VerifyClientCertIfGiven, s.pool
+	if s.issuers != nil {
+		c.ClientAuth, c.ClientCAs = tls.VerifyClientCertIfGiven, s.issuers.pool
 	}
+	s.judging.Store(s.issuers)
 	s.current.Store(c)
 }
 
@@ -172,13 +174,6 @@ func (s *Source) Authorities() []*x509.Certificate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.identity.authorities
-}
-
-// ClientAuthorities are those of client certificates, nil if none are asked for.
-func (s *Source) ClientAuthorities() *x509.CertPool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.pool
 }
 
 // Chain is what the server shows now, leaf first.
