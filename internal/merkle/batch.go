@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/google/trillian/storage"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"sigstack/internal/fault"
 )
@@ -31,6 +33,10 @@ const (
 func (t *Tree) commit(ctx context.Context, first *pending) error {
 	ps := t.collect(first)
 	t.metrics.queued.Observe(float64(len(ps)))
+	if t.frozen.Load() { // queued before that was known
+		refuse(ps, errFrozen())
+		return nil
+	}
 	if err := t.refreshState(ctx); err != nil {
 		return t.fail(ctx, ps, err)
 	}
@@ -150,15 +156,23 @@ func (t *Tree) sortOut(ctx context.Context, ps []*pending) (*worklist, error) {
 // re-read the tree, since the commit may have happened all the same. It returns
 // an error if storage is lost for good.
 func (t *Tree) fail(ctx context.Context, ps []*pending, err error) error {
+	if status.Code(err) == codes.PermissionDenied {
+		t.frozen.Store(true) // by somebody else; storage wrote nothing
+		err = errFrozen()
+	}
 	if fault.KindOf(err) == fault.Internal {
 		err = fault.Wrap(fault.Unavailable, err, "the log could not store the entry; try again")
 		t.stale = true
 	}
 	t.metrics.failed.Inc()
+	refuse(ps, err)
+	return t.lost(ctx, err)
+}
+
+func refuse(ps []*pending, err error) {
 	for _, p := range ps {
 		p.done <- answer{err: err}
 	}
-	return t.lost(ctx, err)
 }
 
 // lost asks storage, after a failure, whether going on makes sense.

@@ -85,14 +85,13 @@ func (c *Config) check() error {
 // A crash between its two commits leaves a tree without a root, which Open
 // refuses and the next CreateTree of that name finishes.
 func CreateTree(ctx context.Context, s Storage, name string) (int64, error) {
+	return createTree(ctx, s, name, trillian.TreeState_ACTIVE)
+}
+
+func createTree(ctx context.Context, s Storage, name string, state trillian.TreeState) (int64, error) {
 	tree, err := findTree(ctx, s, name)
 	if err == nil && tree == nil {
-		tree, err = storage.CreateTree(ctx, s.Admin(), &trillian.Tree{
-			TreeState:       trillian.TreeState_ACTIVE,
-			TreeType:        trillian.TreeType_LOG,
-			DisplayName:     name,
-			MaxRootDuration: durationpb.New(0),
-		})
+		tree, err = newTree(ctx, s, name, state)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("create tree %q: %w", name, err)
@@ -120,6 +119,24 @@ func CreateTree(ctx context.Context, s Storage, name string) (int64, error) {
 	return tree.TreeId, nil
 }
 
+// newTree makes a tree without a root, in one commit.
+func newTree(ctx context.Context, s Storage, name string, state trillian.TreeState) (tree *trillian.Tree, err error) {
+	err = s.Admin().ReadWriteTransaction(ctx, func(ctx context.Context, tx storage.AdminTX) error {
+		tree, err = tx.CreateTree(ctx, &trillian.Tree{
+			TreeState:       trillian.TreeState_ACTIVE, // nothing else can be created
+			TreeType:        trillian.TreeType_LOG,
+			DisplayName:     name,
+			MaxRootDuration: durationpb.New(0),
+		})
+		if err != nil || state == trillian.TreeState_ACTIVE {
+			return err
+		}
+		tree, err = tx.UpdateTree(ctx, tree.TreeId, func(t *trillian.Tree) { t.TreeState = state })
+		return err
+	})
+	return tree, err
+}
+
 // findTree returns the tree of that name, nil if there is none.
 func findTree(ctx context.Context, s Storage, name string) (*trillian.Tree, error) {
 	trees, err := storage.ListTrees(ctx, s.Admin(), false)
@@ -134,7 +151,8 @@ func findTree(ctx context.Context, s Storage, name string) (*trillian.Tree, erro
 	return nil, nil
 }
 
-// Open opens the tree for reading at once and for adding as soon as Run runs.
+// Open opens the tree for reading at once and, unless it is frozen, for adding as
+// soon as Run runs.
 // It refuses an unknown id with fault.NotFound, and a tree that is smaller than
 // its head file says, or hashes to another root, with an error that names the
 // missing entries.
@@ -152,10 +170,12 @@ func Open(ctx context.Context, c Config) (*Tree, error) {
 		tree:    tree,
 		log:     c.Log.With(slog.String("log", tree.DisplayName)),
 		queue:   make(chan *pending, c.QueueLimit),
+		handing: make(chan handover),
 		closing: make(chan struct{}),
 		stopped: make(chan struct{}),
 		nodes:   newNodeCache(),
 	}
+	t.frozen.Store(tree.TreeState == trillian.TreeState_FROZEN)
 	if err := t.reload(ctx); err != nil {
 		return nil, fmt.Errorf("open tree %d: %w", c.TreeID, err)
 	}
@@ -168,7 +188,7 @@ func Open(ctx context.Context, c Config) (*Tree, error) {
 	return t, nil
 }
 
-// loadTree reads the tree's description and checks that it can take entries.
+// loadTree reads the tree's description and checks that it is a log's.
 func loadTree(ctx context.Context, s Storage, id int64) (*trillian.Tree, error) {
 	tree, err := storage.GetTree(ctx, s.Admin(), id)
 	if status.Code(err) == codes.NotFound {
@@ -177,8 +197,9 @@ func loadTree(ctx context.Context, s Storage, id int64) (*trillian.Tree, error) 
 	if err != nil {
 		return nil, err
 	}
-	if tree.Deleted || tree.TreeType != trillian.TreeType_LOG || tree.TreeState != trillian.TreeState_ACTIVE {
-		return nil, fmt.Errorf("tree %q is a %v in state %v (deleted: %v), want an active log",
+	if tree.Deleted || tree.TreeType != trillian.TreeType_LOG ||
+		tree.TreeState != trillian.TreeState_ACTIVE && tree.TreeState != trillian.TreeState_FROZEN {
+		return nil, fmt.Errorf("tree %q is a %v in state %v (deleted: %v), want a log that is active or frozen",
 			tree.DisplayName, tree.TreeType, tree.TreeState, tree.Deleted)
 	}
 	return tree, nil

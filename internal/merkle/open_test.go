@@ -73,12 +73,12 @@ func TestCreateTreeFinishesWhatACrashLeft(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	r := open(t, vfs.NewMem(), merkle.Config{})
-	frozen, err := merkle.CreateTree(t.Context(), r.store, "frozen")
+	draining, err := merkle.CreateTree(t.Context(), r.store, "draining")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := storage.UpdateTree(t.Context(), r.store.Admin(), frozen, func(t *trillian.Tree) {
-		t.TreeState = trillian.TreeState_FROZEN
+	if _, err := storage.UpdateTree(t.Context(), r.store.Admin(), draining, func(t *trillian.Tree) {
+		t.TreeState = trillian.TreeState_DRAINING
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestOpenRefuses(t *testing.T) {
 		want   string
 	}{
 		{"unknown tree", func(c *merkle.Config) { c.TreeID = 12345 }, "tree 12345 not found"},
-		{"frozen tree", func(c *merkle.Config) { c.TreeID = frozen }, "FROZEN"},
+		{"draining tree", func(c *merkle.Config) { c.TreeID = draining }, "DRAINING"},
 		{"no clock", func(c *merkle.Config) { c.Now = nil }, "clock"},
 		{"no storage", func(c *merkle.Config) { c.Storage = nil }, "storage"},
 		{"negative step", func(c *merkle.Config) { c.TimeStep = -1 }, "negative"},

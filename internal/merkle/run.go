@@ -40,6 +40,11 @@ func (t *Tree) runBatches(ctx context.Context) error {
 				close(t.closing)
 				return err
 			}
+		case h := <-t.handing:
+			if err := t.handOver(work, h); err != nil {
+				close(t.closing)
+				return err
+			}
 		case <-refresh:
 			if err := t.refreshRoot(work); err != nil {
 				close(t.closing)
@@ -80,7 +85,7 @@ func (t *Tree) refreshTicks() (ticks <-chan time.Time, stop func()) {
 // RefreshEvery before the next tick. The error it returns means that storage is
 // lost; lesser ones wait for the next tick.
 func (t *Tree) refreshRoot(ctx context.Context) error {
-	if wall(t.cfg.Now()).Sub(t.Head().Time) < t.cfg.RefreshEvery/2 {
+	if t.frozen.Load() || wall(t.cfg.Now()).Sub(t.Head().Time) < t.cfg.RefreshEvery/2 {
 		return nil
 	}
 	err := t.refreshState(ctx)

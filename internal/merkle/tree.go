@@ -27,6 +27,8 @@ type Tree struct {
 	queue   chan *pending        // leaves for the next batch
 	head    atomic.Pointer[Head] // newest durable root; written by the batcher and Open
 	running atomic.Bool          // Run was called
+	frozen  atomic.Bool          // it takes no entries; written by Open and by the batcher that hands over
+	handing chan handover        // an order to freeze, for the batcher
 	closing chan struct{}        // closed: Add refuses
 	stopped chan struct{}        // closed: nothing queued will be answered any more
 
@@ -61,7 +63,8 @@ func (t *Tree) Head() Head { return *t.head.Load() }
 // Add logs leaf and returns once it is on disk. It fails with fault.Unavailable
 // when the queue is full, the clock went back too far or the commit failed, and
 // with fault.Canceled or fault.Timeout when ctx ends first. After an error the
-// leaf may still have been logged: adding it again answers with that entry.
+// leaf may still have been logged: adding it again answers with that entry. An
+// error that matches ErrFrozen says that it was not.
 func (t *Tree) Add(ctx context.Context, leaf Leaf) (Added, error) {
 	if len(leaf.Value) == 0 {
 		return Added{}, fault.New(fault.Invalid, "an entry must not be empty")
@@ -98,6 +101,9 @@ func (t *Tree) enqueue(p *pending) error {
 	case <-t.closing:
 		return errClosed()
 	default:
+	}
+	if t.frozen.Load() {
+		return errFrozen()
 	}
 	select {
 	case t.queue <- p:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/google/trillian"
@@ -60,6 +61,7 @@ func (a adminStorage) ReadWriteTransaction(ctx context.Context, f storage.AdminT
 	defer a.s.inFlight.Done()
 	b := a.s.db.NewIndexedBatch() // an admin transaction reads what it wrote
 	tx := &adminTX{store: a.s, rows: b, batch: b, end: b.Close}
+	defer tx.unlock()
 	if err := f(ctx, tx); err != nil {
 		return closing(tx, err)
 	}
@@ -72,6 +74,27 @@ type adminTX struct {
 	rows  pebble.Reader
 	batch *pebble.Batch // nil: read-only
 	end   func() error  // nil once ended
+
+	locked []*sync.Mutex // writers of trees whose state changes
+}
+
+// lock keeps writers away from a tree until the transaction has ended: a state
+// that changes holds for every leaf from then on. Admin transactions take turns,
+// and writers hold one such lock each, so that no two wait for one another.
+func (t *adminTX) lock(tree int64) {
+	w := t.store.writer(tree)
+	if slices.Contains(t.locked, w) {
+		return
+	}
+	w.Lock()
+	t.locked = append(t.locked, w)
+}
+
+func (t *adminTX) unlock() {
+	for _, w := range t.locked {
+		w.Unlock()
+	}
+	t.locked = nil
 }
 
 func (t *adminTX) Commit() error {
@@ -151,6 +174,9 @@ func (t *adminTX) UpdateTree(ctx context.Context, id int64, change func(*trillia
 	return t.modify(ctx, id, func(tree *trillian.Tree) error {
 		before := cloneTree(tree)
 		change(tree)
+		if tree.TreeState != before.TreeState {
+			t.lock(id)
+		}
 		if err := storage.ValidateTreeForUpdate(ctx, before, tree); err != nil {
 			return err
 		}

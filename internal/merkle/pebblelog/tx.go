@@ -81,10 +81,37 @@ func (s *Store) update(t *trillian.Tree, f func(*writeTX) error) error {
 	if _, err := tx.newestRoot(); err != nil && !errors.Is(err, storage.ErrTreeNeedsInit) {
 		return closing(tx, err)
 	}
+	if err := tx.writable(); err != nil {
+		return closing(tx, err)
+	}
 	if err := f(tx); err != nil {
 		return closing(tx, err)
 	}
 	return tx.Commit(context.Background())
+}
+
+// writable refuses a tree that is frozen, with PermissionDenied as Trillian does, by
+// what the disk says of it now rather than by what the caller believes. A tree
+// gets its first root in any state.
+func (t *writeTX) writable() error {
+	if t.root == nil {
+		return nil
+	}
+	row, found, err := get(t.rows, treeKey(t.tree.TreeId))
+	if err != nil {
+		return err
+	}
+	if !found {
+		return status.Errorf(codes.NotFound, "tree %d not found", t.tree.TreeId)
+	}
+	tree, err := decodeTree(row)
+	if err != nil {
+		return err
+	}
+	if tree.TreeState == trillian.TreeState_FROZEN {
+		return status.Errorf(codes.PermissionDenied, "tree %d is frozen", t.tree.TreeId)
+	}
+	return nil
 }
 
 // closing gives tx up because of err.
