@@ -190,7 +190,7 @@ func TestRefusals(t *testing.T) {
 		got  *common.PluginResp
 		want string
 	}{
-		"no such key":        {c.public("missing"), "no such key"},
+		"no such key":        {c.public("missing"), "there is no such key in the transit engine"},
 		"sign with no key":   {c.sign("missing", crypto.SHA256, digest[:]), "the server answered 400: signing key not found"},
 		"another type":       {c.create("k", "ecdsa-p384"), "a key k already, of type"},
 		"unknown algorithm":  {c.create("x", "rsa-2048"), "is not supported"},
@@ -213,7 +213,7 @@ func TestRefusals(t *testing.T) {
 		"no such authority":  {newClient(t, s, "VAULT_CACERT=missing").public("k"), "read VAULT_CACERT"},
 		"another name":       {newClient(t, s, "VAULT_TLS_SERVER_NAME=other.test").public("k"), "not other.test"},
 		"half a certificate": {newClient(t, s, "VAULT_CLIENT_CERT=x").public("k"), "go together"},
-		"another engine":     {newClient(t, s, "TRANSIT_SECRET_ENGINE_PATH=kv").public("k"), "no such key or transit engine"},
+		"another engine":     {newClient(t, s, "TRANSIT_SECRET_ENGINE_PATH=kv").public("k"), "the server has no such key or transit engine"},
 		"path as engine":     {newClient(t, s, "TRANSIT_SECRET_ENGINE_PATH=../sys").public("k"), "want the path of a transit engine"},
 	} {
 		if !strings.Contains(tt.got.ErrorMessage, tt.want) || strings.Contains(tt.got.ErrorMessage, "geheim") {

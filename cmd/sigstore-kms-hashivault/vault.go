@@ -191,6 +191,10 @@ func decodeAnswer(status int, data []byte, out any) error {
 	}
 	err := json.Unmarshal(data, &answer)
 	switch {
+	case status == http.StatusNotFound && err == nil && answer.Errors != nil && len(answer.Errors) == 0:
+		// What Vault says of a path that its engine knows nothing of. sigstack takes
+		// an error that begins like this for certain.
+		return errors.New("there is no such key in the transit engine")
 	case status == http.StatusNotFound:
 		return errors.New("the server has no such key or transit engine")
 	case status != http.StatusOK && err == nil && len(answer.Errors) > 0:

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sigstack/internal/durable"
+	"sigstack/internal/fault"
 )
 
 // ErrKeyThere says that CreateAt found a key at the URI.
@@ -30,14 +31,17 @@ func (s *Store) Adopt(name, uri string, created time.Time) (Key, error) {
 	})
 }
 
-// CreateAt makes a key at uri and stores a reference to it. Errors match those of
-// Create, and ErrKeyThere.
+// CreateAt makes a key at uri, where there surely is none yet, and stores a
+// reference to it: services that are asked to make one that is there answer as if
+// they had. Errors match those of Create, and ErrKeyThere.
 func (s *Store) CreateAt(name, uri string, alg Algorithm, created time.Time) (Key, error) {
 	return s.refer(name, uri, created, func(d device) (*ecdsa.PublicKey, error) {
-		if _, err := d.Public(); err == nil {
+		switch _, err := d.Public(); {
+		case err == nil:
 			return nil, ErrKeyThere
+		case fault.KindOf(err) != fault.NotFound:
+			return nil, fmt.Errorf("nothing was created, because it cannot be told whether there is a key already (try again, or make it with the service's own tools and import it): %w", err)
 		}
-		// A service that cannot be reached refuses this, too, and says why.
 		return d.Create(alg)
 	})
 }
@@ -45,7 +49,7 @@ func (s *Store) CreateAt(name, uri string, alg Algorithm, created time.Time) (Ke
 // place makes what Create makes where the store was told to put name.
 func (s *Store) place(name, uri string, alg Algorithm, created time.Time) (Key, error) {
 	k, err := s.Adopt(name, uri, created)
-	if errors.Is(err, ErrNoKeyThere) && s.createAt {
+	if errors.Is(err, ErrNoKeyThere) && fault.KindOf(err) == fault.NotFound && s.createAt {
 		return s.CreateAt(name, uri, alg, created)
 	}
 	return k, err

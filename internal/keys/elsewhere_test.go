@@ -86,6 +86,30 @@ func TestCreateAt(t *testing.T) {
 	}
 }
 
+// TestCreateAtWhatDoesNotAnswer: a service that is away, or answers something
+// else than that there is no key, is not asked to make one: it might answer with
+// one that is there.
+func TestCreateAtWhatDoesNotAnswer(t *testing.T) {
+	service := kmstest.New(t)
+	for _, key := range []string{"silent-once", "garbage", "fails", "rsa"} {
+		if key == "rsa" {
+			service.NewKey(t, key)
+		}
+		dir := t.TempDir()
+		_, err := withService(dir, service).CreateAt("ca", "fake://"+key, keys.ECDSAP256, created)
+		if err == nil || !strings.Contains(err.Error(), "nothing was created") {
+			t.Errorf("%s: got %v, want that nothing was created", key, err)
+		}
+		places := keys.WithPlaces(map[string]string{"ca": "fake://" + key}, true)
+		if _, err := withService(dir, service, places).Create("ca", keys.ECDSAP256, created); err == nil {
+			t.Errorf("%s: was adopted", key)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "ca.ref")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: left a reference: %v", key, err)
+		}
+	}
+}
+
 func TestPlaces(t *testing.T) {
 	service := kmstest.New(t)
 	service.NewKey(t, "there")

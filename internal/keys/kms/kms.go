@@ -68,9 +68,14 @@ func split(uri string) (scheme, resource string, err error) {
 	return m[1], m[2], nil
 }
 
+// absent begins the error message of a program that has asked its service and
+// knows that there is no such key. The protocol itself has no way to say so.
+const absent = "there is no such key"
+
 // Open finds the program for uri. It is not run yet. Errors of the methods are
-// fault.Unavailable: the protocol does not tell an absent key from an absent
-// service.
+// fault.NotFound where the program says that there is no such key, and
+// fault.Unavailable otherwise: the protocol does not tell any other absent key from
+// an absent service.
 func Open(uri string, opts Options) (*Key, error) {
 	scheme, resource, err := split(uri)
 	if err != nil {

@@ -91,7 +91,6 @@ func TestPluginsThatFail(t *testing.T) {
 		"empty":   "sent no public key",
 		"fails":   "token [redacted] is not allowed to",
 		"two":     "not one PEM block",
-		"missing": "there is no such key",
 	} {
 		timeout := 10 * time.Second
 		if resource == "slow" {
@@ -102,6 +101,14 @@ func TestPluginsThatFail(t *testing.T) {
 			t.Errorf("%s: got %v of kind %d, want %q of kind fault.Unavailable", resource, err, fault.KindOf(err), want)
 		}
 	}
+	if _, err := open(t, "missing", kms.Options{Dir: dir}).Public(); fault.KindOf(err) != fault.NotFound || !strings.Contains(err.Error(), "there is no such key") {
+		t.Errorf("missing: got %v of kind %d, want fault.NotFound", err, fault.KindOf(err))
+	}
+	service.Stop(t)
+	if _, err := open(t, "missing", kms.Options{Dir: dir}).Public(); fault.KindOf(err) != fault.Unavailable {
+		t.Errorf("missing, with the service away: got %v of kind %d, want fault.Unavailable", err, fault.KindOf(err))
+	}
+	service.Start(t)
 	if _, err := open(t, "rsa", kms.Options{Dir: dir}).Public(); err == nil || !strings.Contains(err.Error(), "want ECDSA") {
 		t.Errorf("an RSA key: got %v", err)
 	}

@@ -62,6 +62,9 @@ func (k *Key) read(ctx context.Context, answer bounded, runErr error) (*common.P
 	if err != nil {
 		return nil, k.misbehaved(fmt.Sprintf("%v (%v)", err, ended(runErr)))
 	}
+	if strings.HasPrefix(resp.ErrorMessage, absent) {
+		return nil, fault.Newf(fault.NotFound, "program %s: %s", filepath.Base(k.program), printable(redact(resp.ErrorMessage, os.Environ())))
+	}
 	if resp.ErrorMessage != "" {
 		return nil, k.misbehaved(printable(redact(resp.ErrorMessage, os.Environ())))
 	}
