@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -51,10 +53,16 @@ func (a *app) split(ctx context.Context, f splitFlags) error {
 	if f.into == "" {
 		return usagef("--into says where the processes' directories are made")
 	}
+	if err := wantStack(stack.Layout{Dir: f.dir}); err != nil {
+		return err
+	}
 	for _, v := range f.addresses {
 		name, address, ok := strings.Cut(v, "=")
 		if !ok {
 			return usagef("--address %s: want NAME=HOST:PORT", v)
+		}
+		if _, twice := cfg.Addresses[name]; twice {
+			return usagef("--address %s is given twice", name)
 		}
 		cfg.Addresses[name] = address
 	}
@@ -66,12 +74,36 @@ func (a *app) split(ctx context.Context, f splitFlags) error {
 		return err
 	}
 	privateFiles()
+	cfg.Progress = a.splitProgress()
 	processes, err := stack.Split(ctx, cfg)
+	var address *stack.AddressError
+	if errors.As(err, &address) {
+		return usagef("--address: %w", err)
+	}
 	if err != nil {
 		return explainPassphrase(err)
 	}
 	a.wasSplit(f, processes)
 	return nil
+}
+
+// splitProgress tells of each step, and of long copies now and then how far they
+// are.
+func (a *app) splitProgress() func(step string, copied int64) {
+	var last string
+	var told time.Time
+	return func(step string, copied int64) {
+		now := a.now()
+		switch {
+		case step != last:
+			a.notef("%s\n", step)
+		case now.Sub(told) >= lineEvery:
+			a.notef("%s: %s\n", step, size(copied))
+		default:
+			return
+		}
+		last, told = step, now
+	}
 }
 
 // wasSplit says what to start, and what to move.

@@ -38,9 +38,21 @@ type SplitConfig struct {
 	Addresses map[string]string
 	// Passphrase of the service keys; it will be that of all processes.
 	Passphrase []byte
-	Now        func() time.Time
-	Log        *slog.Logger
+	// Progress, if set, is told what is done, and of copies how many bytes are: it is
+	// called in between, more often than people can read.
+	Progress func(step string, copied int64)
+	Now      func() time.Time
+	Log      *slog.Logger
 }
+
+// AddressError is an address that a process cannot have.
+type AddressError struct {
+	Process string
+	Err     error
+}
+
+func (e *AddressError) Error() string { return "address of " + e.Process + ": " + e.Err.Error() }
+func (e *AddressError) Unwrap() error { return e.Err }
 
 // Process is one of those that a directory was split into.
 type Process struct {
@@ -92,7 +104,9 @@ func (l Layout) refuseSplit() error {
 // Split divides a directory into those of several processes, which hold each only
 // its own keys and databases, and marks it so that it is never served again. It
 // stays what it was otherwise: offline/ is not copied. A split that is
-// interrupted before the mark starts over the next time, and finishes after it.
+// interrupted before the mark starts over the next time, and finishes after it. The
+// end of ctx interrupts it before the mark alone. An error matches AddressError if
+// an address is the cause.
 func Split(ctx context.Context, cfg SplitConfig) (_ []Process, err error) {
 	p := splitPlan{SplitConfig: cfg, from: Layout{cfg.Dir}, addresses: DefaultAddresses()}
 	if p.into, err = filepath.Abs(cfg.Into); err != nil {
@@ -111,7 +125,11 @@ func Split(ctx context.Context, cfg SplitConfig) (_ []Process, err error) {
 	case err != nil:
 		return nil, err
 	case marked == "":
-		if err := p.prepare(ctx); err != nil {
+		err := p.prepare(ctx)
+		if ctx.Err() != nil && err != nil {
+			return nil, fmt.Errorf("%s can be served as before, and split again: %w", cfg.Dir, ctx.Err())
+		}
+		if err != nil {
 			return nil, err
 		}
 	case marked != p.into:
@@ -139,21 +157,28 @@ func (p *splitPlan) check() error {
 		return fmt.Errorf("directory %s is that of process %s already", p.Dir, p.conf.Peers.Name)
 	}
 	for name, address := range p.SplitConfig.Addresses {
-		if _, known := p.addresses[name]; !known {
-			return fmt.Errorf("address %s: there is no process %s that listens for others, want ca, logs or oidc", address, name)
-		}
-		if err := config.CheckAddress(address); err != nil {
-			return fmt.Errorf("address of %s: %w", name, err)
-		}
-		if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "0" {
-			return fmt.Errorf("address of %s: %s: want a host and a port, by which the other processes find it", name, address)
-		}
-		if p.conf.Profile == config.ProfileUp && !config.IsLoopback(address) {
-			return fmt.Errorf("address of %s: %s is not a loopback address, and this is a test stack", name, address)
+		if err := p.checkAddress(name, address); err != nil {
+			return &AddressError{name, err}
 		}
 		p.addresses[name] = address
 	}
 	return errors.Join(p.checkDistinct(), p.checkInto())
+}
+
+func (p *splitPlan) checkAddress(name, address string) error {
+	if _, known := p.addresses[name]; !known {
+		return errors.New("there is no such process that listens for others, want ca, logs or oidc")
+	}
+	if err := config.CheckAddress(address); err != nil {
+		return err
+	}
+	if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "0" {
+		return fmt.Errorf("%s: want a host and a port, by which the other processes find it", address)
+	}
+	if p.conf.Profile == config.ProfileUp && !config.IsLoopback(address) {
+		return fmt.Errorf("%s is not a loopback address, and this is a test stack", address)
+	}
+	return nil
 }
 
 // checkDistinct refuses one address for two processes.
@@ -162,7 +187,7 @@ func (p *splitPlan) checkDistinct() error {
 	for _, name := range slices.Sorted(maps.Keys(p.addresses)) {
 		address := p.addresses[name]
 		if other := seen[address]; other != "" {
-			return fmt.Errorf("address of %s: %s is that of %s too, give each its own", name, address, other)
+			return &AddressError{name, fmt.Errorf("%s is that of %s too, give each its own", address, other)}
 		}
 		seen[address] = name
 	}
@@ -185,6 +210,7 @@ func (p *splitPlan) checkInto() error {
 
 // prepare makes everything but the configurations, and sets the mark last.
 func (p *splitPlan) prepare(ctx context.Context) error {
+	p.tell("checking keys and databases", 0)
 	if err := p.readMaterial(ctx); err != nil {
 		return err
 	}
@@ -197,7 +223,8 @@ func (p *splitPlan) prepare(ctx context.Context) error {
 		if err := sh.layout.prepareShare(); err != nil {
 			return err
 		}
-		if err := sh.copyFrom(p.from); err != nil {
+		err := sh.copyFrom(ctx, p.from, func(bytes int64) { p.tell("copying what "+sh.name()+" gets", bytes) })
+		if err != nil {
 			return err
 		}
 		if pins[sh.name()], err = p.makePeerKey(sh.layout); err != nil {
@@ -216,10 +243,20 @@ func (p *splitPlan) prepare(ctx context.Context) error {
 	if err := p.recordSplit(ctx); err != nil {
 		return err
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	p.tell("setting the mark", 0)
 	// Until here the directory may be served again, and a next split starts over.
 	// From here on it is these processes or none: the mark is on disk before any of
 	// them can start.
 	return durable.CreateFile(p.from.splitMarker(), []byte(p.into+"\n"), 0o644)
+}
+
+func (p *splitPlan) tell(step string, copied int64) {
+	if p.Progress != nil {
+		p.Progress(step, copied)
+	}
 }
 
 // readMaterial builds the services as they will run, which tries passphrase, keys

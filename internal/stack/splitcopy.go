@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -75,11 +76,23 @@ func (l Layout) removeAllBut(names ...string) error {
 	return nil
 }
 
-// copyFrom copies what the process gets from the directory that is split. Paths
-// out of that directory stay what they are: the file is where it was.
-func (sh *share) copyFrom(from Layout) error {
+// copyStep is how many bytes are copied between two looks at whether to go on.
+const copyStep = 8 << 20
+
+// copier copies files until it is told not to go on.
+type copier struct {
+	copied int64             // bytes so far
+	tell   func(bytes int64) // called at the beginning and after each step
+}
+
+// copyFrom copies what the process gets from the directory that is split, until
+// ctx ends. Paths out of that directory stay what they are: the file is where it
+// was.
+func (sh *share) copyFrom(ctx context.Context, from Layout, tell func(bytes int64)) error {
+	c := &copier{tell: tell}
+	c.tell(0)
 	for _, name := range sh.keys {
-		if err := copyKey(from, sh.layout, name); err != nil {
+		if err := c.copyKey(ctx, from, sh.layout, name); err != nil {
 			return err
 		}
 	}
@@ -87,13 +100,13 @@ func (sh *share) copyFrom(from Layout) error {
 		if name == "" || filepath.IsAbs(name) {
 			continue
 		}
-		err := copyFile(from.path(name), sh.layout.path(name))
+		err := c.copyFile(ctx, from.path(name), sh.layout.path(name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a file that is missing was missed before, or is not needed
 			return err
 		}
 	}
 	for _, name := range sh.trees {
-		if err := copyTree(from.path(name), sh.layout.path(name)); err != nil {
+		if err := c.copyTree(ctx, from.path(name), sh.layout.path(name)); err != nil {
 			return err
 		}
 	}
@@ -101,7 +114,7 @@ func (sh *share) copyFrom(from Layout) error {
 }
 
 // copyKey copies the files of one key or secret: NAME.key, NAME.ref, NAME.secret.
-func copyKey(from, to Layout, name string) error {
+func (c *copier) copyKey(ctx context.Context, from, to Layout, name string) error {
 	entries, err := os.ReadDir(from.Keys())
 	if err != nil {
 		return fmt.Errorf("copy key %s: %w", name, err)
@@ -113,7 +126,7 @@ func copyKey(from, to Layout, name string) error {
 			continue
 		}
 		found = true
-		if err := copyFile(filepath.Join(from.Keys(), e.Name()), filepath.Join(to.Keys(), e.Name())); err != nil {
+		if err := c.copyFile(ctx, filepath.Join(from.Keys(), e.Name()), filepath.Join(to.Keys(), e.Name())); err != nil {
 			return err
 		}
 	}
@@ -124,7 +137,7 @@ func copyKey(from, to Layout, name string) error {
 }
 
 // copyTree copies a directory and all below it, durably.
-func copyTree(from, to string) error {
+func (c *copier) copyTree(ctx context.Context, from, to string) error {
 	return filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return fmt.Errorf("copy %s: %w", from, err)
@@ -142,7 +155,7 @@ func copyTree(from, to string) error {
 			}
 			return durable.MkdirAll(target, info.Mode().Perm())
 		case e.Type().IsRegular():
-			return copyFile(path, target)
+			return c.copyFile(ctx, path, target)
 		default:
 			return fmt.Errorf("copy %s: it is neither file nor directory", path)
 		}
@@ -150,7 +163,7 @@ func copyTree(from, to string) error {
 }
 
 // copyFile copies a file that does not exist yet, with its mode, durably.
-func copyFile(from, to string) (err error) {
+func (c *copier) copyFile(ctx context.Context, from, to string) (err error) {
 	in, err := os.Open(from)
 	if err != nil {
 		return fmt.Errorf("copy: %w", err)
@@ -170,9 +183,26 @@ func copyFile(from, to string) (err error) {
 	if err != nil {
 		return fmt.Errorf("copy: %w", err)
 	}
-	_, err = io.Copy(out, in)
+	err = c.copyBytes(ctx, out, in)
 	if err = errors.Join(err, out.Sync(), out.Close()); err != nil {
 		return fmt.Errorf("copy %s: %w", from, err)
 	}
 	return durable.SyncDir(filepath.Dir(to))
+}
+
+func (c *copier) copyBytes(ctx context.Context, out io.Writer, in io.Reader) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := io.CopyN(out, in, copyStep)
+		c.copied += n
+		c.tell(c.copied)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
