@@ -82,7 +82,7 @@ func (s *Store) refer(name, uri string, created time.Time, find func(device) (*e
 	if err := k.Test(); err != nil {
 		return Key{}, err
 	}
-	if err := s.unshared(k); err != nil {
+	if err := s.unlike(k); err != nil {
 		return fail(err)
 	}
 	data, err := ref.encode()
@@ -136,6 +136,39 @@ func (s *Store) unshared(k Key) error {
 		}
 	}
 	return nil
+}
+
+// unlike is unshared for a key that comes from outside, and compares it with every
+// key of the store, loaded or not.
+func (s *Store) unlike(k Key) error {
+	names, err := s.Names()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if name == k.Name {
+			continue
+		}
+		spki, err := s.publicOf(name)
+		if err != nil {
+			return fmt.Errorf("it cannot be told whether it is the key %s, too: %w", name, err)
+		}
+		if string(spki) == string(k.spki) {
+			return fmt.Errorf("it is the key %s, too: each needs one of its own", name)
+		}
+	}
+	return s.unshared(k)
+}
+
+// publicOf returns the public half of a key, as DER, and decrypts it only if there
+// is no other way.
+func (s *Store) publicOf(name string) ([]byte, error) {
+	info, err := s.Info(name)
+	if !errors.Is(err, ErrLocked) {
+		return info.SPKI, err
+	}
+	k, err := s.read(name)
+	return k.spki, err
 }
 
 // free refuses a name that is taken by a file or a reference.

@@ -20,6 +20,13 @@ func (s *Store) Import(name string, file, password []byte, created time.Time) (K
 	if err != nil {
 		return Key{}, fmt.Errorf("import key %s: %w", name, err)
 	}
+	k, err := wrap(name, signer, created)
+	if err == nil {
+		err = s.unlike(k)
+	}
+	if err != nil {
+		return Key{}, fmt.Errorf("import key %s: %w", name, err)
+	}
 	return s.store(name, signer, created)
 }
 

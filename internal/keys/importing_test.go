@@ -9,12 +9,15 @@ import (
 	"encoding/pem"
 	"errors"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 
 	"sigstack/internal/keys"
+	"sigstack/internal/keys/kmstest"
 )
 
 // foreign returns a key in each form that other programs write.
@@ -60,6 +63,63 @@ func TestImport(t *testing.T) {
 		if _, err := store.Import("other", file, []byte("cosign's"), created); err == nil || !strings.Contains(err.Error(), "it is the key k, too") {
 			t.Errorf("%s under two names: got %v", name, err)
 		}
+	}
+}
+
+// TestImportOfATwin: what the store holds counts, not what this process has
+// loaded of it: a key's second name is refused whether the first is of a file,
+// with or without a passphrase, or of a reference.
+func TestImportOfATwin(t *testing.T) {
+	service := kmstest.New(t)
+	there := service.NewKey(t, "there")
+	der, err := x509.MarshalPKCS8PrivateKey(there)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	devices := keys.WithDevices(keys.Devices{PluginDir: service.Plugins})
+	adopt := func(s *keys.Store, name string) error {
+		_, err := s.Adopt(name, "fake://there", created)
+		return err
+	}
+	file := func(s *keys.Store, name string) error {
+		_, err := s.Import(name, same, nil, created)
+		return err
+	}
+	for _, tt := range []struct {
+		name          string
+		passphrase    string
+		first, second func(*keys.Store, string) error
+	}{
+		{"file, then file", "", file, file},
+		{"encrypted file, then file", "secret", file, file},
+		{"encrypted file, then reference", "secret", file, adopt},
+		{"reference, then reference", "", adopt, adopt},
+		{"reference, then file", "", adopt, file},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			open := func() *keys.Store { return keys.Open(dir, []byte(tt.passphrase), devices) }
+			if err := tt.first(open(), "ca"); err != nil {
+				t.Fatal(err)
+			}
+			if err := tt.second(open(), "tsa"); err == nil || !strings.Contains(err.Error(), "it is the key ca, too") {
+				t.Errorf("got %v, want that it is the key ca, too", err)
+			}
+			if names, err := open().Names(); err != nil || len(names) != 1 {
+				t.Errorf("keys %q, %v; want ca alone", names, err)
+			}
+			if _, err := open().Import("other", pemKey(t, elliptic.P256()), nil, created); err != nil {
+				t.Errorf("another key: %v", err)
+			}
+		})
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "ca.key"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := file(keys.Open(dir, nil), "tsa"); err == nil || !strings.Contains(err.Error(), "whether it is the key ca") {
+		t.Errorf("beside a key that cannot be read: got %v", err)
 	}
 }
 
