@@ -107,9 +107,18 @@ func Adopt(t *testing.T, dir string) {
 	}
 }
 
-func adopt(dir string) error {
-	return errors.Join(trusted.add(filepath.Join(dir, "client", "tls-ca.crt.pem")), keepDemoPassword(dir))
+// AdoptTLS trusts the stack in dir, which a test runs by itself and which has no
+// demo user.
+func AdoptTLS(t *testing.T, dir string) {
+	t.Helper()
+	if err := trustStack(dir); err != nil {
+		t.Fatal(err)
+	}
 }
+
+func adopt(dir string) error { return errors.Join(trustStack(dir), keepDemoPassword(dir)) }
+
+func trustStack(dir string) error { return trusted.add(filepath.Join(dir, "client", "tls-ca.crt.pem")) }
 
 // ServerCertificate makes a certificate for this machine's loopback by a fresh
 // authority, and returns it and the authority's file. It stands for a server that

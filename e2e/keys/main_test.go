@@ -26,13 +26,21 @@ const (
 	signerName = "jane@example.test"
 )
 
-// served is a stack and, once started, its running `sigstack serve`.
+// served is a stack and, once started, its running `sigstack serve`: one, or one
+// for each process of a split stack.
 type served struct {
-	program, dir, url string
-	secret            string // file with the passphrase
-	issuer            *testissuer.Issuer
-	cmd               *exec.Cmd
-	stderr            *bytes.Buffer // read after the process ended
+	program, url string
+	dir          string            // of the only process, or of the front
+	dirs         map[string]string // of each process, by its name
+	secret       string            // file with the passphrase
+	issuer       *testissuer.Issuer
+	processes    []*process
+}
+
+// process is one `sigstack serve`.
+type process struct {
+	cmd    *exec.Cmd
+	stderr *bytes.Buffer // read after the process ended
 }
 
 // serve makes a stack as initialize does and serves it in env.
@@ -47,17 +55,10 @@ func serve(t *testing.T, program string, env, places []string) *served {
 func initialize(t *testing.T, program string, env, places []string) *served {
 	t.Helper()
 	e2etest.KeepSecret(passphrase)
-	s := &served{program: program, dir: filepath.Join(t.TempDir(), "stack"), issuer: testissuer.Start(t), stderr: new(bytes.Buffer)}
+	s := &served{program: program, dir: filepath.Join(t.TempDir(), "stack"), issuer: testissuer.Start(t)}
 	s.secret = e2etest.WriteFile(t, t.TempDir(), "passphrase", passphrase+"\n")
-	l, err := net.Listen("tcp", "127.0.0.1:0") // for a port that is free now
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s.url = "http://" + address
+	address := freeAddress(t)
+	s.url = e2etest.Scheme() + "://" + address
 	args := []string{
 		"init", "--dir", s.dir, "--url", s.url, "--listen", address, "--passphrase-file", s.secret,
 		"--trust-issuer", s.issuer.URL + ",type=email",
@@ -69,40 +70,87 @@ func initialize(t *testing.T, program string, env, places []string) *served {
 		args = append(args, "--key", place)
 	}
 	e2etest.MustRun(t, env, program, args...)
+	e2etest.AdoptTLS(t, s.dir)
+	s.dirs = map[string]string{"": s.dir}
+	if e2etest.Split() {
+		s.split(t, env)
+	}
 	return s
 }
 
-func (s *served) start(t *testing.T, env []string) {
+// split divides the stack into its processes.
+func (s *served) split(t *testing.T, env []string) {
 	t.Helper()
-	s.cmd = exec.Command(s.program, "serve", "--dir", s.dir, "--passphrase-file", s.secret)
-	s.cmd.Env = e2etest.Environment(t, env...)
-	s.cmd.Stderr = s.stderr
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	stdout, err := s.cmd.StdoutPipe()
+	into := filepath.Join(t.TempDir(), "processes")
+	args := []string{"split", "--dir", s.dir, "--into", into, "--passphrase-file", s.secret}
+	s.dirs = map[string]string{"front": filepath.Join(into, "front")}
+	for _, name := range []string{"ca", "logs", "oidc"} {
+		args = append(args, "--address", name+"="+freeAddress(t))
+		s.dirs[name] = filepath.Join(into, name)
+	}
+	e2etest.MustRun(t, env, s.program, args...)
+	s.dir = s.dirs["front"]
+}
+
+// home is the directory of the process that runs a service.
+func (s *served) home(process string) string {
+	if dir, ok := s.dirs[process]; ok {
+		return dir
+	}
+	return s.dir
+}
+
+// freeAddress is one where nobody listens now.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.cmd.Start(); err != nil {
+	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.stop(t) })
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil || !strings.HasPrefix(line, "ready ") {
-		t.Fatalf("serve did not get ready: %q, %v\n%s", line, err, s.stderr)
+	return l.Addr().String()
+}
+
+// start starts every process, and returns when all are ready.
+func (s *served) start(t *testing.T, env []string) {
+	t.Helper()
+	var outputs []*bufio.Reader
+	for _, dir := range s.dirs {
+		p := &process{exec.Command(s.program, "serve", "--dir", dir, "--passphrase-file", s.secret), new(bytes.Buffer)}
+		p.cmd.Env = e2etest.Environment(t, env...)
+		p.cmd.Stderr = p.stderr
+		p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		stdout, err := p.cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		s.processes = append(s.processes, p)
+		t.Cleanup(func() { p.stop(t) })
+		outputs = append(outputs, bufio.NewReader(stdout))
+	}
+	for _, output := range outputs {
+		if line, err := output.ReadString('\n'); err != nil || !strings.HasPrefix(line, "ready ") {
+			t.Fatalf("serve did not get ready: %q, %v", line, err)
+		}
 	}
 }
 
-func (s *served) stop(t *testing.T) {
+func (p *process) stop(t *testing.T) {
 	t.Helper()
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}
-	if err := s.cmd.Wait(); err != nil {
+	if err := p.cmd.Wait(); err != nil {
 		t.Errorf("serve ended with %v", err)
 	}
-	e2etest.WantNoLeak(t, "stderr of sigstack serve", s.stderr.Bytes())
+	e2etest.WantNoLeak(t, "stderr of sigstack serve", p.stderr.Bytes())
 	if t.Failed() {
-		t.Logf("stderr of sigstack serve:\n%s", s.stderr)
+		t.Logf("stderr of sigstack serve:\n%s", p.stderr)
 	}
 }
 
@@ -137,7 +185,7 @@ func (s *served) wantSigned(t *testing.T, when string) {
 // names the key.
 func (s *served) wantStopped(t *testing.T, path, contentType, body, key string) {
 	t.Helper()
-	resp, err := http.Post(s.url+path, contentType, strings.NewReader(body))
+	resp, err := e2etest.HTTP.Post(s.url+path, contentType, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func TestVault(t *testing.T) {
 	if vault.Calls() == before {
 		t.Error("Vault was not asked for the signature")
 	}
-	list := e2etest.MustRun(t, env, s.program, "keys", "list", "--dir", s.dir)
+	list := e2etest.MustRun(t, env, s.program, "keys", "list", "--dir", s.home("ca"))
 	if !strings.Contains(list, "hashivault://tsa?version=1") {
 		t.Errorf("keys list does not say where the key lives:\n%s", list)
 	}
