@@ -173,7 +173,7 @@ func (s *Store) publicOf(name string) ([]byte, error) {
 
 // free refuses a name that is taken by a file or a reference.
 func (s *Store) free(name string) error {
-	if err := checkName(name); err != nil {
+	if err := CheckName(name); err != nil {
 		return err
 	}
 	for _, path := range []string{s.path(name), s.referencePath(name)} {

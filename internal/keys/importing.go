@@ -13,7 +13,7 @@ import (
 // cosign's encrypted form, for which it needs that file's password. Errors match
 // those of Create, and ErrPassphrase and ErrNoPassphrase for the given file.
 func (s *Store) Import(name string, file, password []byte, created time.Time) (Key, error) {
-	if err := checkName(name); err != nil {
+	if err := CheckName(name); err != nil {
 		return Key{}, err
 	}
 	signer, err := decodeForeign(file, password)

@@ -132,7 +132,9 @@ func wrap(name string, signer crypto.Signer, created time.Time) (Key, error) {
 
 var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
 
-func checkName(name string) error {
+// CheckName reports what is wrong with the name of a key, or of a secret: it is
+// that of a file.
+func CheckName(name string) error {
 	if !validName.MatchString(name) {
 		return fmt.Errorf("key name %q: want 1 to 64 of a-z, 0-9 and -", name)
 	}

@@ -57,7 +57,7 @@ func (s *Store) Info(name string) (Info, error) {
 }
 
 func (s *Store) info(name string) (Info, error) {
-	if err := checkName(name); err != nil {
+	if err := CheckName(name); err != nil {
 		return Info{}, err
 	}
 	referred, err := s.oneFile(name)

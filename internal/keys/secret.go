@@ -22,7 +22,7 @@ const (
 // service stores, and stores it as Create does a key. The error matches
 // fs.ErrExist if the name is taken.
 func (s *Store) CreateSecret(name string, created time.Time) error {
-	if err := checkName(name); err != nil {
+	if err := CheckName(name); err != nil {
 		return err
 	}
 	secret := make([]byte, SecretSize)
@@ -39,7 +39,7 @@ func (s *Store) CreateSecret(name string, created time.Time) error {
 
 // Secret reads a secret. Errors are those of Load.
 func (s *Store) Secret(name string) ([]byte, error) {
-	if err := checkName(name); err != nil {
+	if err := CheckName(name); err != nil {
 		return nil, err
 	}
 	data, err := readPrivate(s.secretPath(name))

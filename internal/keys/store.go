@@ -59,7 +59,7 @@ func (s *Store) Create(name string, alg Algorithm, created time.Time) (Key, erro
 	if uri, ok := s.places[name]; ok {
 		return s.place(name, uri, alg, created)
 	}
-	if err := checkName(name); err != nil {
+	if err := CheckName(name); err != nil {
 		return Key{}, err
 	}
 	signer, err := generate(alg)
@@ -101,7 +101,7 @@ func (s *Store) store(name string, signer crypto.Signer, created time.Time) (Key
 // it, ErrNoPassphrase if it is missing, ErrNotEncrypted if the file is in the clear but the store has
 // a passphrase. A file that others may read is refused.
 func (s *Store) Load(name string) (Key, error) {
-	if err := checkName(name); err != nil {
+	if err := CheckName(name); err != nil {
 		return Key{}, err
 	}
 	if k, ok := s.recall(name); ok {
