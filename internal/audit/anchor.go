@@ -60,6 +60,10 @@ const (
 // stopTimeout bounds the last anchor, while everything else is stopping.
 const stopTimeout = 3 * time.Second
 
+// healEvery is how often a record that cannot be written is tried again when nobody
+// asks for it: readiness says no meanwhile, and requests may be kept away for that.
+const healEvery = 2 * time.Second
+
 // Anchored returns the newest record that is anchored, 0 if none is known.
 func (l *Log) Anchored() uint64 { return l.anchors.done.Load() }
 
@@ -93,14 +97,16 @@ func (l *Log) Anchor(ctx context.Context) (seq uint64, err error) {
 	return head.Seq, nil
 }
 
-// Run anchors the record at once, every AnchorEvery and at the end, and records
-// what was folded. It returns soon after ctx ends. An anchor that fails is tried
+// Run anchors the record at once, every AnchorEvery and at the end, records what
+// was folded, and tries again what could not be written. It returns soon after ctx ends. An anchor that fails is tried
 // again, and reported meanwhile; it stops nothing, since the log that is not
 // reached may be a network away, and the next anchor covers all that this one
 // would have.
 func (l *Log) Run(ctx context.Context) error {
 	flush := time.NewTicker(flushEvery)
 	defer flush.Stop()
+	heal := time.NewTicker(healEvery)
+	defer heal.Stop()
 	next := time.NewTimer(0)
 	defer next.Stop()
 	if l.opts.Anchor == nil || l.opts.Signer == nil {
@@ -111,6 +117,8 @@ func (l *Log) Run(ctx context.Context) error {
 		select {
 		case <-flush.C:
 			l.flush(ctx)
+		case <-heal.C:
+			_ = l.Ready(ctx) // whose failure is known
 		case <-next.C:
 			if l.tryAnchor(ctx) {
 				pause = firstPause

@@ -2,11 +2,14 @@ package audit_test
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -110,6 +113,66 @@ func TestWhatIsNotFolded(t *testing.T) {
 	if n := got["ca.certificaterefusedann@example.com"]; n < 1000 || n > 1050 {
 		t.Errorf("refusals of somebody known: got %d records, want some 1000", n)
 	}
+}
+
+// awayKey is an audit key in a token or key service that can be away.
+type awayKey struct {
+	crypto.Signer
+	away atomic.Bool
+}
+
+func (k *awayKey) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if k.away.Load() {
+		return nil, errors.New("the token is away")
+	}
+	return k.Signer.Sign(random, digest, opts)
+}
+
+// TestHealsUnasked: when the key is back, so is the record, within seconds and
+// though nobody asks for anything.
+func TestHealsUnasked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := options(t)
+		key := &awayKey{Signer: o.Signer}
+		var mu sync.Mutex
+		var last audit.Health
+		o.Signer = key
+		o.Report = func(h audit.Health) {
+			mu.Lock()
+			defer mu.Unlock()
+			last = h
+		}
+		l := open(t, o)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- l.Run(ctx) }()
+		health := func() error {
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			return last.Write
+		}
+		record(t, l, issued(1))
+		key.away.Store(true)
+		if err := l.Record(ctx, issued(2)); err == nil {
+			t.Error("an event was recorded without the key")
+		}
+		time.Sleep(30 * time.Second)
+		if health() == nil {
+			t.Error("the record says it is well without its key")
+		}
+		key.away.Store(false)
+		time.Sleep(3 * time.Second)
+		if err := health(); err != nil {
+			t.Errorf("3 s after the key is back: %v", err)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		closeLog(t, l)
+		mustVerify(t, o)
+	})
 }
 
 // anchorLog stands in for a transparency log that can be down.

@@ -176,7 +176,10 @@ func (v *verifier) readNamed(ctx context.Context) error {
 
 // readAll reads the directory: all records, to the head.
 func (v *verifier) readAll(ctx context.Context) error {
-	var err error
+	files, err := listFiles(v.cfg.Dir) // before the head, which is over all of them but the newest
+	if err != nil {
+		return err
+	}
 	if v.head, _, err = readHead(v.cfg.Dir, v.cfg.Key); err != nil {
 		return fmt.Errorf("%w: without a head that holds nobody can tell whether records are missing", err)
 	}
@@ -191,7 +194,7 @@ func (v *verifier) readAll(ctx context.Context) error {
 	if err := v.settle(ctx); err != nil {
 		return err
 	}
-	if err := v.noOthers(); err != nil {
+	if err := v.noOthers(files); err != nil {
 		return err
 	}
 	v.report.Signed = v.cfg.Key != nil
@@ -398,14 +401,11 @@ func gone(first, last uint64) string {
 	return fmt.Sprintf("records %d to %d are gone", first, last)
 }
 
-// noOthers refuses files that no record led to.
-func (v *verifier) noOthers() error {
-	files, err := listFiles(v.cfg.Dir)
-	if err != nil {
-		return err
-	}
+// noOthers refuses a file that no record led to. A writer may have begun more
+// files than were there at first.
+func (v *verifier) noOthers(files []dataFile) error {
 	for _, f := range files {
-		if !v.seen[f.path] && f.first != v.chain.seq+1 { // which a writer may just have begun
+		if !v.seen[f.path] && f.first != v.chain.seq+1 { // which a writer may have begun just then
 			return fmt.Errorf("%s:1: it would be record %d, and the records end with %d", f.path, f.first, v.chain.seq)
 		}
 	}
