@@ -140,7 +140,7 @@ func (b *builder) buildTLog(ctx context.Context) error {
 		return err
 	}
 	b.services.tlog, err = tlog.New(tlog.Config{
-		Tree: tree, Signer: key, Host: b.conf.Host(), URL: b.conf.URL,
+		Shard: tlog.Shard{Tree: tree, Signer: key}, Host: b.conf.Host(), URL: b.conf.URL,
 		Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	})
 	if err != nil {
@@ -291,9 +291,11 @@ func (s *Stack) material() trust.Material {
 		m.CTLogs = append(m.CTLogs, svc.Trust())
 	}
 	if svc := s.services.tlog; svc != nil {
-		t := svc.Trust()
-		m.TLogs = append(m.TLogs, t)
-		m.TLogServices = append(m.TLogServices, trust.Service{URL: t.BaseURL, APIVersion: t.APIVersion, Window: t.Window})
+		logs := svc.Trust()
+		m.TLogs = append(m.TLogs, logs...)
+		// The service is as old as its first shard: what is published of it does not
+		// change with the others.
+		m.TLogServices = append(m.TLogServices, trust.Service{URL: logs[0].BaseURL, APIVersion: logs[0].APIVersion, Window: logs[0].Window})
 	}
 	if svc := s.services.tsa; svc != nil {
 		t := svc.Trust()

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"sigstack/internal/fault"
 	"sigstack/internal/merkle"
@@ -40,13 +41,20 @@ func EntryID(treeID int64, leafHash [32]byte) string {
 }
 
 // Add logs a canonical entry and returns once it is durable, proven, readable
-// and found by each of its terms; created is false if it was there before. It fails with fault.Timeout,
+// and found by each of its terms; created is false if it was there before, in the
+// tree that takes entries: one of an earlier tree is logged again. It fails with fault.Timeout,
 // fault.Canceled or fault.Unavailable, after which the entry may be there all the
 // same: adding it again tells.
 func (s *Service) Add(ctx context.Context, canonical []byte, terms entry.Terms) (r Record, created bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.AddTimeout)
 	defer cancel()
-	added, err := s.cfg.Tree.Add(ctx, leafOf(canonical, terms))
+	sh := s.active()
+	added, err := sh.Add(ctx, leafOf(canonical, terms))
+	for ok := true; ok && errors.Is(err, merkle.ErrFrozen); { // it is not in that tree
+		if sh, ok = s.activeAfter(sh); ok {
+			added, err = sh.Add(ctx, leafOf(canonical, terms))
+		}
+	}
 	if err != nil {
 		return Record{}, false, classify(fmt.Errorf("add entry: %w", err))
 	}
@@ -55,102 +63,127 @@ func (s *Service) Add(ctx context.Context, canonical []byte, terms entry.Terms) 
 	} else {
 		s.metrics.entries.Inc()
 	}
-	r, err = s.record(added.Entry, added.Proof)
+	r, err = sh.record(added.Entry, added.Proof)
 	return r, !added.Duplicate, err
 }
 
 // ByIndex returns the entry with that index in the whole log, or fault.NotFound.
 func (s *Service) ByIndex(ctx context.Context, logIndex uint64) (Record, error) {
-	e, err := s.cfg.Tree.Entry(ctx, logIndex)
+	shards := *s.shards.Load()
+	at := len(shards) - 1
+	for logIndex < shards[at].base {
+		at--
+	}
+	e, err := shards[at].Entry(ctx, logIndex-shards[at].base)
 	if err != nil {
 		return Record{}, classify(err)
 	}
-	return s.prove(ctx, e)
+	return shards[at].prove(ctx, e)
 }
 
 // ByHash returns the entry with that leaf hash, or fault.NotFound. Tree 0 is any
-// tree; one that the log does not have has no entries.
+// tree, the newest first; one that the log does not have has no entries.
 func (s *Service) ByHash(ctx context.Context, treeID int64, leafHash [32]byte) (Record, error) {
-	if treeID != 0 && treeID != s.TreeID() {
-		return Record{}, fault.New(fault.NotFound, "no such tree")
+	for _, sh := range slices.Backward(*s.shards.Load()) {
+		if treeID != 0 && treeID != sh.ID() {
+			continue
+		}
+		e, err := sh.EntryByHash(ctx, leafHash)
+		if err == nil {
+			return sh.prove(ctx, e)
+		}
+		if fault.KindOf(err) != fault.NotFound {
+			return Record{}, classify(err)
+		}
 	}
-	e, err := s.cfg.Tree.EntryByHash(ctx, leafHash)
-	if err != nil {
-		return Record{}, classify(err)
-	}
-	return s.prove(ctx, e)
+	return Record{}, fault.New(fault.NotFound, "no such entry")
 }
 
-// prove proves an entry in the newest tree.
-func (s *Service) prove(ctx context.Context, e merkle.Entry) (Record, error) {
-	p, err := s.cfg.Tree.Inclusion(ctx, e.Index, s.cfg.Tree.Head().Size)
+// prove proves an entry in the newest tree of its shard.
+func (sh *shard) prove(ctx context.Context, e merkle.Entry) (Record, error) {
+	p, err := sh.Inclusion(ctx, e.Index, sh.Head().Size)
 	if err != nil {
 		return Record{}, classify(fmt.Errorf("prove entry %d: %w", e.Index, err))
 	}
-	return s.record(e, p)
+	return sh.record(e, p)
 }
 
-func (s *Service) record(e merkle.Entry, p merkle.Proof) (Record, error) {
+func (sh *shard) record(e merkle.Entry, p merkle.Proof) (Record, error) {
 	r := Record{
-		TreeID:         s.TreeID(),
+		TreeID:         sh.ID(),
 		LeafHash:       e.LeafHash,
 		Body:           e.Leaf.Value,
-		LogID:          s.logID,
-		LogIndex:       e.Index, // this log has had one tree only
+		LogID:          sh.logID,
+		LogIndex:       sh.base + e.Index,
 		IntegratedTime: e.IntegratedAt.Unix(),
 		Proof:          Proof{Index: p.Index, Hashes: p.Hashes},
 	}
 	var err error
-	if r.Proof.Checkpoint, err = s.checkpoint(p.Size, p.Root); err != nil {
+	if r.Proof.Checkpoint, err = sh.checkpoint(p.Size, p.Root); err != nil {
 		return Record{}, err
 	}
-	r.SET, err = s.signEntry(r)
+	r.SET, err = sh.signEntry(r)
 	return r, err
 }
 
-// Checkpoint returns the newest checkpoint; of an empty tree, too.
-func (s *Service) Checkpoint() (Checkpoint, error) {
-	head := s.cfg.Tree.Head()
-	return s.checkpoint(head.Size, head.Root)
+// Checkpoint returns the newest checkpoint of the tree that takes entries; of an
+// empty tree, too.
+func (s *Service) Checkpoint() (Checkpoint, error) { return s.active().newest() }
+
+func (sh *shard) newest() (Checkpoint, error) {
+	head := sh.Head()
+	return sh.checkpoint(head.Size, head.Root)
 }
 
 // Consistency proves that the tree of size last extends that of size first, and
-// returns the proof and the newest root. Tree 0 is the one that takes entries.
+// returns the proof and the newest root of that tree. Tree 0 is the one that takes entries.
 // It fails with fault.Invalid for an unknown tree and unless
 // 1 <= first <= last <= the newest size.
 func (s *Service) Consistency(ctx context.Context, treeID int64, first, last uint64) ([][]byte, [32]byte, error) {
-	head := s.cfg.Tree.Head()
+	sh := s.shardOf(treeID)
+	if sh == nil {
+		return nil, [32]byte{}, fault.New(fault.Invalid, "no such tree")
+	}
+	head := sh.Head()
 	switch {
-	case treeID != 0 && treeID != s.TreeID():
-		return nil, head.Root, fault.New(fault.Invalid, "no such tree")
 	case first == 0 || first > last:
 		return nil, head.Root, fault.Newf(fault.Invalid, "firstSize(%d) must be at least 1 and not more than lastSize(%d)", first, last)
 	case last > head.Size:
 		return nil, head.Root, fault.Newf(fault.Invalid, "lastSize(%d) is more than the log has now (%d)", last, head.Size)
 	}
-	hashes, err := s.cfg.Tree.Consistency(ctx, first, last)
+	hashes, err := sh.Consistency(ctx, first, last)
 	if err != nil {
 		return nil, head.Root, classify(fmt.Errorf("prove consistency: %w", err))
 	}
 	return hashes, head.Root, nil
 }
 
-// Check reads the newest entry and signs for it, as a reader would have it done:
-// the tree answers, the key works. It writes nothing.
+// Check reads the newest entry of each shard and signs for it, as a reader would
+// have it done: the trees answer, the keys work. It writes nothing.
 func (s *Service) Check(ctx context.Context) error {
-	size := s.cfg.Tree.Head().Size
-	if size == 0 {
-		_, err := s.Checkpoint()
-		return err
-	}
-	r, err := s.ByIndex(ctx, size-1)
-	if err != nil {
-		return fmt.Errorf("check newest entry: %w", err)
-	}
-	if err := s.verify(r); err != nil {
-		return fmt.Errorf("check newest entry, %s: %w", r.EntryID(), err)
+	for _, sh := range *s.shards.Load() {
+		if err := sh.check(ctx); err != nil {
+			return fmt.Errorf("check newest entry of tree %d: %w", sh.ID(), err)
+		}
 	}
 	return nil
+}
+
+func (sh *shard) check(ctx context.Context) error {
+	size := sh.Head().Size
+	if size == 0 {
+		_, err := sh.newest()
+		return err
+	}
+	e, err := sh.Entry(ctx, size-1)
+	if err != nil {
+		return classify(err)
+	}
+	r, err := sh.prove(ctx, e)
+	if err != nil {
+		return err
+	}
+	return sh.verify(r)
 }
 
 // classify gives the end of a request its kind where the tree has not.

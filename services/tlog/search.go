@@ -65,32 +65,47 @@ type Found struct {
 // Search finds the entries that have any of the terms or, if all, each of them.
 // Terms are spelled as entry.Term has it; without any nothing is found.
 func (s *Service) Search(ctx context.Context, terms []string, all bool) (Found, error) {
-	q := search{read: s.cfg.Tree.RowsBefore, all: all, left: maxRows}
-	for _, term := range terms {
-		q.cursors = append(q.cursors, &cursor{key: termKey(term)})
-	}
 	found := Found{IDs: []string{}}
-	before := s.cfg.Tree.Head().Size
+	left := maxRows
+	for _, sh := range slices.Backward(*s.shards.Load()) {
+		q := search{read: sh.RowsBefore, all: all, left: left}
+		for _, term := range terms {
+			q.cursors = append(q.cursors, &cursor{key: termKey(term)})
+		}
+		if err := q.collect(ctx, sh, &found); err != nil {
+			return Found{}, classify(fmt.Errorf("search tree %d: %w", sh.ID(), err))
+		}
+		if found.More {
+			break
+		}
+		left = q.left
+	}
+	return found, nil
+}
+
+// collect adds what is found in one shard until there is no more, or too much.
+func (q *search) collect(ctx context.Context, sh *shard, found *Found) error {
+	before := sh.Head().Size
 	for len(q.cursors) > 0 {
 		row, ok, err := q.next(ctx, before)
 		if err != nil {
-			return Found{}, classify(fmt.Errorf("search: %w", err))
+			return err
 		}
 		if !ok {
 			found.More = q.left <= 0
-			break
+			return nil
 		}
 		if len(found.IDs) == MaxFound {
 			found.More = true
-			break
+			return nil
 		}
 		if len(row.Value) != sha256.Size {
-			return Found{}, fmt.Errorf("search: row of entry %d holds %d bytes, not a leaf hash", row.Index, len(row.Value))
+			return fmt.Errorf("row of entry %d holds %d bytes, not a leaf hash", row.Index, len(row.Value))
 		}
-		found.IDs = append(found.IDs, EntryID(s.TreeID(), [32]byte(row.Value)))
+		found.IDs = append(found.IDs, EntryID(sh.ID(), [32]byte(row.Value)))
 		before = row.Index
 	}
-	return found, nil
+	return nil
 }
 
 // search walks down the rows of several terms at once.

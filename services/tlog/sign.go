@@ -16,7 +16,7 @@ import (
 	"github.com/transparency-dev/merkle/rfc6962"
 )
 
-// Checkpoint is a signed head of the tree.
+// Checkpoint is a signed head of a tree.
 type Checkpoint struct {
 	Size uint64
 	Root [32]byte
@@ -25,7 +25,7 @@ type Checkpoint struct {
 
 // headCache keeps the last few checkpoints: every entry of a batch and every
 // reader between two batches needs the same one, and while one batch is being
-// answered the next is under way.
+// answered the next is under way. A frozen tree needs one for ever.
 type headCache struct {
 	mu     sync.Mutex
 	recent [4]Checkpoint // guarded by mu; Note "" where there is none yet
@@ -35,39 +35,39 @@ type headCache struct {
 // checkpoint returns the signed head of that size and root. The lock is held
 // while signing, so that those who need the same one wait for it instead of
 // making their own.
-func (s *Service) checkpoint(size uint64, root [32]byte) (Checkpoint, error) {
-	s.heads.mu.Lock()
-	defer s.heads.mu.Unlock()
-	for _, c := range s.heads.recent {
+func (sh *shard) checkpoint(size uint64, root [32]byte) (Checkpoint, error) {
+	sh.heads.mu.Lock()
+	defer sh.heads.mu.Unlock()
+	for _, c := range sh.heads.recent {
 		if c.Note != "" && c.Size == size && c.Root == root {
 			return c, nil
 		}
 	}
-	note, err := s.signHead(size, root)
+	note, err := sh.signHead(size, root)
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("sign checkpoint of size %d: %w", size, err)
 	}
 	c := Checkpoint{size, root, note}
-	s.heads.recent[s.heads.oldest] = c
-	s.heads.oldest = (s.heads.oldest + 1) % len(s.heads.recent)
+	sh.heads.recent[sh.heads.oldest] = c
+	sh.heads.oldest = (sh.heads.oldest + 1) % len(sh.heads.recent)
 	return c, nil
 }
 
 // signHead makes the note (contract: rekor-v1.md §5). The key hint of a version
 // 1 log is the beginning of its log ID, whatever the note format says.
-func (s *Service) signHead(size uint64, root [32]byte) (string, error) {
-	text := fmt.Sprintf("%s\n%d\n%s\n", s.origin, size, base64.StdEncoding.EncodeToString(root[:]))
-	sig, err := s.sign([]byte(text))
+func (sh *shard) signHead(size uint64, root [32]byte) (string, error) {
+	text := fmt.Sprintf("%s\n%d\n%s\n", sh.origin, size, base64.StdEncoding.EncodeToString(root[:]))
+	sig, err := sh.sign([]byte(text))
 	if err != nil {
 		return "", err
 	}
-	line := base64.StdEncoding.EncodeToString(append(s.logID[:4:4], sig...))
-	return fmt.Sprintf("%s\n\u2014 %s %s\n", text, s.cfg.Host, line), nil
+	line := base64.StdEncoding.EncodeToString(append(sh.logID[:4:4], sig...))
+	return fmt.Sprintf("%s\n\u2014 %s %s\n", text, sh.host, line), nil
 }
 
 // signEntry makes the signed entry timestamp (contract: rekor-v1.md §4).
-func (s *Service) signEntry(r Record) ([]byte, error) {
-	set, err := s.sign(setMessage(r))
+func (sh *shard) signEntry(r Record) ([]byte, error) {
+	set, err := sh.sign(setMessage(r))
 	if err != nil {
 		return nil, fmt.Errorf("sign entry timestamp: %w", err)
 	}
@@ -88,14 +88,14 @@ func setMessage(r Record) []byte {
 	return append(out, '}')
 }
 
-func (s *Service) sign(message []byte) ([]byte, error) {
+func (sh *shard) sign(message []byte) ([]byte, error) {
 	digest := sha256.Sum256(message)
-	return s.cfg.Signer.Sign(rand.Reader, digest[:], crypto.SHA256)
+	return sh.signer.Sign(rand.Reader, digest[:], crypto.SHA256)
 }
 
 // verify checks a record that this log made.
-func (s *Service) verify(r Record) error {
-	pub, ok := s.cfg.Signer.Public().(*ecdsa.PublicKey)
+func (sh *shard) verify(r Record) error {
+	pub, ok := sh.signer.Public().(*ecdsa.PublicKey)
 	if !ok {
 		return errors.New("the log's key has changed")
 	}

@@ -6,20 +6,20 @@ package tlog
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"sigstack/internal/keys"
 	"sigstack/internal/merkle"
-	"sigstack/internal/pki"
 	"sigstack/internal/trust"
 )
 
@@ -42,10 +42,10 @@ const DefaultAddTimeout = 15 * time.Second
 
 // Config of a Service.
 type Config struct {
-	// Tree holds the entries.
-	Tree Tree
-	// Signer must be ECDSA P-256: clients verify entries with nothing else.
-	Signer keys.Key
+	// Shard is the one that takes entries.
+	Shard
+	// Earlier are the frozen shards before it, the oldest first.
+	Earlier []Shard
 	// URL is the log's base URL; Host, its host without port, is the name that
 	// signs checkpoints, for which clients look in the URL.
 	URL, Host string
@@ -63,10 +63,11 @@ type Config struct {
 // Service is the log. It is safe for concurrent use.
 type Service struct {
 	cfg     Config
-	logID   [32]byte
-	origin  string // of checkpoints
-	heads   headCache
 	metrics *metrics
+
+	// The oldest first; the last one takes entries. Replaced with succession held.
+	shards     atomic.Pointer[[]*shard]
+	succession sync.Mutex
 }
 
 // New checks the configuration and returns the log.
@@ -78,32 +79,23 @@ func New(c Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("transparency log: %w", err)
 	}
-	return &Service{
-		cfg:     c,
-		logID:   pki.LogID(c.Signer.SPKI()),
-		origin:  fmt.Sprintf("%s - %d", c.Host, c.Tree.ID()),
-		metrics: m,
-	}, nil
+	s := &Service{cfg: c, metrics: m}
+	var shards []*shard
+	for _, sh := range slices.Concat(c.Earlier, []Shard{c.Shard}) {
+		if shards, err = s.follow(shards, sh); err != nil {
+			return nil, fmt.Errorf("transparency log: %w", err)
+		}
+	}
+	s.shards.Store(&shards)
+	return s, nil
 }
 
 func (c *Config) check() error {
 	switch {
-	case c.Tree == nil:
-		return errors.New("no tree given")
-	case c.Tree.ID() <= 0:
-		return fmt.Errorf("tree ID %d is not positive", c.Tree.ID())
-	case c.Signer.Signer == nil:
-		return errors.New("no signer given")
 	case c.Now == nil:
 		return errors.New("no clock given")
 	case c.AddTimeout < 0:
 		return errors.New("add timeout is negative")
-	}
-	if pub, ok := c.Signer.Public().(*ecdsa.PublicKey); !ok || pub.Curve != elliptic.P256() {
-		return fmt.Errorf("key %s is not ECDSA P-256, which every client demands", c.Signer.Name)
-	}
-	if now := c.Now(); c.Signer.Created.After(now) {
-		return fmt.Errorf("key %s is from the future: made %v, the clock says %v", c.Signer.Name, c.Signer.Created, now)
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -130,20 +122,19 @@ func (c *Config) checkName() error {
 	return nil
 }
 
-// TreeID is the ID of the tree that takes new entries, positive.
-func (s *Service) TreeID() int64 { return s.cfg.Tree.ID() }
-
-// PublicKey returns the DER SubjectPublicKeyInfo of the log's key.
-func (s *Service) PublicKey() []byte { return s.cfg.Signer.SPKI() }
-
-// Trust returns the log's public half. Its key is trusted from its creation.
-func (s *Service) Trust() trust.Log {
-	return trust.Log{
-		BaseURL:    s.cfg.URL,
-		PublicKey:  s.cfg.Signer.SPKI(),
-		APIVersion: 1,
-		Window:     trust.Window{Start: s.cfg.Signer.Created},
+// Trust returns the log's public half: one log for each shard, the oldest first.
+func (s *Service) Trust() []trust.Log {
+	var logs []trust.Log
+	for _, sh := range *s.shards.Load() {
+		logs = append(logs, s.TrustIn(sh.signer))
 	}
+	return logs
+}
+
+// TrustIn returns what Trust says of a shard that signs with key, such as the next
+// one. A key is trusted from its creation.
+func (s *Service) TrustIn(key keys.Key) trust.Log {
+	return trust.Log{BaseURL: s.cfg.URL, PublicKey: key.SPKI(), APIVersion: 1, Window: trust.Window{Start: key.Created}}
 }
 
 // metrics carry the upstream server's names, for its dashboards.

@@ -62,7 +62,7 @@ func key(t *testing.T, alg keys.Algorithm) keys.Key {
 }
 
 func config(t *testing.T) tlog.Config {
-	return tlog.Config{Tree: startTree(t), Signer: key(t, keys.ECDSAP256), URL: "https://log.example:3000", Host: "log.example", Now: now}
+	return tlog.Config{Shard: tlog.Shard{Tree: startTree(t), Signer: key(t, keys.ECDSAP256)}, URL: "https://log.example:3000", Host: "log.example", Now: now}
 }
 
 func newService(t *testing.T, c tlog.Config) *tlog.Service {
@@ -126,7 +126,11 @@ func (t treeOf) ID() int64 { return t.id() }
 
 func TestTrust(t *testing.T) {
 	c := config(t)
-	got := newService(t, c).Trust()
+	logs := newService(t, c).Trust()
+	if len(logs) != 1 {
+		t.Fatalf("trust %+v, want one log", logs)
+	}
+	got := logs[0]
 	if got.BaseURL != c.URL || string(got.PublicKey) != string(c.Signer.SPKI()) || got.APIVersion != 1 ||
 		!got.Window.Start.Equal(now()) || !got.Window.End.IsZero() {
 		t.Errorf("trust %+v", got)

@@ -9,21 +9,32 @@ import (
 	"sigstack/internal/fault"
 	"sigstack/internal/httpd"
 	"sigstack/internal/pki"
+	"sigstack/services/tlog"
 )
 
-// logInfo answers with the newest head.
+// logInfo answers with the newest head of the tree that takes entries, and with
+// the last ones of those before it.
 func (a *API) logInfo(w http.ResponseWriter, _ *http.Request) error {
-	head, err := a.cfg.Log.Checkpoint()
+	heads, err := a.cfg.Log.Heads()
 	if err != nil {
 		return err
 	}
-	return httpd.WriteJSON(w, http.StatusOK, logInfo{
-		InactiveShards: []struct{}{},
-		RootHash:       hex.EncodeToString(head.Root[:]),
-		SignedTreeHead: head.Note,
-		TreeID:         strconv.FormatInt(a.cfg.Log.TreeID(), 10),
-		TreeSize:       head.Size,
-	})
+	info := logInfo{InactiveShards: []shardInfo{}}
+	for _, head := range heads {
+		info.InactiveShards = append(info.InactiveShards, wireShard(head))
+	}
+	last := len(heads) - 1
+	info.shardInfo, info.InactiveShards = info.InactiveShards[last], info.InactiveShards[:last]
+	return httpd.WriteJSON(w, http.StatusOK, info)
+}
+
+func wireShard(h tlog.ShardHead) shardInfo {
+	return shardInfo{
+		RootHash:       hex.EncodeToString(h.Root[:]),
+		SignedTreeHead: h.Note,
+		TreeID:         strconv.FormatInt(h.TreeID, 10),
+		TreeSize:       h.Size,
+	}
 }
 
 // consistency answers with a proof between two sizes. Its root hash is the
@@ -91,9 +102,10 @@ func (a *API) publicKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if tree != 0 && tree != a.cfg.Log.TreeID() {
-		return fault.New(fault.Invalid, "no such tree")
+	spki, err := a.cfg.Log.PublicKey(tree)
+	if err != nil {
+		return err
 	}
-	httpd.WriteBytes(w, http.StatusOK, "application/x-pem-file", pki.PublicKeyPEM(a.cfg.Log.PublicKey()))
+	httpd.WriteBytes(w, http.StatusOK, "application/x-pem-file", pki.PublicKeyPEM(spki))
 	return nil
 }

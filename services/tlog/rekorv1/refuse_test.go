@@ -204,7 +204,7 @@ func TestBackendFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			svc, err := tlog.New(tlog.Config{
-				Tree: brokenTree{tree, tt.err}, Signer: pinnedKey(t), URL: "http://h", Host: "h", Now: now, AddTimeout: time.Millisecond,
+				Shard: tlog.Shard{Tree: brokenTree{tree, tt.err}, Signer: pinnedKey(t)}, URL: "http://h", Host: "h", Now: now, AddTimeout: time.Millisecond,
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -62,7 +62,7 @@ func serve(tb testing.TB, tree *merkle.Tree, change ...func(*rekorv1.Config)) *r
 	mux := mount(api)
 	server := httptest.NewServer(mux)
 	tb.Cleanup(server.Close)
-	return &rig{server.URL, mux, svc, tlogtest.Log{Host: "log.example", TreeID: svc.TreeID(), Key: svc.Trust().PublicKey}}
+	return &rig{server.URL, mux, svc, tlogtest.Log{Host: "log.example", TreeID: svc.TreeID(), Key: svc.Trust()[0].PublicKey}}
 }
 
 func mount(api *rekorv1.API) *httpd.Mux {
@@ -88,7 +88,7 @@ func newService(tb testing.TB, tree tlog.Tree) *tlog.Service {
 		tb.Fatal(err)
 	}
 	svc, err := tlog.New(tlog.Config{
-		Tree: tree, Signer: key, URL: "https://log.example:3000/base", Host: "log.example",
+		Shard: tlog.Shard{Tree: tree, Signer: key}, URL: "https://log.example:3000/base", Host: "log.example",
 		Now: time.Now, Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {

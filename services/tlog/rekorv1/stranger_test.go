@@ -98,7 +98,7 @@ func judge(t *testing.T, r *rig, e models.LogEntryAnon, v signature.Verifier) {
 	if err := tlog.VerifyInclusion(entry, v); err != nil {
 		t.Errorf("sigstore-go, inclusion: %v", err)
 	}
-	trust := r.svc.Trust()
+	trust := r.svc.Trust()[0]
 	pub, err := x509.ParsePKIXPublicKey(trust.PublicKey)
 	if err != nil {
 		t.Fatal(err)

@@ -60,13 +60,18 @@ func wireHashes(hashes [][]byte) []string {
 	return out
 }
 
-// logInfo describes the log (contract: rekor-v1.md §12).
+// logInfo describes the log (contract: rekor-v1.md §12): the shard that takes
+// entries, and the others, the oldest first.
 type logInfo struct {
-	InactiveShards []struct{} `json:"inactiveShards"` // never null
-	RootHash       string     `json:"rootHash"`
-	SignedTreeHead string     `json:"signedTreeHead"`
-	TreeID         string     `json:"treeID"` // decimal: JavaScript cannot hold it as a number
-	TreeSize       uint64     `json:"treeSize"`
+	InactiveShards []shardInfo `json:"inactiveShards"` // never null
+	shardInfo
+}
+
+type shardInfo struct {
+	RootHash       string `json:"rootHash"`
+	SignedTreeHead string `json:"signedTreeHead"`
+	TreeID         string `json:"treeID"` // decimal: JavaScript cannot hold it as a number
+	TreeSize       uint64 `json:"treeSize"`
 }
 
 type consistencyProof struct {
