@@ -65,7 +65,7 @@ func DSSE(spec json.RawMessage, permitted Algorithms) (Content, error) {
 	if err != nil {
 		return Content{}, err
 	}
-	return Content{env.canonical(found), func() Terms { return env.terms(found) }}, nil
+	return Content{Spec: env.canonical(found), Terms: func() Terms { return env.terms(found) }}, nil
 }
 
 func parseVerifiers(proposed object) ([][]byte, error) {
@@ -250,7 +250,7 @@ func (e envelopeDSSE) terms(found map[string]verifier) Terms {
 		body = append(body, found[text].terms()...)
 	}
 	body = append(body, "sha256:"+hex.EncodeToString(e.textHash[:]), "sha256:"+hex.EncodeToString(e.payloadHash[:]))
-	return Terms{Body: unique(body), Payload: statementTerms(e.payloadType, e.payload)}
+	return Terms{Body: Unique(body), Payload: statementTerms(e.payloadType, e.payload)}
 }
 
 func appendHash(out []byte, digest [sha256.Size]byte) []byte {

@@ -5,6 +5,9 @@
 package entry
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -37,6 +40,9 @@ type Content struct {
 	// Terms computes what the entry is found by, which those who only look an
 	// entry up do without.
 	Terms func() Terms
+	// Attestation is what was signed, of kinds whose entries may be read together
+	// with it; nil for the others. AttestationDigest of the entry is its SHA-256.
+	Attestation []byte
 }
 
 // Types is the table of entry types that may be inserted.
@@ -69,9 +75,10 @@ type Parser struct {
 
 // Entry is a checked entry, ready to be logged.
 type Entry struct {
-	Type  Type
-	Body  []byte       // canonical: RFC 8785 JSON
-	Terms func() Terms // what it is found by
+	Type        Type
+	Body        []byte       // canonical: RFC 8785 JSON
+	Terms       func() Terms // what it is found by
+	Attestation []byte       // may be stored beside it; nil: there is none
 }
 
 // Parse checks a proposed entry, one JSON object
@@ -105,7 +112,7 @@ func (p Parser) Parse(proposed []byte) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	return Entry{typ, envelope(typ, content.Spec), content.Terms}, nil
+	return Entry{typ, envelope(typ, content.Spec), content.Terms, content.Attestation}, nil
 }
 
 // typeOf reads kind and apiVersion as the schema wants them.
@@ -157,4 +164,42 @@ func envelope(typ Type, spec []byte) []byte {
 
 func schemaError(code int, public string) error {
 	return &fault.Error{Kind: fault.Unprocessable, Public: public, Code: code}
+}
+
+// AttestationDigest returns the SHA-256 of what a canonical entry was signed
+// over, for the kinds that keep it beside the entry (contract: rekor-v1.md §11):
+// the payload of an intoto, the whole message of a cose.
+func AttestationDigest(body []byte) (digest [sha256.Size]byte, ok bool) {
+	intoto, cose := hasKind(body, "intoto"), hasKind(body, "cose")
+	if !intoto && !cose {
+		return digest, false
+	}
+	type hash struct{ Algorithm, Value string }
+	var e struct {
+		Spec struct {
+			Content struct{ PayloadHash hash }
+			Data    struct{ EnvelopeHash hash }
+		}
+	}
+	if err := json.Unmarshal(body, &e); err != nil {
+		return digest, false // logged by another server: nothing is kept beside it
+	}
+	h := e.Spec.Content.PayloadHash
+	if cose {
+		h = e.Spec.Data.EnvelopeHash
+	}
+	raw, err := hex.DecodeString(h.Value)
+	if err != nil || h.Algorithm != "sha256" || len(raw) != sha256.Size {
+		return digest, false
+	}
+	return [sha256.Size]byte(raw), true
+}
+
+// hasKind looks only where RFC 8785 puts a kind: readers ask this of every entry.
+func hasKind(body []byte, kind string) bool {
+	const version = `{"apiVersion":"0.0.`
+	if !bytes.HasPrefix(body, []byte(version)) || len(body) <= len(version) {
+		return false
+	}
+	return bytes.HasPrefix(body[len(version)+1:], []byte(`","kind":"`+kind+`"`))
 }

@@ -33,7 +33,7 @@ func HashedRekord(spec json.RawMessage, permitted Algorithms) (Content, error) {
 	if err := h.verify(v, permitted); err != nil {
 		return Content{}, err
 	}
-	return Content{h.canonical(v), func() Terms {
+	return Content{Spec: h.canonical(v), Terms: func() Terms {
 		return Terms{Body: append(v.terms(), Term(h.algorithm+":"+h.value))}
 	}}, nil
 }

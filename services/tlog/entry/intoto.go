@@ -52,9 +52,8 @@ func InTotoV001(spec json.RawMessage, permitted Algorithms) (Content, error) {
 	if err := env.verifyAny(v, permitted); err != nil {
 		return Content{}, err
 	}
-	return Content{canonicalV001(env, v), func() Terms {
-		return env.terms(map[string]verifier{"": v})
-	}}, nil
+	terms := func() Terms { return env.terms(map[string]verifier{"": v}) }
+	return Content{canonicalV001(env, v), terms, env.payload}, nil
 }
 
 // verifyAny demands one signature that v verifies. What else signed the envelope
@@ -126,14 +125,15 @@ func InTotoV002(spec json.RawMessage, permitted Algorithms) (Content, error) {
 			return Content{}, fault.Newf(fault.Invalid, "signature %d of the envelope does not verify with its public key", i)
 		}
 	}
-	return Content{in.canonical(env.payloadHash), func() Terms {
+	terms := func() Terms {
 		var body []string
 		for _, v := range found {
 			body = append(body, v.terms()...)
 		}
 		body = append(body, "sha256:"+hex.EncodeToString(env.payloadHash[:]))
-		return Terms{Body: unique(body), Payload: statementTerms(in.payloadType, in.payload)}
-	}}, nil
+		return Terms{Body: Unique(body), Payload: statementTerms(in.payloadType, in.payload)}
+	}
+	return Content{in.canonical(env.payloadHash), terms, in.payload}, nil
 }
 
 func parseInTotoV002(spec json.RawMessage) (in inTotoV002, err error) {

@@ -60,6 +60,16 @@ func parsePublicKey(der []byte) (verifier, error) {
 	return verifier{key: key, pem: pki.PublicKeyPEM(spki)}, nil
 }
 
+// PermitKey checks that the key in PEM material, read as in every kind that has
+// it, may sign messages. Every error is fault.Invalid.
+func (a Algorithms) PermitKey(material []byte) error {
+	v, err := parseVerifier(material)
+	if err != nil {
+		return err
+	}
+	return a.permitMessage(v.key)
+}
+
 // parseChain reads the certificates that begin with block.
 func parseChain(block *pem.Block, rest []byte) (verifier, error) {
 	var chain []*x509.Certificate

@@ -27,8 +27,9 @@ const maxPayloadTerms = 5000
 type Terms struct {
 	// Body follow from the logged bytes.
 	Body []string
-	// Payload are the digests of an in-toto statement's subjects and materials,
-	// which the logged bytes do not tell. They are the signer's claims.
+	// Payload are those that the logged bytes do not tell, or only to who has the
+	// library of a rare kind: the digests of an in-toto statement's subjects and
+	// materials, which are the signer's claims, and every term of a rare kind.
 	Payload []string
 }
 
@@ -55,11 +56,12 @@ func KeyTerm(material []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return digestTerm(v.pem), nil
+	return DigestTerm(v.pem), nil
 }
 
-// digestTerm is the term of what is searched by its SHA-256.
-func digestTerm(data []byte) string {
+// DigestTerm is the term of what is searched by its SHA-256, such as a key in
+// its canonical form.
+func DigestTerm(data []byte) string {
 	digest := sha256.Sum256(data)
 	return "sha256:" + hex.EncodeToString(digest[:])
 }
@@ -67,7 +69,7 @@ func digestTerm(data []byte) string {
 // terms are the verifier's: its canonical material, and whom the certificate
 // names.
 func (v verifier) terms() []string {
-	out := []string{digestTerm(v.pem)}
+	out := []string{DigestTerm(v.pem)}
 	if v.leaf != nil {
 		for _, name := range subjectNames(v.leaf) {
 			out = append(out, Term(name))
@@ -146,12 +148,12 @@ func statementTerms(payloadType string, payload []byte) []string {
 		slices.Sort(of) // maps have no order
 		out = append(out, of...)
 	}
-	out = unique(out)
+	out = Unique(out)
 	return out[:min(len(out), maxPayloadTerms)]
 }
 
-// unique drops repetitions, keeping the order.
-func unique(words []string) []string {
+// Unique drops repetitions, keeping the order.
+func Unique(words []string) []string {
 	seen := make(map[string]bool, len(words))
 	return slices.DeleteFunc(words, func(w string) bool {
 		twice := seen[w]

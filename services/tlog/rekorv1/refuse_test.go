@@ -67,7 +67,7 @@ func TestRefusals(t *testing.T) {
 		{"not JSON", "POST", entries, []byte("{"), 400, 400, "not valid JSON"},
 		{"no body", "POST", entries, nil, 400, 400, "not valid JSON"},
 		{"unknown kind", "POST", entries, change("kind", "nosuch"), 422, 606, "kind"},
-		{"kind not enabled", "POST", entries, change("kind", "rekord"), 400, 400, "kind rekord is not enabled"},
+		{"kind not enabled", "POST", entries, change("kind", "cose"), 400, 400, "kind cose is not enabled"},
 		{"no kind", "POST", entries, change("kind", nil), 422, 602, "kind is missing"},
 		{"unknown version", "POST", entries, change("apiVersion", "0.0.2"), 400, 400, "version"},
 		{"over-size", "POST", entries, change("padding", strings.Repeat("x", 8<<10)), 413, 413, "limit of 8192 bytes"},

@@ -5,6 +5,7 @@ package rekorv1
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 
 	"golang.org/x/sync/semaphore"
@@ -12,6 +13,7 @@ import (
 	"sigstack/internal/httpd"
 	"sigstack/services/tlog"
 	"sigstack/services/tlog/entry"
+	"sigstack/services/tlog/entry/kinds"
 )
 
 // DefaultMaxBody bounds a proposed entry. Envelopes of attestations are sent
@@ -23,7 +25,7 @@ type Config struct {
 	// Log is served.
 	Log *tlog.Service
 	// Parser admits entries. Where its types or algorithms are nil, those that
-	// Sigstore clients use are meant.
+	// Sigstore clients use are meant: kinds.Default.
 	Parser entry.Parser
 	// StrictDuplicates answers an entry that is there already with 409, as the
 	// upstream server does. Most clients then fail, so the default is 201 with
@@ -51,7 +53,11 @@ func New(c Config) (*API, error) {
 		return nil, errors.New("rekor v1: body limit is negative")
 	}
 	if c.Parser.Types == nil {
-		c.Parser.Types = entry.DefaultTypes()
+		types, err := kinds.Types(kinds.Default())
+		if err != nil {
+			return nil, fmt.Errorf("rekor v1: %w", err)
+		}
+		c.Parser.Types = types
 	}
 	if c.Parser.Algorithms == nil {
 		c.Parser.Algorithms = entry.DefaultAlgorithms()
