@@ -44,15 +44,16 @@ func EntryID(treeID int64, leafHash [32]byte) string {
 // and found by each of its terms; created is false if it was there before, in the
 // tree that takes entries: one of an earlier tree is logged again. It fails with fault.Timeout,
 // fault.Canceled or fault.Unavailable, after which the entry may be there all the
-// same: adding it again tells.
-func (s *Service) Add(ctx context.Context, canonical []byte, terms entry.Terms) (r Record, created bool, err error) {
+// same: adding it again tells. The attestation is stored with a new entry if it is
+// one of those, see AttestationLimit; nil: there is none.
+func (s *Service) Add(ctx context.Context, canonical []byte, terms entry.Terms, attestation []byte) (r Record, created bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.AddTimeout)
 	defer cancel()
-	sh := s.active()
-	added, err := sh.Add(ctx, leafOf(canonical, terms))
+	sh, leaf := s.active(), s.leafWith(canonical, terms, attestation)
+	added, err := sh.Add(ctx, leaf)
 	for ok := true; ok && errors.Is(err, merkle.ErrFrozen); { // it is not in that tree
 		if sh, ok = s.activeAfter(sh); ok {
-			added, err = sh.Add(ctx, leafOf(canonical, terms))
+			added, err = sh.Add(ctx, leaf)
 		}
 	}
 	if err != nil {

@@ -34,7 +34,7 @@ func TestSearchAgreesWithAScan(t *testing.T) {
 		if mine["b"] {
 			terms.Payload = []string{"b"}
 		}
-		r, _, err := s.Add(t.Context(), fmt.Appendf(nil, "entry %d", i), terms)
+		r, _, err := s.Add(t.Context(), fmt.Appendf(nil, "entry %d", i), terms, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +67,7 @@ func TestSearchAgreesWithAScan(t *testing.T) {
 func TestExtraTellsPayloadTerms(t *testing.T) {
 	c := config(t)
 	s := newService(t, c)
-	if _, _, err := s.Add(t.Context(), []byte("body"), entry.Terms{Body: []string{"told"}, Payload: []string{"x", "y"}}); err != nil {
+	if _, _, err := s.Add(t.Context(), []byte("body"), entry.Terms{Body: []string{"told"}, Payload: []string{"x", "y"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	e, err := c.Tree.Entry(t.Context(), 0)
@@ -160,11 +160,11 @@ func TestSearchFaults(t *testing.T) {
 func TestEntryFromBeforeTheIndex(t *testing.T) {
 	s := newService(t, config(t))
 	terms := entry.Terms{Body: []string{"term"}}
-	old, _, err := s.Add(t.Context(), []byte("old"), entry.Terms{})
+	old, _, err := s.Add(t.Context(), []byte("old"), entry.Terms{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, created, err := s.Add(t.Context(), []byte("old"), terms); created || err != nil {
+	if _, created, err := s.Add(t.Context(), []byte("old"), terms, nil); created || err != nil {
 		t.Errorf("added again: created %v, %v", created, err)
 	}
 	if _, err := s.ByHash(t.Context(), 0, old.LeafHash); err != nil {
@@ -173,7 +173,7 @@ func TestEntryFromBeforeTheIndex(t *testing.T) {
 	if got, err := s.Search(t.Context(), terms.Body, false); err != nil || len(got.IDs) != 0 || got.More {
 		t.Errorf("found %+v, %v, want nothing", got, err)
 	}
-	later, _, err := s.Add(t.Context(), []byte("later"), terms)
+	later, _, err := s.Add(t.Context(), []byte("later"), terms, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ func (frozenTree) Add(context.Context, merkle.Leaf) (merkle.Added, error) {
 func TestSuccessionThatFails(t *testing.T) {
 	c := config(t)
 	s := newService(t, c)
-	if _, _, err := s.Add(t.Context(), []byte("one"), entry.Terms{}); err != nil {
+	if _, _, err := s.Add(t.Context(), []byte("one"), entry.Terms{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	broken := errors.New("no disk")
@@ -46,7 +46,7 @@ func TestSuccessionThatFails(t *testing.T) {
 			t.Errorf("%s: got %v, want it refused", name, err)
 		}
 	}
-	if r, _, err := s.Add(t.Context(), []byte("two"), entry.Terms{}); err != nil || r.TreeID != c.Tree.ID() || r.LogIndex != 1 {
+	if r, _, err := s.Add(t.Context(), []byte("two"), entry.Terms{}, nil); err != nil || r.TreeID != c.Tree.ID() || r.LogIndex != 1 {
 		t.Errorf("add afterwards: %+v, %v, want index 1 of the same tree", r, err)
 	}
 	if err := s.Check(t.Context()); err != nil {
@@ -60,7 +60,7 @@ func TestFrozenWithoutSuccessor(t *testing.T) {
 	c := config(t)
 	c.Tree = frozenTree{c.Tree}
 	s := newService(t, c)
-	if _, _, err := s.Add(t.Context(), []byte("one"), entry.Terms{}); !errors.Is(err, merkle.ErrFrozen) || fault.KindOf(err) != fault.Unavailable {
+	if _, _, err := s.Add(t.Context(), []byte("one"), entry.Terms{}, nil); !errors.Is(err, merkle.ErrFrozen) || fault.KindOf(err) != fault.Unavailable {
 		t.Errorf("got %v, want ErrFrozen", err)
 	}
 }
@@ -72,7 +72,7 @@ func TestSearchIsCappedAcrossShards(t *testing.T) {
 	terms := entry.Terms{Body: []string{"word"}}
 	old := newService(t, c)
 	for i := range tlog.MaxFound - 1 {
-		if _, _, err := old.Add(t.Context(), fmt.Appendf(nil, "old %d", i), terms); err != nil {
+		if _, _, err := old.Add(t.Context(), fmt.Appendf(nil, "old %d", i), terms, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -80,7 +80,7 @@ func TestSearchIsCappedAcrossShards(t *testing.T) {
 	c.Shard = tlog.Shard{Tree: startTree(t), Signer: key(t, keys.ECDSAP256)}
 	s := newService(t, c)
 	for i := range 3 {
-		r, _, err := s.Add(t.Context(), fmt.Appendf(nil, "new %d", i), terms)
+		r, _, err := s.Add(t.Context(), fmt.Appendf(nil, "new %d", i), terms, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

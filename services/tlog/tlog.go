@@ -35,6 +35,7 @@ type Tree interface {
 	Inclusion(ctx context.Context, index, size uint64) (merkle.Proof, error)
 	Consistency(ctx context.Context, first, second uint64) ([][]byte, error)
 	RowsBefore(ctx context.Context, key []byte, before uint64, limit int) ([]merkle.IndexRow, error)
+	Row(ctx context.Context, key []byte) ([]byte, error)
 }
 
 // DefaultAddTimeout bounds an Add: half of what Go clients wait.
@@ -51,6 +52,9 @@ type Config struct {
 	URL, Host string
 	// AddTimeout bounds an Add. Zero: DefaultAddTimeout.
 	AddTimeout time.Duration
+	// AttestationLimit is how long an attestation may be that is stored with its
+	// entry, in bytes. Zero: none is stored, nor returned.
+	AttestationLimit int
 	// Now is the clock. Times in entries are the tree's; this one only tells
 	// how old the log's key is.
 	Now func() time.Time
@@ -96,6 +100,8 @@ func (c *Config) check() error {
 		return errors.New("no clock given")
 	case c.AddTimeout < 0:
 		return errors.New("add timeout is negative")
+	case c.AttestationLimit < 0:
+		return errors.New("attestation limit is negative")
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

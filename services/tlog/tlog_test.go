@@ -140,7 +140,7 @@ func TestTrust(t *testing.T) {
 // TestCheckpointIsShared: one tree head is signed once, for whoever asks.
 func TestCheckpointIsShared(t *testing.T) {
 	s := newService(t, config(t))
-	added, created, err := s.Add(t.Context(), []byte(`{"a":1}`), entry.Terms{})
+	added, created, err := s.Add(t.Context(), []byte(`{"a":1}`), entry.Terms{}, nil)
 	if err != nil || !created {
 		t.Fatalf("created %v, %v", created, err)
 	}
@@ -148,12 +148,12 @@ func TestCheckpointIsShared(t *testing.T) {
 	if err != nil || head != added.Proof.Checkpoint {
 		t.Errorf("checkpoint %+v, %v, want that of the entry %+v", head, err, added.Proof.Checkpoint)
 	}
-	again, created, err := s.Add(t.Context(), []byte(`{"a":1}`), entry.Terms{})
+	again, created, err := s.Add(t.Context(), []byte(`{"a":1}`), entry.Terms{}, nil)
 	if err != nil || created || again.Proof.Checkpoint != head || again.EntryID() != added.EntryID() {
 		t.Errorf("again: created %v, %+v, %v", created, again, err)
 	}
 	for range 6 { // more heads than are kept
-		if _, _, err := s.Add(t.Context(), []byte(time.Now().String()), entry.Terms{}); err != nil {
+		if _, _, err := s.Add(t.Context(), []byte(time.Now().String()), entry.Terms{}, nil); err != nil {
 			t.Fatal(err)
 		}
 		if next, err := s.Checkpoint(); err != nil || next.Size <= head.Size || next.Note == head.Note {
@@ -181,7 +181,7 @@ func TestCheck(t *testing.T) {
 		t.Errorf("empty log: %v", err)
 	}
 	for _, body := range []string{"one", "two", "three"} {
-		if _, _, err := s.Add(t.Context(), []byte(body), entry.Terms{}); err != nil {
+		if _, _, err := s.Add(t.Context(), []byte(body), entry.Terms{}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -219,7 +219,7 @@ func TestMetrics(t *testing.T) {
 	c.Metrics = reg
 	s := newService(t, c)
 	for _, body := range []string{"one", "two", "one"} {
-		if _, _, err := s.Add(t.Context(), []byte(body), entry.Terms{}); err != nil {
+		if _, _, err := s.Add(t.Context(), []byte(body), entry.Terms{}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -241,7 +241,7 @@ func TestMetrics(t *testing.T) {
 
 func TestConsistencyRefusals(t *testing.T) {
 	s := newService(t, config(t))
-	if _, _, err := s.Add(t.Context(), []byte("one"), entry.Terms{}); err != nil {
+	if _, _, err := s.Add(t.Context(), []byte("one"), entry.Terms{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := s.Consistency(t.Context(), s.TreeID(), 1, 1); err != nil {

@@ -34,11 +34,11 @@ func (a *API) createEntry(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	canonical, terms, err := a.checkEntry(r.Context(), body)
+	e, terms, err := a.checkEntry(r.Context(), body)
 	if err != nil {
 		return err
 	}
-	record, created, err := a.cfg.Log.Add(r.Context(), canonical, terms)
+	record, created, err := a.cfg.Log.Add(r.Context(), e.Body, terms, e.Attestation)
 	if err != nil {
 		return err
 	}
@@ -53,19 +53,18 @@ func (a *API) createEntry(w http.ResponseWriter, r *http.Request) error {
 	return httpd.WriteJSON(w, http.StatusCreated, wireEntry(record))
 }
 
-// checkEntry returns a proposed entry in its canonical form and what it is found
-// by.
-func (a *API) checkEntry(ctx context.Context, body []byte) ([]byte, entry.Terms, error) {
+// checkEntry reads a proposed entry, and what it is found by.
+func (a *API) checkEntry(ctx context.Context, body []byte) (entry.Entry, entry.Terms, error) {
 	done, err := a.takeTurn(ctx, len(body))
 	if err != nil {
-		return nil, entry.Terms{}, err
+		return entry.Entry{}, entry.Terms{}, err
 	}
 	defer done()
 	e, err := a.cfg.Parser.Parse(body)
 	if err != nil {
-		return nil, entry.Terms{}, err
+		return entry.Entry{}, entry.Terms{}, err
 	}
-	return e.Body, e.Terms(), nil
+	return e, e.Terms(), nil
 }
 
 // Checking a proposal takes many times its size in memory, so that of large ones,
@@ -106,7 +105,7 @@ func (a *API) entryByIndex(w http.ResponseWriter, r *http.Request) error {
 		return schemaError(codeType, "logIndex is not an index: a number, at least 0")
 	}
 	record, err := a.cfg.Log.ByIndex(r.Context(), index)
-	return answerEntry(w, record, err)
+	return a.answerEntry(w, r, record, err)
 }
 
 // entryByID answers for a leaf hash, with or without a tree ID before it.
@@ -116,11 +115,11 @@ func (a *API) entryByID(w http.ResponseWriter, r *http.Request) error {
 		return schemaError(codePattern, "entry ID is not 64 or 80 hex digits")
 	}
 	record, err := a.lookup(r, id)
-	return answerEntry(w, record, err)
+	return a.answerEntry(w, r, record, err)
 }
 
 // answerEntry answers with an entry; that there is none is a 404 without a body.
-func answerEntry(w http.ResponseWriter, record tlog.Record, err error) error {
+func (a *API) answerEntry(w http.ResponseWriter, r *http.Request, record tlog.Record, err error) error {
 	if err != nil && fault.KindOf(err) == fault.NotFound {
 		w.WriteHeader(http.StatusNotFound)
 		return nil
@@ -128,7 +127,27 @@ func answerEntry(w http.ResponseWriter, record tlog.Record, err error) error {
 	if err != nil {
 		return err
 	}
-	return httpd.WriteJSON(w, http.StatusOK, wireEntry(record))
+	e, err := a.readEntry(r.Context(), record)
+	if err != nil {
+		return err
+	}
+	return httpd.WriteJSON(w, http.StatusOK, e)
+}
+
+// readEntry is the entry as a reader gets it: with its attestation, where one is
+// stored.
+func (a *API) readEntry(ctx context.Context, record tlog.Record) (logEntry, error) {
+	data, err := a.cfg.Log.Attestation(ctx, record)
+	if err != nil {
+		return nil, err
+	}
+	e := wireEntry(record)
+	if data != nil {
+		value := e[record.EntryID()]
+		value.Attestation = &attestation{data}
+		e[record.EntryID()] = value
+	}
+	return e, nil
 }
 
 // entryID is a parsed entry ID.

@@ -38,12 +38,14 @@ func (a *API) retrieve(w http.ResponseWriter, r *http.Request) error {
 	}
 	found := []logEntry{}
 	collect := func(record tlog.Record, err error) error {
-		if err == nil {
-			found = append(found, wireEntry(record))
+		if err != nil {
+			if fault.KindOf(err) == fault.NotFound {
+				return nil
+			}
+			return err
 		}
-		if fault.KindOf(err) == fault.NotFound {
-			return nil
-		}
+		e, err := a.readEntry(r.Context(), record)
+		found = append(found, e)
 		return err
 	}
 	for _, id := range ids {

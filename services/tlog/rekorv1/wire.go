@@ -12,11 +12,16 @@ import (
 type logEntry map[string]entryValue
 
 type entryValue struct {
-	Body           []byte       `json:"body"` // a base64 string
+	Attestation    *attestation `json:"attestation,omitempty"` // in answers to reads only
+	Body           []byte       `json:"body"`                  // a base64 string
 	IntegratedTime int64        `json:"integratedTime"`
 	LogID          string       `json:"logID"`
 	LogIndex       uint64       `json:"logIndex"`
 	Verification   verification `json:"verification"`
+}
+
+type attestation struct {
+	Data []byte `json:"data"` // a base64 string
 }
 
 type verification struct {
