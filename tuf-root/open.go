@@ -123,8 +123,11 @@ func (r *Repository) loadRoots() (*trustedmetadata.TrustedMetadata, error) {
 	return trusted, nil
 }
 
-func (r *Repository) checkTargets() error {
-	for name, file := range r.targets.Signed.Targets {
+func (r *Repository) checkTargets() error { return r.checkFiles(r.targets.Signed.Targets) }
+
+// checkFiles checks the content of files that targets name.
+func (r *Repository) checkFiles(files map[string]*metadata.TargetFiles) error {
+	for name, file := range files {
 		if !targetName.MatchString(name) || len(file.Hashes["sha256"]) == 0 {
 			return fmt.Errorf("target %q: not as this program writes it", name)
 		}

@@ -30,25 +30,15 @@ func (r *Repository) PublishTargets(targets []trust.Target, targetsKey crypto.Si
 	if err := r.finish(); err != nil {
 		return err
 	}
-	files, err := r.writeTargets(targets)
+	role, err := r.nextTargets(targets)
 	if err != nil {
 		return err
 	}
-	version, err := newest(r.dir, metadata.TARGETS)
-	if err != nil {
-		return err
-	}
-	role := metadata.Targets(r.expiry(r.lifetimes.Targets))
-	role.Signed.Version = version + 1
-	role.Signed.Targets = files
 	data, err := seal(metadata.TARGETS, role, r.root, targetsKey)
 	if err != nil {
 		return err
 	}
-	if err := r.create(versioned(role.Signed.Version, metadata.TARGETS), data); err != nil {
-		return err
-	}
-	return r.writeOnline(metaFile(role.Signed.Version, data), online, func() { r.targets = role })
+	return r.publishTargets(role, data, online)
 }
 
 // Refresh signs the snapshot and the timestamp again when a third of their life

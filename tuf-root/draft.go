@@ -1,0 +1,119 @@
+package tufroot
+
+import (
+	"crypto"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"sigstack/internal/trust"
+)
+
+// ErrStale is matched by the error of PublishSigned for a draft that others have
+// overtaken.
+var ErrStale = errors.New("other targets were published since the draft was made")
+
+// DraftTargets makes what PublishTargets would publish, without the signature of
+// the targets role: for a process that has no targets key. The files of the
+// targets are on disk then, and nothing refers to them.
+func (r *Repository) DraftTargets(targets []trust.Target) ([]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	role, err := r.nextTargets(targets)
+	if err != nil {
+		return nil, err
+	}
+	data, err := role.ToBytes(true)
+	if err != nil {
+		return nil, fmt.Errorf("encode targets: %w", err)
+	}
+	return data, nil
+}
+
+// nextTargets is the next version of the targets role, whose files it stores. It
+// needs mu.
+func (r *Repository) nextTargets(targets []trust.Target) (*metadata.Metadata[metadata.TargetsType], error) {
+	files, err := r.writeTargets(targets)
+	if err != nil {
+		return nil, err
+	}
+	version, err := newest(r.dir, metadata.TARGETS)
+	if err != nil {
+		return nil, err
+	}
+	role := metadata.Targets(r.expiry(r.lifetimes.Targets))
+	role.Signed.Version = version + 1
+	role.Signed.Targets = files
+	return role, nil
+}
+
+// SignTargets signs a draft as it is. Whether the key is the one of the root is
+// seen when it is published.
+func SignTargets(draft []byte, key crypto.Signer) ([]byte, error) {
+	role, err := metadata.Targets().FromBytes(draft)
+	if err != nil {
+		return nil, fmt.Errorf("read draft of targets: %w", err)
+	}
+	if _, err := tufKey(key); err != nil {
+		return nil, fmt.Errorf("sign targets: %w", err)
+	}
+	role.ClearSignatures()
+	if _, err := role.Sign(messageSigner{key}); err != nil {
+		return nil, fmt.Errorf("sign targets: %w", err)
+	}
+	return role.ToBytes(true)
+}
+
+// PublishSigned publishes a draft that SignTargets has signed, as PublishTargets
+// would. The error matches ErrStale if the draft is not of the next version.
+func (r *Repository) PublishSigned(signed []byte, online Online) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.finish(); err != nil {
+		return err
+	}
+	role, err := metadata.Targets().FromBytes(signed)
+	if err != nil {
+		return fmt.Errorf("read signed targets: %w", err)
+	}
+	if err := r.root.VerifyDelegate(metadata.TARGETS, role); err != nil {
+		return fmt.Errorf("publish targets: they are not signed with the root's targets key: %w", err)
+	}
+	version, err := newest(r.dir, metadata.TARGETS)
+	if err != nil {
+		return err
+	}
+	switch {
+	case role.Signed.Version != version+1:
+		return fmt.Errorf("publish targets version %d, the newest being %d: %w", role.Signed.Version, version, ErrStale)
+	case !role.Signed.Expires.After(r.now()):
+		return fmt.Errorf("publish targets: they expired at %s", role.Signed.Expires.Format(time.RFC3339))
+	}
+	if err := r.checkFiles(role.Signed.Targets); err != nil {
+		return fmt.Errorf("publish targets: %w", err)
+	}
+	return r.publishTargets(role, signed, online)
+}
+
+// publishTargets makes role, encoded as data, the current one. It needs mu.
+func (r *Repository) publishTargets(role *metadata.Metadata[metadata.TargetsType], data []byte, online Online) error {
+	if err := r.create(versioned(role.Signed.Version, metadata.TARGETS), data); err != nil {
+		return err
+	}
+	return r.writeOnline(metaFile(role.Signed.Version, data), online, func() { r.targets = role })
+}
+
+// Distributed returns when what is published at a moment has reached every client
+// that asks: until then one may hold an older timestamp that is still valid. It is
+// reckoned by the longest life of a timestamp so far.
+func (r *Repository) Distributed(published time.Time) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at := published.Add(r.lifetimes.Timestamp)
+	if r.published.Expires.After(at) {
+		return r.published.Expires
+	}
+	return at
+}
