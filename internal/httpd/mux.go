@@ -58,7 +58,12 @@ type endpoint struct {
 	effect  Effect
 	access  Access
 	open    func(*http.Request) bool // requests that are Public all the same; nil: none
+	page    Page                     // for who the guard does not let in; nil: an error body for all
 }
+
+// Page answers, for a person, a request that the guard refused with err, or reports
+// that it does not.
+type Page func(w http.ResponseWriter, r *http.Request, err error) bool
 
 // NewMux returns a Mux without routes.
 func NewMux(cfg MuxConfig) *Mux {
@@ -73,6 +78,7 @@ type Group struct {
 	format  ErrorFormat
 	effect  Effect
 	open    func(*http.Request) bool
+	page    Page
 }
 
 // Group returns a group whose errors are rendered in format f. The service's
@@ -93,6 +99,14 @@ func (g *Group) As(e Effect) *Group {
 func (g *Group) Open(open func(*http.Request) bool) *Group {
 	as := *g
 	as.open = open
+	return &as
+}
+
+// Paged returns the same group for routes that people see in a browser: what the
+// guard refuses is answered by page, where that does.
+func (g *Group) Paged(page Page) *Group {
+	as := *g
+	as.page = page
 	return &as
 }
 
@@ -142,7 +156,7 @@ func (g *Group) add(method, path string, tree bool, ep endpoint) {
 	if _, taken := res.methods[method]; taken {
 		panic("httpd: route " + method + " " + path + " is mounted twice")
 	}
-	ep.effect, ep.open = effect(method, g.effect), g.open
+	ep.effect, ep.open, ep.page = effect(method, g.effect), g.open, g.page
 	ep.access = g.mux.cfg.Guard.access(g.service, ep.effect)
 	if ep.access == Bearer && g.mux.cfg.Guard.Bearer == nil {
 		panic("httpd: route " + method + " " + path + " asks for a token that nobody verifies")
@@ -210,7 +224,7 @@ func (res *resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	seen.format = &res.group.format
 	if err := res.group.mux.admit(w, r, res.group.service, &ep, seen.from); err != nil {
-		seen.fail(res.group.format, w, err)
+		seen.refuse(&ep, w, r, err)
 		return
 	}
 	seen.foreign = ep.foreign

@@ -71,6 +71,20 @@ func (o *observed) fail(f ErrorFormat, w http.ResponseWriter, err error) {
 	f.write(w, err)
 }
 
+// refuse is fail for a request that the guard did not let in: people get a page
+// where there is one.
+func (o *observed) refuse(ep *endpoint, w http.ResponseWriter, r *http.Request, err error) {
+	if o.call || ep.page == nil {
+		o.fail(*o.format, w, err)
+		return
+	}
+	o.err = err
+	o.body.abandon()
+	if !ep.page(w, r, err) {
+		o.format.write(w, err)
+	}
+}
+
 // observe wraps serve with request id, CORS, panic recovery, log and metrics.
 func (m *Mux) observe(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter, *http.Request, *observed)) {
 	start := m.cfg.Now()

@@ -2,6 +2,7 @@ package oidc_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -150,7 +151,10 @@ func TestFailedLoginsAreOnRecord(t *testing.T) {
 		name, typed, account string
 	}{
 		{"wrong password", userEmail, userEmail},
-		{"password in the wrong field", userPassword, ""},
+		{"in another case", " " + strings.ToUpper(userEmail), userEmail},
+		{"password in the wrong field", userPassword, "(unknown)"},
+		{"one that looks like an e-mail address", "s3cret@winter.2026", "(unknown)"},
+		{"somebody unknown", "ann@example.com", "(unknown)"},
 	} {
 		b := newBrowser(t, i)
 		b.open(i.url + "/auth?" + newLogin(loopback).values.Encode())
@@ -161,7 +165,7 @@ func TestFailedLoginsAreOnRecord(t *testing.T) {
 		if !slices.Equal(got, []string{"oidc.login refused  local"}) || all[0].Detail["account"] != tt.account {
 			t.Errorf("%s: got %q, %v; want a refusal of %q", tt.name, got, all, tt.account)
 		}
-		if strings.Contains(fmt.Sprint(all), userPassword) {
+		if tt.account == "(unknown)" && strings.Contains(fmt.Sprint(all), tt.typed) {
 			t.Errorf("%s: what was typed is on record", tt.name)
 		}
 	}
@@ -176,6 +180,31 @@ func TestFailedLoginsAreOnRecord(t *testing.T) {
 	}
 	if got, _ := rec.taken(); !slices.Equal(got, []string{"oidc.token refused  "}) {
 		t.Errorf("refresh: got %q", got)
+	}
+}
+
+// TestAccountsOfADirectory: which accounts there are only the directory knows, so
+// that a name is on record once somebody has logged in by it.
+func TestAccountsOfADirectory(t *testing.T) {
+	i, rec := recorded(t, func(c *oidc.Config) {
+		c.Connectors = []oidc.Connector{{ID: "corp", Type: "mockPassword", Name: "Corp", Config: json.RawMessage(`{"username": "ann", "password": "right"}`)}}
+	})
+	for _, step := range []struct {
+		typed, password, want string
+	}{
+		{"ann", "wrong", "(unknown)"},
+		{"ann", "right", ""},
+		{"ann", "wrong", "ann"},
+		{"right", "ann", "(unknown)"},
+	} {
+		b := newBrowser(t, i)
+		b.open(i.url + "/auth/corp?" + newLogin(loopback).values.Encode())
+		rec.taken()
+		b.submit(map[string]string{"login": step.typed, "password": step.password})
+		_, all := rec.taken()
+		if len(all) != 1 || all[0].Detail["account"] != step.want {
+			t.Errorf("%s, %s: got %v, want one event with account %q", step.typed, step.password, all, step.want)
+		}
 	}
 }
 

@@ -21,6 +21,9 @@ func (h dexLog) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level == slog.LevelError && isStrangers(r) {
 		r = r.Clone()
 		r.Level = slog.LevelWarn
+		if strings.ToLower(r.Message) == notOffered {
+			r.Level = slog.LevelInfo
+		}
 		if !h.Handler.Enabled(ctx, r.Level) {
 			return nil
 		}
@@ -75,6 +78,10 @@ var strangers = map[string]bool{
 	"unsupported grant type":                                                                         true,
 	"unsupported method in device callback":                                                          true,
 }
+
+// notOffered is what honest clients cause that try one way after the other: they
+// are answered, and there is nothing to warn of.
+const notOffered = "unsupported grant type"
 
 func isStrangers(r slog.Record) bool {
 	message := strings.ToLower(r.Message)

@@ -39,6 +39,14 @@ func TestStrangersCauseNoErrors(t *testing.T) {
 	if strings.Contains(log.String(), "level=ERROR") {
 		t.Errorf("a stranger caused an error:\n%s", log.String())
 	}
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, "unsupported grant type") && !strings.Contains(line, "level=INFO") {
+			t.Errorf("a way in that is not offered is no warning: %s", line)
+		}
+	}
+	if !strings.Contains(log.String(), "unsupported grant type") {
+		t.Error("the log says nothing of an unsupported grant type")
+	}
 	if !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), "Invalid credentials") {
 		t.Errorf("the log has no warning of a wrong password:\n%s", log.String())
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/dexidp/dex/server/discovery"
 
+	"sigstack/internal/fault"
 	"sigstack/internal/httpd"
 	"sigstack/internal/look"
 )
@@ -153,11 +154,28 @@ func (p *pages) limited(w http.ResponseWriter, page bool, retryAfter time.Durati
 		httpd.WriteBytes(w, http.StatusTooManyRequests, "application/json", body)
 		return
 	}
+	p.limitedPage(w, "Too many logins or codes from here were wrong.", wait)
+}
+
+func (p *pages) limitedPage(w http.ResponseWriter, why string, wait time.Duration) {
 	var out bytes.Buffer
-	if err := p.templates.ExecuteTemplate(&out, "limited.html", struct{ Wait string }{inWords(wait)}); err != nil {
+	if err := p.templates.ExecuteTemplate(&out, "limited.html", struct{ Why, Wait string }{why, inWords(wait)}); err != nil {
 		panic("oidc: page cannot be rendered: " + err.Error())
 	}
 	httpd.WriteBytes(w, http.StatusTooManyRequests, "text/html; charset=utf-8", out.Bytes())
+}
+
+// refused is an httpd.Page: browsers that send too many requests get a page, and
+// programs the error body that they understand.
+func (p *pages) refused(w http.ResponseWriter, r *http.Request, err error) bool {
+	if fault.KindOf(err) != fault.Limited || !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		return false
+	}
+	p.setHeaders(w.Header(), r.URL.Path)
+	wait := (max(fault.RetryAfterOf(err), time.Second) + time.Second - 1).Truncate(time.Second)
+	w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
+	p.limitedPage(w, "Too many requests came from your address, or from the network that you are in.", wait)
+	return true
 }
 
 // inWords rounds up: who comes a little late gets in.

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -12,6 +13,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sigstack/internal/httpd"
+	"sigstack/internal/limit"
 	"sigstack/services/oidc"
 )
 
@@ -141,6 +146,41 @@ func keep(t *testing.T, name, page string) {
 	file := filepath.Join(dir, strings.NewReplacer(" ", "-", ",", "").Replace(name)+".html")
 	if err := os.WriteFile(file, []byte(page), 0o600); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestTooManyRequestsIsAPage: who is refused unread for coming too often sees a page
+// in a browser, and programs get the error body.
+func TestTooManyRequestsIsAPage(t *testing.T) {
+	i := start(t, nil)
+	mux := httpd.NewMux(httpd.MuxConfig{
+		Log: discard(), Metrics: prometheus.NewRegistry(), Now: i.now,
+		Guard: httpd.Guard{Writes: limit.NewKeyed(1./90, 1, 10, i.now)},
+	})
+	i.Mount(mux)
+	ask := func(accept string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(http.MethodGet, "/dex/auth?"+newLogin(loopback).values.Encode(), nil)
+		r.Header.Set("Accept", accept)
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, r)
+		return w
+	}
+	const browser = "text/html,application/xhtml+xml,*/*;q=0.8"
+	if w := ask(browser); w.Code >= 400 {
+		t.Fatalf("first request: %d %s", w.Code, w.Body)
+	}
+	w := ask(browser)
+	if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != "90" || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
+		t.Errorf("browser: %d, %v, want 429, a page, 90 seconds", w.Code, w.Header())
+	}
+	if page := w.Body.String(); !strings.Contains(page, `<strong id="limited-wait">90 seconds</strong>`) || !strings.Contains(page, "static/style.css") || !strings.Contains(page, "from your address") {
+		t.Errorf("browser: page %s", page)
+	}
+	if w.Header().Get("Content-Security-Policy") == "" {
+		t.Error("the page has no content policy")
+	}
+	if w := ask("*/*"); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != "90" || !strings.HasPrefix(w.Body.String(), `{"code":429,`) {
+		t.Errorf("program: %d %v %s, want 429 as JSON", w.Code, w.Header(), w.Body)
 	}
 }
 

@@ -31,6 +31,7 @@ type Service struct {
 	issuer  *url.URL
 	store   *dexpebble.Store
 	handler http.Handler
+	pages   *pages
 	stop    func() // ends Dex's goroutines
 	unmeter func() // takes its metrics back
 }
@@ -63,7 +64,10 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 
 func (s *Service) start(ctx context.Context) error {
 	metrics := prometheus.NewRegistry() // of this server alone, so that two can run in one process
-	rec := &record.Recorder{Issuer: s.cfg.Issuer, Path: s.issuer.Path, Local: localConnector, Record: s.cfg.Audit, Requests: s.store}
+	rec := &record.Recorder{Issuer: s.cfg.Issuer, Path: s.issuer.Path, Local: localConnector, Record: s.cfg.Audit, Requests: s.store, Accounts: map[string]string{}}
+	for _, u := range s.cfg.Users {
+		rec.Accounts[strings.ToLower(u.Email)] = u.Email
+	}
 	dex, err := newDex(ctx, s.cfg, s.issuer, s.store, rec, metrics)
 	if err != nil {
 		return fmt.Errorf("start dex: %w", err)
@@ -79,6 +83,7 @@ func (s *Service) start(ctx context.Context) error {
 	if err := pages.addDiscovery(ctx, s.cfg.Issuer, dex); err != nil {
 		return err
 	}
+	s.pages = pages
 	e := edge{
 		dex: s.guard(pages).Wrap(rec.Handler(dex)), pages: pages, path: s.issuer.Path, log: s.cfg.Log,
 		exchanges: map[string]Exchange{}, requests: s.store, auditReady: s.cfg.AuditReady,
@@ -119,7 +124,7 @@ func (s *Service) meter(metrics *prometheus.Registry) error {
 
 // Mount serves every endpoint below the issuer's path, and a page at it.
 func (s *Service) Mount(mux *httpd.Mux) {
-	g := mux.Group("oidc", httpd.RESTErrors)
+	g := mux.Group("oidc", httpd.RESTErrors).Paged(s.pages.refused)
 	g.As(httpd.Public).HandleForeign(http.MethodGet, s.issuer.Path, 0, s.handler)
 	g.As(httpd.Login).Open(s.onlyReads).HandleTree([]string{http.MethodGet, http.MethodPost}, s.issuer.Path+"/", maxBody, s.handler)
 }

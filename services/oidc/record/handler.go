@@ -16,7 +16,7 @@ type contextKey struct{}
 type attempt struct {
 	grant     string // of the token endpoint; "" elsewhere
 	connector string
-	account   string // as typed, if it is an e-mail address
+	typed     string // as the account's name; "" if none is typed
 	cause     string // should it fail
 	recorded  bool   // the login that the grant is
 }
@@ -53,22 +53,13 @@ func (r *Recorder) attempt(req *http.Request) *attempt {
 	connector, isLogin := strings.CutSuffix(rest, "/login")
 	switch {
 	case isAuth && isLogin && req.Method == http.MethodPost:
-		return &attempt{connector: connector, account: address(req.FormValue("login")), cause: "wrong name or password"}
+		return &attempt{connector: connector, typed: req.FormValue("login"), cause: "wrong name or password"}
 	case strings.HasPrefix(below, "/callback"):
 		return &attempt{connector: r.connectorOf(req), cause: "the identity provider, or who came back from there, was refused"}
 	case below == "/token" && req.Method == http.MethodPost:
 		return r.tokenAttempt(req)
 	}
 	return nil
-}
-
-// address returns what was typed as a name, if it is an e-mail address: anything
-// else may be a password in the wrong field.
-func address(typed string) string {
-	if name, host, ok := strings.Cut(typed, "@"); ok && name != "" && strings.Contains(host, ".") {
-		return typed
-	}
-	return ""
 }
 
 // connectorOf returns the connector of the login that a request comes back to.
@@ -90,7 +81,7 @@ func (r *Recorder) tokenAttempt(req *http.Request) *attempt {
 	a := &attempt{grant: req.FormValue("grant_type")}
 	switch a.grant {
 	case oauth2.GrantTypePassword:
-		a.connector, a.account, a.cause = r.Local, address(req.FormValue("username")), "wrong name or password"
+		a.connector, a.typed, a.cause = r.Local, req.FormValue("username"), "wrong name or password"
 	case oauth2.GrantTypeTokenExchange:
 		a.connector, a.cause = req.FormValue("connector_id"), "the provider's token was refused"
 	case oauth2.GrantTypeAuthorizationCode, oauth2.GrantTypeRefreshToken:
@@ -123,7 +114,7 @@ func (a *answer) WriteHeader(status int) {
 		a.ResponseWriter.WriteHeader(status)
 		return
 	}
-	if err := a.recorder.Record(a.request.Context(), a.attempt.event(outcome)); err != nil {
+	if err := a.recorder.Record(a.request.Context(), a.recorder.failure(a.attempt, outcome)); err != nil {
 		a.dropped = true
 		Unavailable(a.ResponseWriter)
 		return
@@ -157,11 +148,11 @@ func (a *answer) outcome(status int) audit.Outcome {
 	}
 }
 
-// event is that of a failure.
-func (a *attempt) event(outcome audit.Outcome) audit.Event {
+// failure is the event of one.
+func (r *Recorder) failure(a *attempt, outcome audit.Outcome) audit.Event {
 	e := audit.Event{
 		Action: audit.ActionLogin, Outcome: outcome, Service: service,
-		Detail: map[string]string{"cause": a.cause, "connector": a.connector, "account": a.account, "grant": a.grant},
+		Detail: map[string]string{"cause": a.cause, "connector": a.connector, "account": r.account(a), "grant": a.grant},
 	}
 	if a.grant != "" && !a.logsIn() {
 		e.Action = audit.ActionToken

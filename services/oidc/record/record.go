@@ -34,6 +34,10 @@ type Recorder struct {
 	Requests interface {
 		GetAuthRequest(ctx context.Context, id string) (storage.AuthRequest, error)
 	}
+	// Accounts are those of Local, as they are written, by their name in lower case.
+	Accounts map[string]string
+
+	seen accounts
 }
 
 // Signer returns s, but no token leaves it that is not on record.
@@ -143,7 +147,11 @@ func (s recordedStorage) UpdateAuthRequest(ctx context.Context, id string, updat
 		if err != nil || old.LoggedIn || !done.LoggedIn {
 			return done, err
 		}
-		return done, s.recorder.Record(ctx, s.recorder.login(&done))
+		if err := s.recorder.Record(ctx, s.recorder.login(&done)); err != nil {
+			return done, err
+		}
+		s.recorder.remember(attemptOf(ctx))
+		return done, nil
 	})
 }
 
