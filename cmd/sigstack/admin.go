@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"path/filepath"
 	"time"
 
 	"sigstack/internal/admin"
@@ -40,8 +42,22 @@ func fromAdmin(dir string, err error) error {
 	case err == nil, errors.As(err, &refused), errors.Is(err, admin.ErrNotYours), errors.Is(err, admin.ErrOlder), errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, admin.ErrNotRunning):
-		return &signing.UnreachableError{Service: "stack", URL: dir, Err: errors.New("it is not running")}
+		return notRunning(dir)
 	default:
-		return &signing.UnreachableError{Service: "stack", URL: dir, Err: err}
+		return &signing.UnreachableError{Service: "stack", URL: dir, Err: err, Next: "look for its reason in the log of the process"}
 	}
+}
+
+// notRunning says where to ask instead.
+func notRunning(dir string) error {
+	down := &signing.UnreachableError{
+		Service: "stack", URL: dir, Err: errors.New("it is not running"),
+		Next: "start it, or name the directory of one that runs with --dir",
+	}
+	into, err := stack.Layout{Dir: dir}.SplitInto()
+	if into != "" {
+		down.Err = fmt.Errorf("it was split into processes, in %s", into)
+		down.Next = "name the directory of one that runs with --dir, such as " + filepath.Join(into, "front")
+	}
+	return errors.Join(down, err)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -101,6 +102,17 @@ func (a *app) auditVerify(ctx context.Context, c stack.AuditCheck) error {
 			return usagef("--file needs --client, the kit to verify by")
 		}
 		c.KitDir = stack.Layout{Dir: c.Dir}.Client()
+	}
+	if _, err := signing.LoadKit(c.KitDir); errors.Is(err, fs.ErrNotExist) {
+		return usagef("no client kit: %w; name it with --client", err)
+	}
+	for _, file := range append(slices.Clone(c.Files), c.KeyFile) {
+		if file == "" {
+			continue
+		}
+		if err := wantFile(file); err != nil {
+			return err
+		}
 	}
 	v, err := stack.VerifyAudit(ctx, c)
 	if err != nil {

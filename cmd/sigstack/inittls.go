@@ -41,15 +41,21 @@ func (t tlsFlags) init(url string) (stack.InitTLS, error) {
 		return stack.InitTLS{BehindProxy: t.behindProxy}, nil
 	}
 	files := &config.TLSFiles{Certificate: t.cert, Key: t.key, Authorities: t.authorities}
-	for _, path := range []*string{&files.Certificate, &files.Key, &files.Authorities} {
-		if *path == "" {
+	for _, f := range []struct {
+		flag string
+		path *string
+	}{{"--tls-cert", &files.Certificate}, {"--tls-key", &files.Key}, {"--tls-authorities", &files.Authorities}} {
+		if *f.path == "" {
 			continue
 		}
-		abs, err := filepath.Abs(*path) // relative ones are below the data directory
-		if err != nil {
-			return none, fmt.Errorf("find %s: %w", *path, err)
+		if err := wantFile(*f.path); err != nil {
+			return none, fmt.Errorf("%s: %w", f.flag, err)
 		}
-		*path = abs
+		abs, err := filepath.Abs(*f.path) // relative ones are below the data directory
+		if err != nil {
+			return none, fmt.Errorf("find %s: %w", *f.path, err)
+		}
+		*f.path = abs
 	}
 	return stack.InitTLS{Files: files}, nil
 }

@@ -33,7 +33,7 @@ be changed in that way: a start with another one is refused.`,
 			if err != nil {
 				return err
 			}
-			return a.keysWrite(cmd.Context(), k, uri, func(s *keys.Store) (keys.Key, error) {
+			return a.keysWrite(cmd.Context(), k, args[0], uri, func(s *keys.Store) (keys.Key, error) {
 				if uri != "" {
 					return s.CreateAt(args[0], uri, alg, a.now())
 				}
@@ -65,7 +65,7 @@ refused.`,
 			if err != nil {
 				return err
 			}
-			return a.keysWrite(cmd.Context(), k, i.ref, func(s *keys.Store) (keys.Key, error) {
+			return a.keysWrite(cmd.Context(), k, args[0], i.ref, func(s *keys.Store) (keys.Key, error) {
 				if i.ref != "" {
 					return s.Adopt(args[0], i.ref, a.now())
 				}
@@ -101,9 +101,12 @@ func (i importFlags) read(ctx context.Context) (file, password []byte, err error
 	return file, []byte(os.Getenv(passwordVariable)), nil
 }
 
-// keysWrite adds a key to DIR/keys and says which. uri is where it lives, empty
+// keysWrite adds the key name to DIR/keys and says which it is. uri is where it lives, empty
 // for a file.
-func (a *app) keysWrite(ctx context.Context, k keysFlags, uri string, add func(*keys.Store) (keys.Key, error)) error {
+func (a *app) keysWrite(ctx context.Context, k keysFlags, name, uri string, add func(*keys.Store) (keys.Key, error)) error {
+	if err := keys.CheckName(name); err != nil {
+		return usagef("%w", err)
+	}
 	if uri != "" {
 		if err := keys.CheckURI(uri); err != nil {
 			return usagef("%w", err)

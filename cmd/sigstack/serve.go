@@ -51,6 +51,11 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	if err != nil {
 		return err
 	}
+	if f.listen != "" {
+		if err := config.CheckAddress(f.listen); err != nil {
+			return usagef("--listen: %w", err)
+		}
+	}
 	passphrase, err := f.passphrase.read(ctx)
 	if err != nil {
 		return err

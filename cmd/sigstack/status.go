@@ -37,6 +37,9 @@ refuses to say, 3 if the stack cannot be reached.`,
   sigstack status --url https://sigstack.corp.example --tls-ca kit/tls-ca.crt.pem`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if url != "" && cmd.Flags().Changed("dir") {
+				return usagef("--dir and --url exclude each other: the one is asked here, the other over the network")
+			}
 			if url == "" {
 				return a.statusOfDir(cmd.Context(), dir)
 			}
@@ -130,7 +133,11 @@ func left(days int64) string {
 
 // readiness fetches and decodes /readyz, which answers 503 with the same body.
 func readiness(ctx context.Context, client *http.Client, url string) (rep httpd.Report, err error) {
-	unreachable := func(err error) error { return signing.Unreachable("stack", url, err) }
+	unreachable := func(err error) error {
+		away := signing.Unreachable("stack", url, err)
+		away.Next = cmp.Or(away.Next, "check that it is running and that --url is its URL")
+		return away
+	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/readyz", nil)
@@ -142,6 +149,9 @@ func readiness(ctx context.Context, client *http.Client, url string) (rep httpd.
 		return rep, unreachable(err)
 	}
 	defer func() { err = errors.Join(err, resp.Body.Close()) }()
+	if plainToTLS(resp) {
+		return rep, unreachable(errors.New("the port speaks TLS: begin the URL with https://"))
+	}
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusServiceUnavailable {
 		return rep, unreachable(fmt.Errorf("/readyz answered %s", resp.Status))
 	}
@@ -149,4 +159,14 @@ func readiness(ctx context.Context, client *http.Client, url string) (rep httpd.
 		return rep, unreachable(fmt.Errorf("/readyz is not a sigstack report: %w", err))
 	}
 	return rep, nil
+}
+
+// plainToTLS reports whether a TLS listener of Go's was asked in plaintext, which
+// says so in the body of a 400 alone. What it reads is not needed otherwise.
+func plainToTLS(resp *http.Response) bool {
+	if resp.StatusCode != http.StatusBadRequest {
+		return false
+	}
+	said, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+	return err == nil && strings.Contains(string(said), "HTTP request to an HTTPS server")
 }

@@ -148,5 +148,8 @@ func demoUser(l stack.Layout) (issuer, email, password string, err error) {
 		return "", "", "", err
 	}
 	email, password, err = l.DemoPassword()
+	if errors.Is(err, fs.ErrNotExist) {
+		err = usagef("%w: name another directory with --dir, or log in with --issuer, --username and --password-file", err)
+	}
 	return conf.IssuerURL(), email, password, err
 }

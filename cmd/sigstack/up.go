@@ -146,7 +146,7 @@ func (a *app) makeTestStack(ctx context.Context, opts *stack.Options) error {
 	address := listenFor(opts.Listen, opts.URL)
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("listen: %w; free the address, or choose another with --listen", err)
+		return stack.ListenFailed(err)
 	}
 	address = listener.Addr().String()
 	url, err := chooseURL(opts.URL, address)

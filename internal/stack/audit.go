@@ -163,6 +163,10 @@ func (s *Stack) anchorWith(key crypto.Signer) audit.AnchorFunc {
 			return nil, err
 		}
 		signed, err := session.SignDigest(ctx, sha256.Sum256(statement))
+		var away *signing.UnreachableError
+		if errors.As(err, &away) && away.Next == "" {
+			return nil, fmt.Errorf("%s at %s cannot be reached: %w", away.Service, away.URL, away.Err) // nobody is at a command here
+		}
 		if err != nil {
 			return nil, err
 		}

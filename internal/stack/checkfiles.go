@@ -36,6 +36,7 @@ func Check(f *config.File, dir string, now time.Time) {
 	c.list = append(c.list, c.checkConnectorFiles(f.Config)...)
 	c.list = append(c.list, c.testing(f.Config)...)
 	c.list = append(c.list, c.careless(f.Config)...)
+	c.split()
 	f.Add(c.list...)
 }
 
@@ -50,6 +51,19 @@ type fileCheck struct {
 
 func (c *fileCheck) add(field, format string, args ...any) {
 	c.list = append(c.list, config.Problem{Field: field, Message: fmt.Sprintf(format, args...)})
+}
+
+// split warns of a directory that no start will take.
+func (c *fileCheck) split() {
+	into, err := c.SplitInto()
+	if err != nil {
+		c.add("", "%v", err)
+		return
+	}
+	if into != "" {
+		c.list = append(c.list, config.Problem{Warning: true, Message: fmt.Sprintf(
+			"directory %s was split into processes, in %s: those are served, each by its own configuration, and this one never again", c.Dir, into)})
+	}
 }
 
 func (c *fileCheck) keys() {

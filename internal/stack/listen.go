@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -45,6 +46,15 @@ func (s *Stack) addListeners(ctx context.Context, g *run.Group) error {
 		return errors.Join(err, metrics.Close())
 	}
 	return nil
+}
+
+// ListenFailed says what to do about an address that cannot be listened on.
+func ListenFailed(err error) error {
+	next := "choose another address with --listen"
+	if errors.Is(err, syscall.EADDRINUSE) {
+		next = "free the address, or choose another with --listen"
+	}
+	return fmt.Errorf("listen: %w; %s", err, next)
 }
 
 // tellAddresses writes to run/ where this process is found, until Close: an

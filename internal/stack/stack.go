@@ -237,7 +237,7 @@ func (s *Stack) listen(ctx context.Context) error {
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("listen: %w; free the address, or choose another with --listen", err)
+		return ListenFailed(err)
 	}
 	s.adopt(l)
 	return nil

@@ -89,7 +89,7 @@ func (l Layout) careless(conf *config.Config) []config.Problem {
 	}
 	var out []config.Problem
 	if names := l.offlineKeys(); len(names) > 0 {
-		out = append(out, config.Problem{Field: "profile", Warning: true, Message: fmt.Sprintf(
+		out = append(out, config.Problem{Warning: true, Message: fmt.Sprintf(
 			"%s still holds root keys: whoever takes this machine has them; move it to media that stay offline", l.Offline())})
 	}
 	return out

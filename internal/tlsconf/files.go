@@ -87,7 +87,7 @@ func readFile(path string, private bool) ([]byte, error) {
 	// The group may read, as of any secret that an operator hands to a process:
 	// orchestrators hand files to processes that are not root that way.
 	if private && info.Mode().Perm()&0o027 != 0 {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("mode is %v, want nothing for other users and no writing for the group: 0640 at most", info.Mode())}
+		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("mode is %v, want nothing for other users and no writing for the group: 0640 at most: chmod 600 it", info.Mode())}
 	}
 	f, err := os.Open(path)
 	if err != nil {
