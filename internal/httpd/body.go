@@ -107,17 +107,17 @@ func (m *Mux) newBody(w http.ResponseWriter, r *http.Request, own *conn, from st
 	return &body{ReadCloser: r.Body, mux: m, w: w, conn: own, from: from}
 }
 
-// within makes the body that of r, at most limit bytes long.
+// within makes the body that of r, at most limit bytes long; with a limit of 0 r has
+// none, whoever asks for it: what belongs to no request of this kind is no reason to
+// refuse it.
 func (b *body) within(w http.ResponseWriter, r *http.Request, limit int64) {
-	if b == nil {
-		r.Body = http.NoBody
+	if b == nil || limit == 0 {
+		b.abandon()
+		r.Body, r.ContentLength = http.NoBody, 0
 		return
 	}
 	b.ReadCloser = http.MaxBytesReader(w, b.ReadCloser, limit)
 	r.Body = b
-	if limit == 0 {
-		b.abandon()
-	}
 }
 
 // abandon is for a body that nobody will read: what has not arrived by now is

@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sigstack/internal/httpd"
 	"sigstack/internal/peer"
 )
 
@@ -54,6 +59,31 @@ func TestWhatAConnectionAgreesOnStaysThere(t *testing.T) {
 				t.Errorf("the process saw %v", seen)
 			}
 		})
+	}
+}
+
+// TestBodyOfAGet: a body that no request of the kind has is passed over, as in the
+// process that answers, and does not go there.
+func TestBodyOfAGet(t *testing.T) {
+	front, _ := fronted(t, func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "read %d, announced %d, %v", len(body), r.ContentLength, err)
+	})
+	log := slog.New(slog.DiscardHandler)
+	one := httpd.NewMux(httpd.MuxConfig{Log: log, Metrics: prometheus.NewRegistry(), Now: time.Now})
+	one.Group("test", httpd.RESTErrors).Handle(http.MethodGet, "/x", 0, func(w http.ResponseWriter, r *http.Request) error {
+		body, err := httpd.ReadBody(r)
+		fmt.Fprintf(w, "read %d, announced 0, %v", len(body), err)
+		return err
+	})
+	single := httptest.NewServer(one)
+	defer single.Close()
+	for name, server := range map[string]*httptest.Server{"in one process": single, "behind a front": front} {
+		for _, body := range []string{"", "hello", strings.Repeat("x", 2000)} {
+			if resp, text := ask(t, http.MethodGet, server.URL+"/x", nil, body); resp.StatusCode != http.StatusOK || text != "read 0, announced 0, <nil>" {
+				t.Errorf("%s, %d bytes: %d %q, want 200 and no body", name, len(body), resp.StatusCode, text)
+			}
+		}
 	}
 }
 
