@@ -260,3 +260,42 @@ func TestTargets(t *testing.T) {
 		t.Errorf("unexpected targets %v", got)
 	}
 }
+
+// TestNextLogIsPublishedAheadOfUse: whoever knows a list of keys gets it, whoever
+// knows one key keeps that of the log in use.
+func TestNextLogIsPublishedAheadOfUse(t *testing.T) {
+	k := newKit(t)
+	used := k.Material.TLogs[1]
+	next := used
+	next.PublicKey, next.Window.Start, next.Next = newSPKI(t), used.Window.Start.AddDate(0, 1, 0), true
+	k.Material.TLogs = append(k.Material.TLogs, next)
+	for _, inUse := range []bool{false, true} {
+		last := &k.Material.TLogs[len(k.Material.TLogs)-1]
+		last.Next = !inUse
+		want := map[bool][]byte{false: used.PublicKey, true: next.PublicKey}[inUse]
+		files := writeKit(t, k, "/kit", t.TempDir())
+		if block, _ := pem.Decode(files["rekor.pub"]); block == nil || !bytes.Equal(block.Bytes, want) {
+			t.Errorf("in use %v: rekor.pub holds another key", inUse)
+		}
+		root, err := trust.ParseTrustedRoot(files["trusted_root.json"])
+		if err != nil || len(root.TLogs) != len(k.Material.TLogs) {
+			t.Errorf("in use %v: trusted root has %d logs, %v, want %d", inUse, len(root.TLogs), err, len(k.Material.TLogs))
+		}
+		targets, err := k.Material.Targets(epoch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rekors := 0
+		for _, target := range targets {
+			if strings.HasPrefix(target.Name, "rekor") {
+				rekors++
+			}
+			if block, _ := pem.Decode(target.Data); target.Name == "rekor.pub" && !bytes.Equal(block.Bytes, want) {
+				t.Errorf("in use %v: target rekor.pub holds another key", inUse)
+			}
+		}
+		if rekors != 3 {
+			t.Errorf("in use %v: %d targets hold keys of version 1 logs, want 3", inUse, rekors)
+		}
+	}
+}
