@@ -71,7 +71,7 @@ func TestCheck(t *testing.T) {
 // beside it; once they are gone there is nothing left to say.
 func checkFindsNothing(t *testing.T, served string) {
 	dir := copyOf(t, served)
-	if got := checked(t, dir); len(got) != 1 || !strings.HasPrefix(got[0], "warning: profile: ") || !strings.Contains(got[0], "still holds root keys") {
+	if got := checked(t, dir); len(got) != 1 || !strings.HasPrefix(got[0], "warning: ") || !strings.Contains(got[0], "still holds root keys") {
 		t.Errorf("got %q, want the warning of the root keys only", got)
 	}
 	if err := os.RemoveAll(filepath.Join(dir, "offline")); err != nil {
