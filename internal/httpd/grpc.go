@@ -33,14 +33,19 @@ type GRPCFunc func(r *http.Request, message []byte) (answer []byte, err error)
 func (g *Group) HandleGRPC(service, method string, maxMessage int64, h GRPCFunc) {
 	as := *g
 	as.format = RESTErrors // for who comes without gRPC
+	as.rpc = g.mux.metrics.calls.of(service, method)
 	as.Handle(http.MethodPost, "/"+service+"/"+method, frameHeader+maxMessage, func(w http.ResponseWriter, r *http.Request) error {
 		if !isGRPC(r) {
 			return fault.New(fault.Unsupported, "this path answers gRPC only")
 		}
-		answer, err := answerCall(w, r, maxMessage, h)
+		answer, err := answerCall(w, r, maxMessage, func(r *http.Request, message []byte) ([]byte, error) {
+			as.rpc.received.Inc()
+			return h(r, message)
+		})
 		if err != nil {
 			return err
 		}
+		as.rpc.sent.Inc()
 		writeCall(w, answer)
 		return nil
 	})
@@ -156,10 +161,8 @@ func writeCall(w http.ResponseWriter, message []byte) {
 // metrics.
 func writeStatus(w http.ResponseWriter, err error) int {
 	kind := fault.KindOf(err)
-	code, status := grpcCode[kind], defaultStatus[kind]
+	code, status := callCode(err), defaultStatus[kind]
 	switch kind {
-	case fault.TooLarge: // contract: ca.md §2
-		code = grpcCode[fault.Limited]
 	case fault.Unimplemented: // what anybody may ask for is no fault of ours, as 501 is
 		status = http.StatusBadRequest
 	case fault.Limited, fault.Unavailable:
@@ -170,6 +173,16 @@ func writeStatus(w http.ResponseWriter, err error) int {
 	w.Header().Set("Grpc-Message", percentEncode(fault.Public(err)))
 	w.WriteHeader(http.StatusOK)
 	return status
+}
+
+// callCode is the status of a call that ends with err. It differs from that in the
+// bodies of GRPCErrors in one case (contract: ca.md §2).
+func callCode(err error) int {
+	kind := fault.KindOf(err)
+	if kind == fault.TooLarge {
+		kind = fault.Limited
+	}
+	return grpcCode[kind]
 }
 
 // percentEncode keeps printable ASCII but the percent sign.

@@ -59,6 +59,11 @@ const maxMessage = 1000
 func callMux(t testing.TB, log io.Writer) *httpd.Mux {
 	t.Helper()
 	m := httpd.NewMux(httpd.MuxConfig{Log: slog.New(slog.NewTextHandler(log, nil)), Metrics: prometheus.NewRegistry(), Now: time.Now})
+	addCalls(m)
+	return m
+}
+
+func addCalls(m *httpd.Mux) {
 	g := m.Group("calls", httpd.GRPCErrors)
 	handle := func(method string, f httpd.GRPCFunc) { g.HandleGRPC("test.Calls", method, maxMessage, f) }
 	handle("Echo", func(r *http.Request, message []byte) ([]byte, error) {
@@ -77,7 +82,6 @@ func callMux(t testing.TB, log io.Writer) *httpd.Mux {
 		<-r.Context().Done()
 		return nil, r.Context().Err()
 	})
-	return m
 }
 
 // callServer serves mux by HTTP/2 in plaintext and returns a client.

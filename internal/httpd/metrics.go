@@ -13,6 +13,7 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
 	refused  *prometheus.CounterVec
+	calls    *calls
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -32,6 +33,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Help: "Requests and connections refused for a limit or for want of credentials, by cause.",
 	}, []string{"cause"})
 	reg.MustRegister(m.requests, m.latency, m.refused)
+	m.calls = newCalls(reg)
 	return m
 }
 

@@ -58,6 +58,7 @@ type endpoint struct {
 	effect  Effect
 	access  Access
 	open    func(*http.Request) bool // requests that are Public all the same; nil: none
+	rpc     *rpc                     // nil: no method of gRPC
 	page    Page                     // for who the guard does not let in; nil: an error body for all
 }
 
@@ -79,6 +80,7 @@ type Group struct {
 	effect  Effect
 	open    func(*http.Request) bool
 	page    Page
+	rpc     *rpc
 }
 
 // Group returns a group whose errors are rendered in format f. The service's
@@ -156,7 +158,7 @@ func (g *Group) add(method, path string, tree bool, ep endpoint) {
 	if _, taken := res.methods[method]; taken {
 		panic("httpd: route " + method + " " + path + " is mounted twice")
 	}
-	ep.effect, ep.open, ep.page = effect(method, g.effect), g.open, g.page
+	ep.effect, ep.open, ep.page, ep.rpc = effect(method, g.effect), g.open, g.page, g.rpc
 	ep.access = g.mux.cfg.Guard.access(g.service, ep.effect)
 	if ep.access == Bearer && g.mux.cfg.Guard.Bearer == nil {
 		panic("httpd: route " + method + " " + path + " asks for a token that nobody verifies")
@@ -223,6 +225,10 @@ func (res *resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	seen.format = &res.group.format
+	if seen.call {
+		seen.rpc = ep.rpc
+		seen.rpc.begin()
+	}
 	if err := res.group.mux.admit(w, r, res.group.service, &ep, seen.from); err != nil {
 		seen.refuse(&ep, w, r, err)
 		return

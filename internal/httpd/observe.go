@@ -50,6 +50,7 @@ type observed struct {
 	foreign        bool // answered by a handler that words its own errors
 	call           bool // of gRPC: errors are its statuses
 	status         int  // what err would be for a client of HTTP, where call is
+	rpc            *rpc // the method's counters, where call is; nil: there is no such method
 }
 
 func observedFrom(ctx context.Context) *observed {
@@ -170,6 +171,7 @@ func (m *Mux) finish(w *recorder, r *http.Request, seen *observed, took time.Dur
 		status = seen.status
 	}
 	m.metrics.observe(seen, r.Method, status, took)
+	seen.rpc.end(seen.err)
 	attrs := []slog.Attr{
 		slog.String("request_id", RequestID(r.Context())),
 		slog.String("service", seen.service),
