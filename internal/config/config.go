@@ -109,6 +109,17 @@ type TLog struct {
 	// StrictDuplicates answers 409 to an entry that exists, as upstream does,
 	// rather than 201 with that entry.
 	StrictDuplicates bool `yaml:"strict_duplicates,omitempty"`
+	// Kinds of entries that are taken, some of EntryKinds, dsse and hashedrekord
+	// among them. Default: dsse, hashedrekord, helm, intoto, rekord. Entries that
+	// the log has stay readable, whatever their kind.
+	Kinds []string `yaml:"kinds,omitempty"`
+	// Attestations stores what intoto and cose entries were signed over, and
+	// shows it to everybody who reads the entry, for ever. Default: false.
+	Attestations bool `yaml:"attestations,omitempty"`
+	// AttestationLimit: longer ones are not stored, in bytes. Default: 102400.
+	AttestationLimit int `yaml:"attestation_limit,omitempty"`
+	// DisabledOperations, some of LogOperations, are answered 501. Default: none.
+	DisabledOperations []string `yaml:"disabled_operations,omitempty"`
 }
 
 // TSA configures the timestamp authority.

@@ -93,8 +93,7 @@ func (c *Config) validateServices(p *problems) {
 		p.check(c.CA != nil || elsewhere, "ctlog: needs the ca section, or a peer with it: its only root is this CA's")
 	}
 	if c.TLog != nil {
-		p.key("tlog.key", c.TLog.Key)
-		p.check(c.TLog.TreeID > 0, "tlog.tree_id: %d is not a tree id", c.TLog.TreeID)
+		c.TLog.validate(p)
 	}
 	if c.TSA != nil {
 		p.key("tsa.key", c.TSA.Key)

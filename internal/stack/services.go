@@ -5,6 +5,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"sigstack/internal/httpd"
@@ -48,23 +51,49 @@ type services struct {
 	oidc  *oidc.Service
 	tuf   *tuf.Service
 
-	anchors *httpd.Mux // the log, for the audit record; nil without one
+	anchors *httpd.Mux       // the log, for the audit record; nil without one
+	store   *pebblelog.Store // nil without a log
 
-	keys       []keys.Key              // all that were loaded
-	trees      map[string]*merkle.Tree // by name
 	components []component
+
+	mu    sync.Mutex
+	keys  []keys.Key              // guarded by mu: all that sign
+	trees map[string]*merkle.Tree // guarded by mu: by name
 }
 
-// builder builds services on one storage.
-type builder struct {
-	*Stack
-	store *pebblelog.Store // nil without a log
+// allKeys returns those that sign.
+func (s *services) allKeys() []keys.Key {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.keys)
 }
+
+func (s *services) addKey(key keys.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys = append(s.keys, key)
+}
+
+// allTrees returns the logs' trees by name.
+func (s *services) allTrees() map[string]*merkle.Tree {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.trees)
+}
+
+func (s *services) addTree(name string, tree *merkle.Tree) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trees[name] = tree
+}
+
+// builder builds services.
+type builder struct{ *Stack }
 
 // buildServices builds every configured service and mounts it.
 func (s *Stack) buildServices(ctx context.Context) error {
 	s.services = &services{trees: map[string]*merkle.Tree{}}
-	b := &builder{Stack: s}
+	b := &builder{s}
 	if err := s.openAudit(ctx); err != nil {
 		return fmt.Errorf("start audit: %w", err)
 	}
@@ -73,7 +102,7 @@ func (s *Stack) buildServices(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b.store = store
+		s.services.store = store
 		s.onClose(store.Close)
 	}
 	steps := []struct {
@@ -104,7 +133,7 @@ func (s *Stack) buildServices(ctx context.Context) error {
 func (s *Stack) key(name string) (keys.Key, error) {
 	key, err := s.keys.Load(name)
 	if err == nil {
-		s.services.keys = append(s.services.keys, key)
+		s.services.addKey(key)
 	}
 	return key, err
 }
@@ -114,46 +143,48 @@ func (b *builder) run(name string, run func(context.Context) error) {
 	b.services.components = append(b.services.components, component{name, run})
 }
 
-func (b *builder) openTree(ctx context.Context, name string, id int64, adjust func(*merkle.Config)) (*merkle.Tree, error) {
+// openTree opens a tree, which nothing runs yet.
+func (s *Stack) openTree(ctx context.Context, name string, id int64, adjust func(*merkle.Config)) (*merkle.Tree, error) {
 	cfg := merkle.Config{
-		Storage: b.store, TreeID: id, Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
-		HeadFile: b.layout.Head(name),
+		Storage: s.services.store, TreeID: id, Now: s.opts.Now, Log: s.opts.Log, Metrics: s.metrics,
+		HeadFile: s.layout.Head(name),
 	}
 	adjust(&cfg)
 	tree, err := merkle.Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	b.services.trees[name] = tree
-	b.run(name+" tree", tree.Run)
+	s.services.addTree(name, tree)
 	return tree, nil
 }
 
 func (b *builder) buildTLog(ctx context.Context) error {
 	conf := b.conf.TLog
-	key, err := b.key(conf.Key)
+	shards, err := b.openShards(ctx)
 	if err != nil {
 		return err
 	}
-	tree, err := b.openTree(ctx, treeTLog, conf.TreeID, func(*merkle.Config) {})
-	if err != nil {
-		return err
-	}
+	last := len(shards) - 1
 	b.services.tlog, err = tlog.New(tlog.Config{
-		Shard: tlog.Shard{Tree: tree, Signer: key}, Host: b.conf.Host(), URL: b.conf.URL,
+		Shard: shards[last], Earlier: shards[:last], Host: b.conf.Host(), URL: b.conf.URL,
 		Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	})
 	if err != nil {
 		return err
 	}
 	api, err := rekorv1.New(rekorv1.Config{
-		Log: b.services.tlog, StrictDuplicates: conf.StrictDuplicates, MaySearchNames: b.maySearchNames(),
+		Log: b.services.tlog, Kinds: conf.Kinds, Disabled: conf.DisabledOperations,
+		StrictDuplicates: conf.StrictDuplicates, MaySearchNames: b.maySearchNames(),
 	})
 	if err != nil {
 		return err
 	}
 	api.Mount(b.mux)
-	b.mountAnchors(api)
+	own, err := rekorv1.New(rekorv1.Config{Log: b.services.tlog})
+	if err != nil {
+		return err
+	}
+	b.mountAnchors(own)
 	return nil
 }
 
@@ -173,6 +204,10 @@ func (b *builder) buildCTLog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if tree.Frozen() {
+		return fmt.Errorf("tree %d of the CT log is frozen", tree.ID())
+	}
+	b.run(treeCTLog+" tree", tree.Run)
 	b.services.ctlog, err = ctlog.New(ctx, ctlog.Config{
 		Tree: tree, Signer: key, Roots: roots, Prefix: conf.Prefix, URL: b.conf.URL,
 		TempDir: b.layout.Run(), Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
@@ -292,7 +327,7 @@ func (s *Stack) material() trust.Material {
 	}
 	if svc := s.services.tlog; svc != nil {
 		logs := svc.Trust()
-		m.TLogs = append(m.TLogs, logs...)
+		m.TLogs = append(append(m.TLogs, logs...), s.shards.ahead(svc)...)
 		// The service is as old as its first shard: what is published of it does not
 		// change with the others.
 		m.TLogServices = append(m.TLogServices, trust.Service{URL: logs[0].BaseURL, APIVersion: logs[0].APIVersion, Window: logs[0].Window})

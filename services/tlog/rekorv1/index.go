@@ -13,6 +13,7 @@ import (
 	"sigstack/internal/fault"
 	"sigstack/internal/httpd"
 	"sigstack/services/tlog/entry"
+	"sigstack/services/tlog/entry/kinds"
 )
 
 const (
@@ -42,7 +43,7 @@ type indexQuery struct {
 
 type queryKey struct {
 	Format  string `json:"format"`
-	Content string `json:"content"` // base64 of PEM
+	Content string `json:"content"` // base64 of what the format has: PEM, armor, a line of text
 }
 
 // searchIndex answers with the IDs of entries, the newest first (contract:
@@ -102,10 +103,8 @@ func (k *queryKey) check() error {
 		return nil
 	case k.Format == "":
 		return schemaError(codeRequired, "publicKey.format is missing")
-	case !slices.Contains([]string{"pgp", "x509", "minisign", "ssh", "tuf"}, k.Format):
+	case !slices.Contains(kinds.Formats(), k.Format):
 		return schemaError(codeEnum, "publicKey.format is none that is known")
-	case k.Format != "x509":
-		return fault.New(fault.Invalid, "no entry of this log has a public key of format "+k.Format+": x509 is the one it takes")
 	}
 	return nil
 }
@@ -121,7 +120,7 @@ func (q indexQuery) terms() ([]string, error) {
 		if err != nil {
 			return nil, fault.New(fault.Invalid, "publicKey.content is not standard padded base64")
 		}
-		term, err := entry.KeyTerm(material)
+		term, err := kinds.KeyTerm(q.PublicKey.Format, material)
 		if err != nil {
 			return nil, err
 		}

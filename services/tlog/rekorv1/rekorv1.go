@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"golang.org/x/sync/semaphore"
 
+	"sigstack/internal/fault"
 	"sigstack/internal/httpd"
 	"sigstack/services/tlog"
 	"sigstack/services/tlog/entry"
@@ -24,13 +26,18 @@ const DefaultMaxBody = 8 << 20
 type Config struct {
 	// Log is served.
 	Log *tlog.Service
-	// Parser admits entries. Where its types or algorithms are nil, those that
-	// Sigstore clients use are meant: kinds.Default.
+	// Kinds of entries that are taken, of Kinds; empty: those that Sigstore
+	// clients in use send.
+	Kinds []string
+	// Parser admits entries. Where its types are nil, they are those of Kinds,
+	// where its algorithms are nil, those that Sigstore clients use.
 	Parser entry.Parser
 	// StrictDuplicates answers an entry that is there already with 409, as the
 	// upstream server does. Most clients then fail, so the default is 201 with
 	// the entry that is there.
 	StrictDuplicates bool
+	// Disabled are the IDs of operations that are answered 501, of Operations.
+	Disabled []string
 	// MaxBody bounds the body of a POST, in bytes. Zero: DefaultMaxBody.
 	MaxBody int64
 	// MaySearchNames refuses a caller who may not search the index by e-mail
@@ -52,8 +59,17 @@ func New(c Config) (*API, error) {
 	case c.MaxBody < 0:
 		return nil, errors.New("rekor v1: body limit is negative")
 	}
+	for _, id := range c.Disabled {
+		if !slices.Contains(Operations(), id) {
+			return nil, fmt.Errorf("rekor v1: operation %q is not known, want some of %q", id, Operations())
+		}
+	}
 	if c.Parser.Types == nil {
-		types, err := kinds.Types(kinds.Default())
+		names := c.Kinds
+		if len(names) == 0 {
+			names = kinds.Default()
+		}
+		types, err := kinds.Types(names)
 		if err != nil {
 			return nil, fmt.Errorf("rekor v1: %w", err)
 		}
@@ -71,18 +87,58 @@ func New(c Config) (*API, error) {
 // entriesPath is where entries are; a Location is below it.
 const entriesPath = "/api/v1/log/entries"
 
+// Kinds returns every kind of entry that there is, sorted.
+func Kinds() []string { return kinds.All() }
+
+// Operations returns the operation IDs of the API's description, sorted.
+func Operations() []string {
+	var ids []string
+	for _, o := range (&API{}).operations() {
+		ids = append(ids, o.id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// operation is one operation, which the API's description names.
+type operation struct {
+	id, method, path string
+	maxBody          int64
+	effect           func(*httpd.Group) *httpd.Group // nil: that of the method
+	handle           httpd.HandlerFunc
+}
+
+func (a *API) operations() []operation {
+	reads := func(g *httpd.Group) *httpd.Group { return g.As(httpd.Read) } // by POST, but nothing is written
+	public := func(g *httpd.Group) *httpd.Group { return g.As(httpd.Public) }
+	return []operation{
+		{"createLogEntry", http.MethodPost, entriesPath, a.cfg.MaxBody, nil, a.createEntry},
+		{"getLogEntryByIndex", http.MethodGet, entriesPath, 0, nil, fresh(a.entryByIndex)},
+		{"getLogEntryByUUID", http.MethodGet, entriesPath + "/{id}", 0, nil, fresh(a.entryByID)},
+		{"searchLogQuery", http.MethodPost, entriesPath + "/retrieve", a.cfg.MaxBody, reads, a.retrieve},
+		{"searchIndex", http.MethodPost, indexPath, maxIndexBody, reads, a.searchIndex},
+		{"getLogInfo", http.MethodGet, "/api/v1/log", 0, nil, fresh(a.logInfo)},
+		{"getLogProof", http.MethodGet, "/api/v1/log/proof", 0, nil, fresh(a.consistency)},
+		{"getPublicKey", http.MethodGet, "/api/v1/log/publicKey", 0, public, a.publicKey},
+	}
+}
+
 // Mount adds the API's routes.
 func (a *API) Mount(mux *httpd.Mux) {
-	g := mux.Group("tlog", httpd.RESTErrors)
-	search := g.As(httpd.Read) // by POST, but nothing is written
-	g.Handle(http.MethodPost, entriesPath, a.cfg.MaxBody, a.createEntry)
-	g.Handle(http.MethodGet, entriesPath, 0, fresh(a.entryByIndex))
-	g.Handle(http.MethodGet, entriesPath+"/{id}", 0, fresh(a.entryByID))
-	search.Handle(http.MethodPost, entriesPath+"/retrieve", a.cfg.MaxBody, a.retrieve)
-	search.Handle(http.MethodPost, indexPath, maxIndexBody, a.searchIndex)
-	g.Handle(http.MethodGet, "/api/v1/log", 0, fresh(a.logInfo))
-	g.Handle(http.MethodGet, "/api/v1/log/proof", 0, fresh(a.consistency))
-	g.As(httpd.Public).Handle(http.MethodGet, "/api/v1/log/publicKey", 0, a.publicKey)
+	for _, o := range a.operations() {
+		g := mux.Group("tlog", httpd.RESTErrors)
+		if o.effect != nil {
+			g = o.effect(g)
+		}
+		if slices.Contains(a.cfg.Disabled, o.id) {
+			o.handle = switchedOff
+		}
+		g.Handle(o.method, o.path, o.maxBody, o.handle)
+	}
+}
+
+func switchedOff(http.ResponseWriter, *http.Request) error {
+	return fault.New(fault.Unimplemented, "this operation is switched off on this server")
 }
 
 // fresh keeps caches away from what changes with the log: even an old entry is
