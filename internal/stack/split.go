@@ -69,6 +69,7 @@ type splitPlan struct {
 	from      Layout
 	conf      *config.Config
 	plain     *config.Config // without defaults, which each start chooses anew
+	source    string         // Dir, absolute
 	into      string         // absolute
 	addresses map[string]string
 	material  trust.Material
@@ -109,6 +110,9 @@ func (l Layout) refuseSplit() error {
 // an address is the cause.
 func Split(ctx context.Context, cfg SplitConfig) (_ []Process, err error) {
 	p := splitPlan{SplitConfig: cfg, from: Layout{cfg.Dir}, addresses: DefaultAddresses()}
+	if p.source, err = filepath.Abs(cfg.Dir); err != nil {
+		return nil, fmt.Errorf("split: %w", err)
+	}
 	if p.into, err = filepath.Abs(cfg.Into); err != nil {
 		return nil, fmt.Errorf("split: %w", err)
 	}
@@ -197,11 +201,7 @@ func (p *splitPlan) checkDistinct() error {
 // checkInto keeps an operator's processes out of the directory that is to be put
 // away.
 func (p *splitPlan) checkInto() error {
-	dir, err := filepath.Abs(p.Dir)
-	if err != nil {
-		return fmt.Errorf("split: %w", err)
-	}
-	rest, err := filepath.Rel(dir, p.into)
+	rest, err := filepath.Rel(p.source, p.into)
 	if err == nil && filepath.IsLocal(rest) && p.conf.Profile != config.ProfileUp {
 		return fmt.Errorf("directory %s is in %s, which holds all keys: name another one to split into", p.Into, p.Dir)
 	}
@@ -209,7 +209,12 @@ func (p *splitPlan) checkInto() error {
 }
 
 // prepare makes everything but the configurations, and sets the mark last.
-func (p *splitPlan) prepare(ctx context.Context) error {
+func (p *splitPlan) prepare(ctx context.Context) (err error) {
+	release, err := p.claim()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
 	p.tell("checking keys and databases", 0)
 	if err := p.readMaterial(ctx); err != nil {
 		return err
@@ -220,7 +225,7 @@ func (p *splitPlan) prepare(ctx context.Context) error {
 	}
 	pins := map[string]string{}
 	for _, sh := range shares {
-		if err := sh.layout.prepareShare(); err != nil {
+		if err := sh.layout.prepareShare(p.source); err != nil {
 			return err
 		}
 		err := sh.copyFrom(ctx, p.from, func(bytes int64) { p.tell("copying what "+sh.name()+" gets", bytes) })

@@ -13,16 +13,12 @@ import (
 	"sigstack/internal/durable"
 )
 
-// splitUnfinished marks a process's directory that is not complete, so that
-// nobody takes it for one.
-func (l Layout) splitUnfinished() string { return filepath.Join(l.Dir, "split-unfinished") }
-
 // prepared is the configuration of a process before it counts.
 func (l Layout) prepared() string { return l.Config() + ".prepared" }
 
-// prepareShare empties what an interrupted split left in a process's directory,
-// and refuses one with anything else in it.
-func (l Layout) prepareShare() error {
+// prepareShare empties what an interrupted split of source left in a process's
+// directory, and refuses one with anything else in it.
+func (l Layout) prepareShare(source string) error {
 	if err := durable.MkdirAll(l.Dir, 0o700); err != nil {
 		return err
 	}
@@ -33,7 +29,7 @@ func (l Layout) prepareShare() error {
 	if done {
 		return fmt.Errorf("%s: %w", l.Dir, ErrInitialized)
 	}
-	interrupted, err := exists(l.splitUnfinished())
+	_, interrupted, err := l.splitFrom()
 	if err != nil {
 		return fmt.Errorf("prepare %s: %w", l.Dir, err)
 	}
@@ -41,7 +37,7 @@ func (l Layout) prepareShare() error {
 		if err := l.refuseOccupied(); err != nil {
 			return err
 		}
-		if err := durable.WriteFile(l.splitUnfinished(), nil, 0o600); err != nil {
+		if err := durable.WriteFile(l.splitUnfinished(), []byte(source+"\n"), 0o600); err != nil {
 			return err
 		}
 	}
