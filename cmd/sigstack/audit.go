@@ -120,6 +120,10 @@ func (a *app) auditVerify(ctx context.Context, c stack.AuditCheck) error {
 		if errors.As(err, &unreachable) {
 			return fmt.Errorf("%w; --offline leaves the log out", err)
 		}
+		var other *stack.OtherKeyError
+		if errors.As(err, &other) {
+			return fmt.Errorf("not verified: %w", err)
+		}
 		return fmt.Errorf("refused: %w", err)
 	}
 	a.result(v, func() { a.printVerdict(c, v) })

@@ -1,12 +1,15 @@
 package stack_test
 
 import (
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"sigstack/internal/audit"
 	"sigstack/internal/config"
 	"sigstack/internal/httpd"
 	"sigstack/internal/stack"
@@ -59,6 +62,60 @@ func TestDirectoryWithoutAnAuditSection(t *testing.T) {
 	got, err := stack.VerifyAudit(t.Context(), check(dir))
 	if err != nil || got.Signed || got.Anchors != 0 || got.Key != "none" || got.Records < 4 {
 		t.Errorf("got %+v, %v; want records, unsigned", got, err)
+	}
+}
+
+// TestARecordWhoseKeyIsGoneIsRefused: whoever takes the key out of an operator's
+// configuration and kit has no record that verifies.
+func TestARecordWhoseKeyIsGoneIsRefused(t *testing.T) {
+	dir := initDir(t, stack.InitConfig{Profile: config.ProfileServe, Passphrase: []byte("pass")})
+	if _, err := stack.VerifyAudit(t.Context(), check(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(stack.Layout{Dir: dir}.Client(), "audit.pub")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stack.VerifyAudit(t.Context(), check(dir)); err == nil || !strings.Contains(err.Error(), "has no audit.pub, and the record is signed") {
+		t.Errorf("without the public key: got %v", err)
+	}
+	editConfig(t, dir, func(c *config.Config) { c.Audit = nil })
+	if _, err := stack.VerifyAudit(t.Context(), check(dir)); err == nil || !strings.Contains(err.Error(), "the head is signed, and no key") {
+		t.Errorf("without the section: got %v", err)
+	}
+	record := stack.Layout{Dir: dir}.Audit()
+	if err := errors.Join(os.RemoveAll(record), os.Mkdir(record, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	anew, err := audit.Open(t.Context(), audit.Options{Dir: record, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := anew.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stack.VerifyAudit(t.Context(), check(dir)); err == nil || !strings.Contains(err.Error(), "the record is not signed") {
+		t.Errorf("without the section, too: got %v", err)
+	}
+}
+
+// TestAnOlderKitLacksTheKeysOfProcesses, and the error says which one has them.
+func TestAnOlderKitLacksTheKeysOfProcesses(t *testing.T) {
+	whole := initDir(t, stack.InitConfig{Profile: config.ProfileUp})
+	older := filepath.Join(t.TempDir(), "kit")
+	if err := os.CopyFS(older, os.DirFS(stack.Layout{Dir: whole}.Client())); err != nil {
+		t.Fatal(err)
+	}
+	for name, dir := range split(t, splitConfig(t, whole)) {
+		c := check(dir)
+		if _, err := stack.VerifyAudit(t.Context(), c); err != nil {
+			t.Errorf("%s by the kit beside it: %v", name, err)
+		}
+		c.KitDir = older
+		_, err := stack.VerifyAudit(t.Context(), c)
+		var other *stack.OtherKeyError
+		if want := "the record of process " + name; !errors.As(err, &other) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "http://stack.test:8080/client/") {
+			t.Errorf("%s by an older kit: got %v, want %q", name, err, want)
+		}
 	}
 }
 

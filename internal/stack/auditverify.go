@@ -53,7 +53,7 @@ const (
 // VerifyAudit verifies a whole audit record: each line, the chain, the signed head
 // and each anchor, by the kit's trusted root. Unless told not to it asks the log,
 // which knows of anchors that a record has lost. The error names the first line
-// that is wrong.
+// that is wrong, or is an *OtherKeyError.
 func VerifyAudit(ctx context.Context, c AuditCheck) (AuditVerdict, error) {
 	kit, err := signing.LoadKit(c.KitDir)
 	if err != nil {
@@ -79,9 +79,12 @@ func VerifyAudit(ctx context.Context, c AuditCheck) (AuditVerdict, error) {
 
 type auditVerifier struct {
 	AuditCheck
-	kit    *signing.Kit
-	conf   audit.VerifyConfig
-	signed bool // the directory's configuration names an audit key
+	kit  *signing.Kit
+	conf audit.VerifyConfig
+	// What the directory's configuration says: of an audit key; of a test stack, whose
+	// record need not be signed; and which process it is of, with which URL.
+	signed, test bool
+	process, url string
 
 	leaves map[[32]byte]bool // of the anchors' entries
 	newest []byte            // the newest anchor's bundle
@@ -94,8 +97,15 @@ func (v *auditVerifier) readConfig() error {
 	if err != nil {
 		return err
 	}
-	if f.Config != nil && f.Config.Audit != nil {
+	if f.Config == nil {
+		return nil
+	}
+	v.test, v.url = f.Config.Profile == config.ProfileUp, f.Config.URL
+	if f.Config.Audit != nil {
 		v.conf.Chain, v.signed = f.Config.Audit.Chain, true
+	}
+	if f.Config.Peers != nil {
+		v.process = f.Config.Peers.Name
 	}
 	return nil
 }
@@ -137,6 +147,11 @@ func (v *auditVerifier) unsigned(ctx context.Context) (AuditVerdict, error) {
 		return AuditVerdict{}, fmt.Errorf("the kit %s has no %s, and the record is signed: name another kit with --client, or the key with --key", v.KitDir, trust.AuditPEMName)
 	}
 	rep, err := audit.Verify(ctx, v.conf)
+	if err == nil && v.Dir != "" && !v.test {
+		// A record that was never signed and one whose key was taken away look alike.
+		err = fmt.Errorf("the record is not signed: neither %s nor the kit %s has an audit key, so that nobody can tell whether its end was cut off, or it was written anew; if it was signed once, name the key with --key; if not, see docs/audit.md, Configuration",
+			Layout{v.Dir}.Config(), v.KitDir)
+	}
 	return AuditVerdict{rep, "none", v.kit.Trusted.String(), AuditAskedNothing}, err
 }
 
@@ -153,8 +168,31 @@ func (v *auditVerifier) byEach(ctx context.Context, keys []*ecdsa.PublicKey) (ve
 			err = failure
 		}
 	}
+	if errors.Is(err, audit.ErrOtherKey) {
+		return AuditVerdict{}, v.noKeyFits()
+	}
 	return AuditVerdict{}, err
 }
+
+// noKeyFits says where the key may be that is missing: a kit that is older than the
+// key looks like a record that somebody else has signed.
+func (v *auditVerifier) noKeyFits() error {
+	if v.KeyFile != "" {
+		return &OtherKeyError{fmt.Sprintf("%s is not the key of this record, or the record's head was replaced", v.KeyFile)}
+	}
+	whose, kit := "this record", "the kit that the stack has now"
+	if v.process != "" {
+		whose, kit = "the record of process "+v.process+", which kits have since the split alone", "the kit that the front has now"
+	}
+	return &OtherKeyError{fmt.Sprintf("%s has no key of %s: verify with %s, as it is served at %s/client/; if that has none either, the record's head was replaced",
+		filepath.Join(v.KitDir, trust.AuditPEMName), whose, kit, v.url)}
+}
+
+// OtherKeyError says that a record is signed with none of the keys given: more
+// often they are another record's than somebody has signed this one.
+type OtherKeyError struct{ reason string }
+
+func (e *OtherKeyError) Error() string { return e.reason }
 
 func (v *auditVerifier) by(ctx context.Context, key *ecdsa.PublicKey) (AuditVerdict, error) {
 	id, err := signing.NewKeyIdentity(key)
