@@ -24,6 +24,15 @@ func errFrozen() error {
 // proved as ever.
 func (t *Tree) Frozen() bool { return t.frozen.Load() }
 
+// IsFrozen asks storage whether a tree takes no entries.
+func IsFrozen(ctx context.Context, s Storage, id int64) (bool, error) {
+	tree, err := loadTree(ctx, s, id)
+	if err != nil {
+		return false, fmt.Errorf("look at tree %d: %w", id, err)
+	}
+	return tree.TreeState == trillian.TreeState_FROZEN, nil
+}
+
 // PrepareTree returns the id of the tree of that name, which it makes if there is
 // none: empty and frozen, until Succeed makes it the one that takes entries. A
 // crash on the way leaves what the next PrepareTree of that name finishes. It

@@ -50,6 +50,7 @@ func (s *Stack) handleActs(a *admin.Server) {
 	a.Handle(http.MethodPost, AdminReload, "reload", func(ctx context.Context, _ *http.Request) (any, error) { return s.reload(ctx) })
 	a.Handle(http.MethodPost, AdminKeyTest, "key-test", s.testKey)
 	a.Handle(http.MethodPost, AdminAnchor, "audit-anchor", s.anchorAudit)
+	s.handleShardActs(a)
 }
 
 // recordAct puts an act on record.
@@ -158,13 +159,34 @@ func (s *Stack) anchorAudit(ctx context.Context, _ *http.Request) (any, error) {
 // testKey signs with a key in use, and verifies.
 func (s *Stack) testKey(_ context.Context, r *http.Request) (any, error) {
 	name := r.PathValue("name")
-	i := slices.IndexFunc(s.services.keys, func(k keys.Key) bool { return k.Name == name })
+	all := s.services.allKeys()
+	i := slices.IndexFunc(all, func(k keys.Key) bool { return k.Name == name })
 	if i < 0 {
 		return nil, fault.Newf(fault.NotFound, "this process has no key %q", name)
 	}
-	key := s.services.keys[i]
+	key := all[i]
 	if err := key.Test(); err != nil {
 		return nil, fault.Wrap(fault.Unavailable, err, "key does not work")
 	}
 	return keyStatus(key), nil
+}
+
+// RunActs answers on the admin channel of a directory that nothing serves, for as
+// long as do takes: its acts are the same, and so is their record. Then it closes
+// the stack.
+func (s *Stack) RunActs(ctx context.Context, do func(context.Context) error) error {
+	g := &run.Group{Log: s.opts.Log}
+	if err := s.addAdmin(ctx, g); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	var failed error
+	ctx, done := context.WithCancel(ctx)
+	defer done()
+	g.Add("acts", func(ctx context.Context) error {
+		failed = do(ctx)
+		done()
+		<-ctx.Done()
+		return nil
+	})
+	return errors.Join(g.Run(ctx), failed, s.Close())
 }

@@ -80,12 +80,12 @@ func (s *Stack) startCheck(ctx context.Context) error {
 // readOnlyCheck tries every key, proves the newest entry of every log and asks
 // the listener by TLS.
 func (s *Stack) readOnlyCheck(ctx context.Context) error {
-	for _, key := range s.services.keys {
+	for _, key := range s.services.allKeys() {
 		if err := key.Test(); err != nil {
 			return fault.Wrap(fault.Unavailable, err, "start check failed: key "+key.Name)
 		}
 	}
-	for name, tree := range s.services.trees {
+	for name, tree := range s.services.allTrees() {
 		if err := proveNewest(ctx, tree); err != nil {
 			return fault.Wrap(fault.Unavailable, err, "start check failed: newest entry of the "+name+" tree")
 		}

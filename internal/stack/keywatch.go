@@ -35,26 +35,37 @@ type keyWatch struct {
 
 // watchKeys adds a watch for each key that lives elsewhere.
 func (s *Stack) watchKeys() {
-	var up *prometheus.GaugeVec
-	for _, key := range s.services.keys {
-		if key.URI() == "" {
-			continue
+	for _, key := range s.services.allKeys() {
+		if c, ok := s.watchKey(key); ok {
+			s.services.components = append(s.services.components, c)
 		}
-		if up == nil {
-			up = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-				Name: "sigstack_key_up",
-				Help: "Whether a key in a token or key service could sign when last tried.",
-			}, []string{"key"})
-			s.metrics.MustRegister(up)
-		}
-		w := &keyWatch{key: key, services: s.needing(key.Name), ready: s.ready, log: s.opts.Log, up: up.WithLabelValues(key.Name)}
-		w.look(context.Background())
-		s.services.components = append(s.services.components, component{"key " + key.Name, w.run})
 	}
 }
 
-// needing returns the services whose sections name a key.
+// watchKey returns the watch for a key, which it looks after from now on; not ok
+// for one in a file.
+func (s *Stack) watchKey(key keys.Key) (c component, ok bool) {
+	if key.URI() == "" {
+		return component{}, false
+	}
+	if s.keyUp == nil {
+		s.keyUp = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "sigstack_key_up",
+			Help: "Whether a key in a token or key service could sign when last tried.",
+		}, []string{"key"})
+		s.metrics.MustRegister(s.keyUp)
+	}
+	w := &keyWatch{key: key, services: s.needing(key.Name), ready: s.ready, log: s.opts.Log, up: s.keyUp.WithLabelValues(key.Name)}
+	w.look(context.Background())
+	return component{"key " + key.Name, w.run}, true
+}
+
+// needing returns the services whose sections name a key, the transparency log for
+// those of its shards.
 func (s *Stack) needing(name string) (services []string) {
+	if s.shards.has(name) {
+		return []string{"tlog"}
+	}
 	for _, k := range s.conf.Keys() {
 		service, _, _ := strings.Cut(k.Field, ".")
 		if k.Name == name && !k.Secret && !slices.Contains(services, service) {

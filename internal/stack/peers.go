@@ -109,7 +109,7 @@ func (s *Stack) joinPeers() error {
 	if s.peers == nil {
 		return nil
 	}
-	s.services.keys = append(s.services.keys, s.peers.key)
+	s.services.addKey(s.peers.key)
 	if s.conf.Front() {
 		s.passOn()
 	}

@@ -101,8 +101,9 @@ func (s *Stack) buildTUF() error {
 	if err != nil {
 		return err
 	}
+	s.repo, s.online = repo, tufroot.Online{Snapshot: snapshot, Timestamp: timestamp}
 	s.services.tuf, err = tuf.New(tuf.Config{
-		Repository: repo, Online: tufroot.Online{Snapshot: snapshot, Timestamp: timestamp},
+		Repository: repo, Online: s.online,
 		KitDir: s.layout.Client(), Report: s.reportTUF,
 		Now: s.opts.Now, Log: s.opts.Log, Metrics: s.metrics,
 	})
@@ -119,19 +120,22 @@ func (s *Stack) reportTUF(status httpd.Status, detail string) { s.ready.Set("tuf
 // checkPublished refuses to serve a trusted root that clients would not verify
 // this stack's signatures with.
 func (s *Stack) checkPublished(repo *tufroot.Repository) error {
-	live, err := s.material().TrustedRoot()
-	if err != nil {
-		return err
-	}
 	published, err := repo.Target(trust.TrustedRootName)
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(live, published) {
-		return errors.New("published trusted_root.json does not match the live services' keys and chains: " +
-			"the key or chain files were changed, or come from another directory")
+	live, err := s.material().TrustedRoot()
+	if err != nil {
+		return err
 	}
-	return nil
+	if bytes.Equal(live, published) {
+		return nil
+	}
+	if found, err := s.nextIsPublished(repo, published); found || err != nil {
+		return err
+	}
+	return errors.New("published trusted_root.json does not match the live services' keys and chains: " +
+		"the key or chain files were changed, or come from another directory")
 }
 
 // RootSHA256 returns the fingerprint of the kit's root.json, in hex.

@@ -28,6 +28,7 @@ import (
 	"sigstack/internal/tlsconf"
 	cagrpc "sigstack/services/ca/grpc"
 	"sigstack/services/ca/token"
+	tufroot "sigstack/tuf-root"
 )
 
 // Options says which directory to run and how.
@@ -73,6 +74,7 @@ type Stack struct {
 	ready    *httpd.Readiness
 	metrics  *prometheus.Registry
 	services *services
+	shards   *logShards // nil without the transparency log
 	listener net.Listener
 	tls      *tlsconf.Source // nil: the listeners are plaintext
 	peers    *peers          // nil: the stack runs in this process alone
@@ -83,10 +85,14 @@ type Stack struct {
 	audit    *audit.Log
 	auditKey []byte // SPKI of the key of its heads; nil: they are not signed
 
-	rootSHA256   string        // of root.json, hex
-	drainTimeout time.Duration // how long requests under way may take when the stack stops
+	repo         *tufroot.Repository  // nil without section tuf
+	online       tufroot.Online       // keys of repo
+	keyUp        *prometheus.GaugeVec // of keys that live elsewhere; nil: none does
+	rootSHA256   string               // of root.json, hex
+	drainTimeout time.Duration        // how long requests under way may take when the stack stops
 
 	// Set by Run.
+	serving        bool // the trees run
 	since          time.Time
 	metricsAddress string
 	admin          atomic.Pointer[admin.Server]
@@ -307,7 +313,7 @@ func (s *Stack) Run(ctx context.Context, onReady func()) error {
 		return errors.Join(err, s.Close())
 	}
 	g := &run.Group{Log: s.opts.Log}
-	s.since = s.opts.Now()
+	s.since, s.serving = s.opts.Now(), true
 	for _, c := range s.services.components {
 		g.Add(c.name, c.run)
 	}

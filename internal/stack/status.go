@@ -52,6 +52,8 @@ type TreeStatus struct {
 	Size uint64    `json:"size"` // entries
 	Root string    `json:"root"` // hex
 	Time time.Time `json:"time"`
+	// Frozen: it takes no entries any more.
+	Frozen bool `json:"frozen,omitempty"`
 }
 
 // KeyStatus is a key that the process signs with.
@@ -94,11 +96,12 @@ func (s *Stack) Status() Status {
 	if s.conns != nil {
 		st.Connections.Open, st.Connections.Most = s.conns.Count()
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.services.trees)) {
-		head := s.services.trees[name].Head()
-		st.Trees = append(st.Trees, TreeStatus{name, head.Size, hex.EncodeToString(head.Root[:]), head.Time.UTC()})
+	trees := s.services.allTrees()
+	for _, name := range slices.Sorted(maps.Keys(trees)) {
+		head := trees[name].Head()
+		st.Trees = append(st.Trees, TreeStatus{name, head.Size, hex.EncodeToString(head.Root[:]), head.Time.UTC(), trees[name].Frozen()})
 	}
-	for _, k := range s.services.keys {
+	for _, k := range s.services.allKeys() {
 		st.Keys = append(st.Keys, keyStatus(k))
 	}
 	for what, at := range s.expiries() {

@@ -267,11 +267,10 @@ func TestNextLogIsPublishedAheadOfUse(t *testing.T) {
 	k := newKit(t)
 	used := k.Material.TLogs[1]
 	next := used
-	next.PublicKey, next.Window.Start, next.Next = newSPKI(t), used.Window.Start.AddDate(0, 1, 0), true
+	next.PublicKey = newSPKI(t) // as old: a second decides nothing
 	k.Material.TLogs = append(k.Material.TLogs, next)
 	for _, inUse := range []bool{false, true} {
-		last := &k.Material.TLogs[len(k.Material.TLogs)-1]
-		last.Next = !inUse
+		k.Material.TLogs[1].Idle, k.Material.TLogs[len(k.Material.TLogs)-1].Idle = inUse, !inUse
 		want := map[bool][]byte{false: used.PublicKey, true: next.PublicKey}[inUse]
 		files := writeKit(t, k, "/kit", t.TempDir())
 		if block, _ := pem.Decode(files["rekor.pub"]); block == nil || !bytes.Equal(block.Bytes, want) {

@@ -134,11 +134,11 @@ func setLogs(logs []Log) []Log {
 	})
 }
 
-// newestLogs puts those that are not in use yet last.
+// newestLogs puts idle ones last.
 func newestLogs(logs []Log) []Log {
-	ahead := map[bool]int{true: 1}
+	rank := map[bool]int{true: 1}
 	return slices.SortedFunc(slices.Values(logs), func(a, b Log) int {
-		return cmp.Or(cmp.Compare(ahead[a.Next], ahead[b.Next]), b.Window.Start.Compare(a.Window.Start), cmp.Compare(a.BaseURL, b.BaseURL),
+		return cmp.Or(cmp.Compare(rank[a.Idle], rank[b.Idle]), b.Window.Start.Compare(a.Window.Start), cmp.Compare(a.BaseURL, b.BaseURL),
 			slices.Compare(a.PublicKey, b.PublicKey))
 	})
 }

@@ -38,6 +38,7 @@ type logPart struct {
 	Version uint32     `json:"version"`
 	Start   time.Time  `json:"start"`
 	End     *time.Time `json:"end,omitempty"`
+	Idle    bool       `json:"idle,omitempty"`
 }
 
 type servicePart struct {
@@ -120,7 +121,7 @@ func (a Authority) part() authorityPart {
 }
 
 func (l Log) part() logPart {
-	return logPart{l.BaseURL, l.PublicKey, l.APIVersion, l.Window.Start.UTC(), l.Window.end()}
+	return logPart{l.BaseURL, l.PublicKey, l.APIVersion, l.Window.Start.UTC(), l.Window.end(), l.Idle}
 }
 
 func (s Service) part() servicePart {
@@ -136,7 +137,7 @@ func (w Window) end() *time.Time {
 }
 
 func (l logPart) log() Log {
-	return Log{BaseURL: l.URL, PublicKey: l.Key, APIVersion: l.Version, Window: fromTo(l.Start, l.End)}
+	return Log{BaseURL: l.URL, PublicKey: l.Key, APIVersion: l.Version, Window: fromTo(l.Start, l.End), Idle: l.Idle}
 }
 
 func (s servicePart) service() Service {

@@ -46,9 +46,9 @@ type Log struct {
 	// APIVersion is 1 or 2 for a transparency log, 1 for a CT log.
 	APIVersion uint32
 	Window     Window
-	// Next says that the log is published ahead of its use. Where clients know a
-	// single key it is not theirs yet; a Part does not tell it.
-	Next bool
+	// Idle says that the log takes no entries: not yet, or no more. Where clients
+	// know a single key it is that of a log that does.
+	Idle bool
 }
 
 // Service is an endpoint that signing clients contact. URL has no trailing

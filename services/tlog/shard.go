@@ -50,13 +50,25 @@ func (s *Service) follow(shards []*shard, next Shard) ([]*shard, error) {
 }
 
 func (s *Service) checkShard(shards []*shard, next Shard) error {
-	key := next.Signer
 	switch {
 	case next.Tree == nil:
 		return errors.New("no tree given")
 	case next.Tree.ID() <= 0:
 		return fmt.Errorf("tree ID %d is not positive", next.Tree.ID())
-	case key.Signer == nil:
+	}
+	for _, other := range shards {
+		if other.ID() == next.Tree.ID() {
+			return fmt.Errorf("tree %d is another shard's", next.Tree.ID())
+		}
+	}
+	return s.checkKey(shards, next.Signer)
+}
+
+// CheckKey reports whether a key can be that of the next shard.
+func (s *Service) CheckKey(key keys.Key) error { return s.checkKey(*s.shards.Load(), key) }
+
+func (s *Service) checkKey(shards []*shard, key keys.Key) error {
+	if key.Signer == nil {
 		return errors.New("no signer given")
 	}
 	if pub, ok := key.Public().(*ecdsa.PublicKey); !ok || pub.Curve != elliptic.P256() {
@@ -66,8 +78,8 @@ func (s *Service) checkShard(shards []*shard, next Shard) error {
 		return fmt.Errorf("key %s is from the future: made %v, the clock says %v", key.Name, key.Created, now)
 	}
 	for _, other := range shards {
-		if other.ID() == next.Tree.ID() || string(other.signer.SPKI()) == string(key.SPKI()) {
-			return fmt.Errorf("tree %d with key %s: another shard has that tree or that key", next.Tree.ID(), key.Name)
+		if string(other.signer.SPKI()) == string(key.SPKI()) {
+			return fmt.Errorf("key %s is that of another shard, %s: each needs one of its own", key.Name, other.signer.Name)
 		}
 	}
 	return nil

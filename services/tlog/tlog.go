@@ -128,19 +128,21 @@ func (c *Config) checkName() error {
 	return nil
 }
 
-// Trust returns the log's public half: one log for each shard, the oldest first.
+// Trust returns the log's public half: one log for each shard, the oldest first, of
+// which the last one is not idle.
 func (s *Service) Trust() []trust.Log {
 	var logs []trust.Log
 	for _, sh := range *s.shards.Load() {
 		logs = append(logs, s.TrustIn(sh.signer))
 	}
+	logs[len(logs)-1].Idle = false
 	return logs
 }
 
-// TrustIn returns what Trust says of a shard that signs with key, such as the next
-// one. A key is trusted from its creation.
+// TrustIn returns what Trust says of an idle shard that signs with key, such as the
+// next one. A key is trusted from its creation.
 func (s *Service) TrustIn(key keys.Key) trust.Log {
-	return trust.Log{BaseURL: s.cfg.URL, PublicKey: key.SPKI(), APIVersion: 1, Window: trust.Window{Start: key.Created}}
+	return trust.Log{BaseURL: s.cfg.URL, PublicKey: key.SPKI(), APIVersion: 1, Window: trust.Window{Start: key.Created}, Idle: true}
 }
 
 // metrics carry the upstream server's names, for its dashboards.
