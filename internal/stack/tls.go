@@ -5,12 +5,17 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"path/filepath"
 	"strings"
 
 	"sigstack/internal/config"
+	"sigstack/internal/durable"
 	"sigstack/internal/httpd"
+	"sigstack/internal/pki"
 	"sigstack/internal/tlsconf"
+	"sigstack/internal/trust"
 )
 
 // tlsName is what readiness calls the listeners' TLS.
@@ -42,7 +47,8 @@ func (s *Stack) buildTLS() error {
 	}
 	cfg := tlsconf.Config{
 		Host: s.conf.Host(), MinVersion: tls.VersionTLS13, Report: s.reportTLS,
-		Now: s.opts.Now, Log: s.opts.Log, Metrics: s.metrics,
+		NewAuthorities: s.republishAuthorities,
+		Now:            s.opts.Now, Log: s.opts.Log, Metrics: s.metrics,
 	}
 	if conf.MinVersion == "1.2" {
 		cfg.MinVersion = tls.VersionTLS12
@@ -93,6 +99,20 @@ func (s *Stack) reportTLS(h tlsconf.Health) {
 		status = httpd.Warn
 	}
 	s.ready.Set(tlsName, status, h.Detail)
+}
+
+// republishAuthorities puts what clients need to trust into the kit, where this
+// process serves one: of all its files that one alone depends on it.
+func (s *Stack) republishAuthorities(authorities []*x509.Certificate) {
+	if s.conf.TUF == nil {
+		return
+	}
+	path := filepath.Join(s.layout.Client(), trust.TLSPEMName)
+	if err := durable.WriteFile(path, pki.CertificatesPEM(authorities), 0o644); err != nil {
+		s.opts.Log.Error("the client kit still has the authorities of before: make room or mend what fails, and start the stack anew", slog.Any("error", err))
+		return
+	}
+	s.opts.Log.Info("the client kit has new authorities of tls: clients that use it need it again")
 }
 
 // reloadTLS reads certificate files now, or renews the certificate.

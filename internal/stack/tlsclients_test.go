@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -75,5 +76,43 @@ func TestRemovedClientAuthority(t *testing.T) {
 	want(http.StatusForbidden)
 	if dialed != 1 {
 		t.Errorf("%d connections, want one that stays", dialed)
+	}
+}
+
+// TestKitFollowsAuthorities: when an operator's certificates lead to another
+// authority, the kit that is served says so at once.
+func TestKitFollowsAuthorities(t *testing.T) {
+	files := newCertificateFiles(t)
+	files.renew()
+	dir := initDir(t, stack.InitConfig{Profile: config.ProfileUp, URL: "https://localhost:8443", TLS: stack.InitTLS{
+		Files: &config.TLSFiles{Certificate: files.path("tls.crt"), Key: files.path("tls.key"), Authorities: files.path("ca.pem")},
+	}})
+	s := serve(t, options(dir, config.ProfileUp))
+	served := func() string {
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/client/tls-ca.crt.pem", nil))
+		return w.Body.String()
+	}
+	before := served()
+	if want := string(pki.CertificatesPEM([]*x509.Certificate{files.root})); before != want {
+		t.Fatalf("the kit has %s, want %s", before, want)
+	}
+	files.renew()
+	if _, err := s.Reload(t.Context(), "hangup"); err != nil {
+		t.Fatal(err)
+	}
+	if after := served(); after != before {
+		t.Errorf("another certificate of the same authority changed the kit: %s", after)
+	}
+	next := newCertificateFiles(t)
+	files.root, files.key = next.root, next.key
+	files.renew()
+	want := pki.CertificatesPEM([]*x509.Certificate{next.root})
+	files.write("ca.pem", want)
+	if _, err := s.Reload(t.Context(), "hangup"); err != nil {
+		t.Fatal(err)
+	}
+	if after := served(); after != string(want) {
+		t.Errorf("the kit has %s, want %s", after, want)
 	}
 }

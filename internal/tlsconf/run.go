@@ -2,9 +2,11 @@ package tlsconf
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -73,6 +75,12 @@ func (s *Source) look(ctx context.Context) {
 // changed makes what was taken the answer to later handshakes.
 func (s *Source) changed(ctx context.Context) {
 	s.publish()
+	if now := s.identity.authorities; !slices.EqualFunc(s.told, now, (*x509.Certificate).Equal) {
+		s.told = now
+		if s.cfg.NewAuthorities != nil {
+			s.cfg.NewAuthorities(now)
+		}
+	}
 	leaf := s.identity.chain[0]
 	s.cfg.Log.InfoContext(ctx, "tls reloaded", slog.String("serial", fmt.Sprintf("%x", leaf.SerialNumber)),
 		slog.Time("not_after", leaf.NotAfter), slog.Bool("client_ca", s.issuers != nil))

@@ -38,10 +38,13 @@ type Config struct {
 	// a row saw the same content. 0: DefaultInterval.
 	Interval time.Duration
 	// Report, if set, is told of each change of Health, by New too.
-	Report  func(Health)
-	Now     func() time.Time
-	Log     *slog.Logger
-	Metrics prometheus.Registerer
+	Report func(Health)
+	// NewAuthorities, if set, is told of what clients need to trust when Files has
+	// other authorities than before; not by New.
+	NewAuthorities func([]*x509.Certificate)
+	Now            func() time.Time
+	Log            *slog.Logger
+	Metrics        prometheus.Registerer
 }
 
 // Files are an operator's PEM files.
@@ -70,11 +73,12 @@ type Source struct {
 
 	mu       sync.Mutex // held while looking; guards all below
 	identity identity
-	issuers  *authorities      // of clients; nil without ClientCA
-	pair     *watch            // nil with Authority
-	clients  *watch            // nil without ClientCA
-	problems map[string]string // by kind: see note
-	stage    stage             // of what expires
+	issuers  *authorities        // of clients; nil without ClientCA
+	pair     *watch              // nil with Authority
+	clients  *watch              // nil without ClientCA
+	told     []*x509.Certificate // what clients are told to trust
+	problems map[string]string   // by kind: see note
+	stage    stage               // of what expires
 	health   Health
 }
 
@@ -110,6 +114,7 @@ func New(cfg Config) (*Source, error) {
 		}
 	}
 	s.publish()
+	s.told = s.identity.authorities
 	s.rate(context.Background())
 	s.register()
 	return s, nil
