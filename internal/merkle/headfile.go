@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -20,19 +21,28 @@ import (
 // the write itself, at most a second behind.
 const headFileEvery = 500 * time.Millisecond
 
-const headFileMagic = "sigstack tree head 1"
+// Format 2 has one more line than format 1, which is read as ever.
+const (
+	headFileMagic  = "sigstack tree head 2"
+	headFileMagic1 = "sigstack tree head 1"
+)
 
-// encodeHead returns the content of a head file: five lines, each ended by a
-// newline.
+// encodeHead returns the content of a head file: six lines, each ended by a
+// newline. The last one is the CRC-32C of the others.
 func encodeHead(tree int64, h Head) []byte {
-	return fmt.Appendf(nil, "%s\ntree %d\nsize %d\nroot %x\ntime %d\n",
-		headFileMagic, tree, h.Size, h.Root, h.Time.UnixNano())
+	b := headLines(headFileMagic, tree, h)
+	return fmt.Appendf(b, "check %08x\n", crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 }
 
-// decodeHead is the inverse of encodeHead and accepts nothing else.
+func headLines(magic string, tree int64, h Head) []byte {
+	return fmt.Appendf(nil, "%s\ntree %d\nsize %d\nroot %x\ntime %d\n",
+		magic, tree, h.Size, h.Root, h.Time.UnixNano())
+}
+
+// decodeHead is the inverse of encodeHead and accepts nothing else but format 1.
 func decodeHead(b []byte) (tree int64, h Head, err error) {
 	lines := strings.Split(string(b), "\n")
-	if len(lines) != 6 || lines[0] != headFileMagic {
+	if first := len(lines) == 6 && lines[0] == headFileMagic1; !first && (len(lines) != 7 || lines[0] != headFileMagic) {
 		return 0, Head{}, errors.New("not a head file")
 	}
 	tree, errTree := strconv.ParseInt(strings.TrimPrefix(lines[1], "tree "), 10, 64)
@@ -46,8 +56,20 @@ func decodeHead(b []byte) (tree int64, h Head, err error) {
 		return 0, Head{}, fmt.Errorf("head file is damaged: root has %d bytes", len(root))
 	}
 	h = Head{Size: size, Root: [32]byte(root), Time: time.Unix(0, nanos).UTC()}
-	if !bytes.Equal(encodeHead(tree, h), b) {
+	if !bytes.Equal(encodeHead(tree, h), b) && !bytes.Equal(headLines(headFileMagic1, tree, h), b) {
 		return 0, Head{}, errors.New("head file is damaged")
+	}
+	return tree, h, nil
+}
+
+// ReadHeadFile reads a head file: the id of its tree, and the head.
+func ReadHeadFile(path string) (tree int64, h Head, err error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return 0, Head{}, fmt.Errorf("read head file: %w", err)
+	}
+	if tree, h, err = decodeHead(content); err != nil {
+		return 0, Head{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return tree, h, nil
 }

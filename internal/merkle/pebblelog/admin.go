@@ -126,6 +126,10 @@ func (t *adminTX) GetTree(_ context.Context, id int64) (*trillian.Tree, error) {
 }
 
 func decodeTree(row []byte) (*trillian.Tree, error) {
+	row, _, sound := unsealTree(row)
+	if !sound {
+		return nil, errors.New("decode tree: row is damaged: its checksum is wrong")
+	}
 	tree := new(trillian.Tree)
 	if err := proto.Unmarshal(row, tree); err != nil {
 		return nil, fmt.Errorf("decode tree: %w", err)
@@ -237,7 +241,7 @@ func (t *adminTX) put(tree *trillian.Tree) error {
 	if err != nil {
 		return fmt.Errorf("encode tree: %w", err)
 	}
-	return t.batch.Set(treeKey(tree.TreeId), row, nil)
+	return t.batch.Set(treeKey(tree.TreeId), sealTree(row), nil)
 }
 
 func cloneTree(t *trillian.Tree) *trillian.Tree { return proto.CloneOf(t) }

@@ -11,13 +11,13 @@ import (
 // numbers; a tree is one range, so that deleting it is one range deletion.
 //
 //	00 "layout"                                 layoutVersion
-//	01 tree8                                    trillian.Tree, protobuf
+//	01 tree8                                    trillian.Tree, protobuf, and its checksum
 //	02 tree8 'h' leafhash32                     indexes of leaves whose identity differs from that leaf hash
 //	02 tree8 'i' identity32                     place: where the leaf of that identity is
 //	02 tree8 'l' index8                         leaf row
 //	02 tree8 'n' stratum1 tile8 level1 node1    32-byte hash of a perfect subtree
 //	02 tree8 'q' queued8 identity32             leaf row, waiting to be sequenced
-//	02 tree8 'r'                                newest LogRootV1, TLS encoded
+//	02 tree8 'r'                                newest LogRootV1, TLS encoded, and its checksum
 //	02 tree8 'x' key                            extra row of a service
 //
 // Nodes lie tile by tile (8 levels, as in tlog-tiles), so that the path of a

@@ -13,11 +13,14 @@ import (
 
 // A leaf row holds a leaf but for its index, which is in the key:
 //
-//	flags1 leafhash32 [identity32] queued8 integrated8 extralen-uvarint extra value
+//	flags1 leafhash32 [identity32] queued8 integrated8 extralen-uvarint extra value [checksum4]
 //
 // Times are nanoseconds since 1970, zero for "not yet". The identity is left
 // out where it equals the leaf hash, as in most logs.
-const flagOwnIdentity = 0x01
+const (
+	flagOwnIdentity = 0x01
+	flagChecksum    = 0x02
+)
 
 var errLeafRow = errors.New("leaf row is damaged")
 
@@ -27,7 +30,8 @@ func encodeLeaf(leaf *trillian.LogLeaf) ([]byte, error) {
 		return nil, fmt.Errorf("leaf hash has %d bytes and identity %d, want %d each",
 			len(leaf.MerkleLeafHash), len(leaf.LeafIdentityHash), hashSize)
 	}
-	b := make([]byte, 1, 1+2*hashSize+16+binary.MaxVarintLen64+len(leaf.ExtraData)+len(leaf.LeafValue))
+	b := make([]byte, 1, 1+2*hashSize+16+binary.MaxVarintLen64+len(leaf.ExtraData)+len(leaf.LeafValue)+checksumSize)
+	b[0] = flagChecksum
 	b = append(b, leaf.MerkleLeafHash...)
 	if !bytes.Equal(leaf.LeafIdentityHash, leaf.MerkleLeafHash) {
 		b[0] |= flagOwnIdentity
@@ -36,14 +40,33 @@ func encodeLeaf(leaf *trillian.LogLeaf) ([]byte, error) {
 	b = binary.BigEndian.AppendUint64(b, uint64(nanos(leaf.QueueTimestamp)))
 	b = binary.BigEndian.AppendUint64(b, uint64(nanos(leaf.IntegrateTimestamp)))
 	b = binary.AppendUvarint(b, uint64(len(leaf.ExtraData)))
-	return append(append(b, leaf.ExtraData...), leaf.LeafValue...), nil
+	return sealed(append(append(b, leaf.ExtraData...), leaf.LeafValue...)), nil
 }
 
 // decodeLeaf is the inverse of encodeLeaf and accepts nothing else. The leaf
 // shares row's bytes.
 func decodeLeaf(row []byte, index int64) (*trillian.LogLeaf, error) {
+	leaf, sound, err := decodeLeafRow(row, index)
+	if err == nil && !sound {
+		err = errLeafRow
+	}
+	return leaf, err
+}
+
+// decodeLeafRow decodes a row whatever its checksum; sound tells whether that is
+// right.
+func decodeLeafRow(row []byte, index int64) (leaf *trillian.LogLeaf, sound bool, err error) {
+	sound = true
+	if len(row) > 0 && row[0]&flagChecksum != 0 {
+		row, sound = unsealed(row)
+	}
+	leaf, err = parseLeaf(row, index)
+	return leaf, sound, err
+}
+
+func parseLeaf(row []byte, index int64) (*trillian.LogLeaf, error) {
 	leaf := &trillian.LogLeaf{LeafIndex: index}
-	if len(row) < 1+hashSize || row[0]&^flagOwnIdentity != 0 {
+	if len(row) < 1+hashSize || row[0]&^(flagOwnIdentity|flagChecksum) != 0 {
 		return nil, errLeafRow
 	}
 	flags, rest := row[0], row[1:]

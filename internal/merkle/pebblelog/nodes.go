@@ -68,16 +68,26 @@ type root struct {
 	hash []byte
 }
 
-// decodeRoot reads the start of a TLS-encoded LogRootV1: version2 size8
-// hashlen1 hash.
+// decodeRoot reads a TLS-encoded LogRootV1, version2 size8 hashlen1 hash time8
+// revision8 metadatalen2 metadata, and the checksum behind it, if it is there.
 func decodeRoot(row []byte) (*root, error) {
-	const fixed = 2 + 8 + 1
-	if len(row) < fixed || binary.BigEndian.Uint16(row) != 1 || len(row) < fixed+int(row[fixed-1]) {
-		return nil, fmt.Errorf("root %x is damaged", row)
+	const fixed, behind = 2 + 8 + 1, 8 + 8 + 2
+	damaged := fmt.Errorf("root %x is damaged", row)
+	if len(row) < fixed || binary.BigEndian.Uint16(row) != 1 || len(row) < fixed+int(row[fixed-1])+behind {
+		return nil, damaged
+	}
+	hash := row[fixed : fixed+int(row[fixed-1])]
+	end := fixed + len(hash) + behind
+	end += int(binary.BigEndian.Uint16(row[end-2:]))
+	if len(row) == end+checksumSize {
+		var ok bool
+		if row, ok = unsealed(row); !ok {
+			return nil, damaged
+		}
 	}
 	size := binary.BigEndian.Uint64(row[2:])
-	if size > math.MaxInt64 {
-		return nil, fmt.Errorf("root %x is damaged", row)
+	if len(row) != end || size > math.MaxInt64 {
+		return nil, damaged
 	}
-	return &root{row: row, size: int64(size), hash: row[fixed : fixed+int(row[fixed-1])]}, nil
+	return &root{row: row, size: int64(size), hash: hash}, nil
 }

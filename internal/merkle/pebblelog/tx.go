@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/google/trillian"
@@ -230,7 +231,7 @@ func (t *writeTX) StoreSignedLogRoot(_ context.Context, slr *trillian.SignedLogR
 	if old != nil && old.size > 0 && root.size == old.size && !bytes.Equal(root.hash, old.hash) {
 		return status.Errorf(codes.FailedPrecondition, "tree %d: refusing a second root hash for size %d", t.tree.TreeId, old.size)
 	}
-	return t.batch.Set(rootKey(t.tree.TreeId), root.row, nil)
+	return t.batch.Set(rootKey(t.tree.TreeId), sealed(slices.Clip(root.row)), nil)
 }
 
 // PutRow stores an extra row of a service in the same commit.
