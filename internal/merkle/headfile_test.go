@@ -74,9 +74,9 @@ func TestOpenRefusesAHeadFileOfAnotherTree(t *testing.T) {
 	}
 	lines := bytes.Split(good, []byte("\n"))
 	replaced := func(line int, by string) []byte {
-		changed := append([][]byte(nil), lines...)
-		changed[line] = []byte(by)
-		return bytes.Join(changed, []byte("\n"))
+		changed := append([][]byte(nil), lines[:5]...) // as format 1: without a checksum
+		changed[0], changed[line] = []byte("sigstack tree head 1"), []byte(by)
+		return append(bytes.Join(changed, []byte("\n")), '\n')
 	}
 	tests := []struct {
 		name    string
@@ -84,6 +84,8 @@ func TestOpenRefusesAHeadFileOfAnotherTree(t *testing.T) {
 		want    string
 	}{
 		{"unchanged", good, ""},
+		{"format 1", replaced(0, "sigstack tree head 1"), ""},
+		{"checksum of another", bytes.Replace(good, []byte("time 1"), []byte("time 2"), 1), "damaged"},
 		{"behind", replaced(2, "size 0"), "published was"}, // a size of 0 has the root of the empty tree
 		{"other root", replaced(3, "root "+strings.Repeat("00", 32)), "published was 0000"},
 		{"other tree", replaced(1, "tree 12345"), "is of tree 12345"},

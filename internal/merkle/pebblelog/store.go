@@ -73,10 +73,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err := checkSpace(o.FS, dir); err != nil {
 		return nil, fmt.Errorf("open log storage in %s: %w", dir, err)
 	}
-	s := &Store{write: pebble.Sync, now: o.Now, writers: map[int64]*sync.Mutex{}, rooted: map[int64]bool{}}
-	if o.NoSync {
-		s.write = pebble.NoSync
-	}
+	s := newStore(o)
 	var err error
 	if s.db, err = pebble.Open(dir, s.pebbleOptions(o)); err != nil {
 		return nil, fmt.Errorf("open log storage in %s (is it open already?): %w", dir, err)
@@ -85,6 +82,14 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("open log storage in %s: %w", dir, err), s.db.Close())
 	}
 	return s, nil
+}
+
+func newStore(o Options) *Store {
+	s := &Store{write: pebble.Sync, now: o.Now, writers: map[int64]*sync.Mutex{}, rooted: map[int64]bool{}}
+	if o.NoSync {
+		s.write = pebble.NoSync
+	}
+	return s
 }
 
 func (s *Store) pebbleOptions(o Options) *pebble.Options {
