@@ -1,7 +1,6 @@
 package ca
 
 import (
-	"context"
 	"crypto/elliptic"
 	"crypto/sha256"
 	"errors"
@@ -10,46 +9,11 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"sigstack/internal/audit"
 	"sigstack/internal/fault"
 )
-
-// record stands in for the audit record.
-type record struct {
-	mu     sync.Mutex
-	events []audit.Event // guarded by mu, as is what follows
-	full   error         // fails what is added
-	down   error         // is not ready
-}
-
-func (r *record) add(_ context.Context, e audit.Event) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.full == nil {
-		r.events = append(r.events, e)
-	}
-	return r.full
-}
-
-func (r *record) ready(context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.down
-}
-
-// only returns the one event on record.
-func (r *record) only(t *testing.T) audit.Event {
-	t.Helper()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.events) != 1 {
-		t.Fatalf("got %d events on record, want 1: %v", len(r.events), r.events)
-	}
-	return r.events[0]
-}
 
 func TestEachCertificateIsOnRecord(t *testing.T) {
 	key := newECDSA(t, elliptic.P256())
@@ -69,7 +33,7 @@ func TestEachCertificateIsOnRecord(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFixture(t, tt.issuer)
 			leaf := issued(t, f.post(t, "/api/v2/signingCert", f.issuer.Token(t, tt.claims), challengeBody(t, key, tt.signed)))[0]
-			got := f.record.only(t)
+			got := f.record.Only(t)
 			want := map[string]string{
 				"serial":             leaf.SerialNumber.Text(16),
 				"not_before":         "2026-03-01T12:00:00Z",
@@ -136,7 +100,7 @@ func TestEachRefusalIsOnRecord(t *testing.T) {
 			if w := f.post(t, "/api/v2/signingCert", token, tt.body); w.Code < 400 {
 				t.Fatalf("status %d, want a refusal", w.Code)
 			}
-			got := f.record.only(t)
+			got := f.record.Only(t)
 			if got.Outcome != tt.outcome || got.Subject != tt.subject || (got.Issuer != "") != (tt.subject != "") {
 				t.Errorf("got outcome %s, subject %q, issuer %q; want %s, %q", got.Outcome, got.Subject, got.Issuer, tt.outcome, tt.subject)
 			}
@@ -172,14 +136,14 @@ func TestNoRecordNoCertificate(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFixture(t, nil)
-			f.record.down, f.record.full = tt.down, full
+			f.record.Fail(full, tt.down)
 			token := f.issuer.Token(t, alice())
 			w := f.post(t, "/api/v2/signingCert", token, challengeBody(t, key, "alice@example.com"))
 			wantRefusal(t, w, http.StatusServiceUnavailable, 14, "the audit record cannot be written")
 			if got := len(f.log.entries); got != tt.logged {
 				t.Errorf("got %d precertificates in the log, want %d", got, tt.logged)
 			}
-			f.record.down, f.record.full = nil, nil
+			f.record.Fail(nil, nil)
 			issued(t, f.post(t, "/api/v2/signingCert", token, challengeBody(t, key, "alice@example.com")))
 		})
 	}
@@ -188,7 +152,7 @@ func TestNoRecordNoCertificate(t *testing.T) {
 // TestARefusalWithoutARecordIsNone: the caller is told to come again.
 func TestARefusalWithoutARecordIsNone(t *testing.T) {
 	f := newFixture(t, nil)
-	f.record.full = fault.New(fault.Unavailable, "the audit record cannot be written")
+	f.record.Fail(fault.New(fault.Unavailable, "the audit record cannot be written"), nil)
 	w := f.post(t, "/api/v2/signingCert", "a.b.c", challengeBody(t, newECDSA(t, elliptic.P256()), "alice@example.com"))
 	wantRefusal(t, w, http.StatusServiceUnavailable, 14, "the audit record cannot be written")
 }

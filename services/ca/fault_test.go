@@ -88,7 +88,7 @@ func TestIssuerAway(t *testing.T) {
 		t.Errorf("Retry-After = %q, want 2", got)
 	}
 	wantRefusal(t, w, http.StatusServiceUnavailable, 14, "could not be reached")
-	if e := f.record.only(t); e.Outcome != audit.Failed || !strings.Contains(e.Detail["cause"], "could not be reached") {
+	if e := f.record.Only(t); e.Outcome != audit.Failed || !strings.Contains(e.Detail["cause"], "could not be reached") {
 		t.Errorf("on record: %s, %q, want a failure that says so", e.Outcome, e.Detail["cause"])
 	}
 	f.issuer.Handle(nil)

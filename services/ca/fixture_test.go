@@ -29,6 +29,7 @@ import (
 	ctx509 "github.com/google/certificate-transparency-go/x509"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"sigstack/internal/audit/audittest"
 	"sigstack/internal/httpd"
 	"sigstack/internal/pki"
 	"sigstack/services/ca/identity"
@@ -45,7 +46,7 @@ type fixture struct {
 	log      *fakeLog
 	registry *prometheus.Registry
 	logged   *bytes.Buffer // what the authority's own log says
-	record   *record
+	record   *audittest.Record
 	cfg      Config
 	service  *Service
 	mux      *httpd.Mux
@@ -55,7 +56,7 @@ type fixture struct {
 // change had its way with the configuration.
 func newFixture(t testing.TB, change func(*fixture)) *fixture {
 	t.Helper()
-	f := &fixture{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), registry: prometheus.NewRegistry(), logged: &bytes.Buffer{}, record: &record{}}
+	f := &fixture{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), registry: prometheus.NewRegistry(), logged: &bytes.Buffer{}, record: &audittest.Record{}}
 	now := func() time.Time { return f.now }
 	f.issuer = identitytest.New(t, now)
 	chain := newChain(t, f)
@@ -63,7 +64,7 @@ func newFixture(t testing.TB, change func(*fixture)) *fixture {
 	f.cfg = Config{
 		Chain: chain, Signer: f.signer, Submit: f.log.submit, CTLogKey: f.log.spki,
 		Issuers: []identity.Issuer{{URL: f.issuer.URL, ClientID: identitytest.ClientID, Type: identity.Email}},
-		Audit:   f.record.add, AuditReady: f.record.ready,
+		Audit:   f.record.Add, AuditReady: f.record.Ready,
 		URL: "http://localhost:8080", Now: now, Metrics: f.registry,
 		Log: slog.New(slog.NewTextHandler(f.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}

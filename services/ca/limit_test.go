@@ -37,7 +37,8 @@ func TestLimit(t *testing.T) {
 	if n := len(f.log.entries); n != 1 {
 		t.Errorf("%d precertificates logged, want 1", n)
 	}
-	if last := f.record.events[len(f.record.events)-1]; last.Outcome != audit.Refused {
+	events := f.record.Take()
+	if last := events[len(events)-1]; last.Outcome != audit.Refused {
 		t.Errorf("on record: %+v, want a refusal", last)
 	}
 	for _, who := range asked {

@@ -1,7 +1,6 @@
 package oidc_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,51 +8,23 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"sigstack/internal/audit"
+	"sigstack/internal/audit/audittest"
 	"sigstack/services/oidc"
 )
 
 // auditRecord stands in for the audit record.
-type auditRecord struct {
-	mu     sync.Mutex
-	events []audit.Event // guarded by mu, as is what follows
-	full   error         // fails what is added
-	down   error         // is not ready
-}
-
-func (r *auditRecord) add(_ context.Context, e audit.Event) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.full == nil {
-		r.events = append(r.events, e)
-	}
-	return r.full
-}
-
-func (r *auditRecord) ready(context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.down
-}
-
-func (r *auditRecord) set(full, down error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.full, r.down = full, down
-}
+type auditRecord struct{ audittest.Record }
 
 // taken returns the events since the last call, each as action, outcome, subject
 // and connector.
 func (r *auditRecord) taken() (short []string, all []audit.Event) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, e := range r.events {
+	all = r.Take()
+	for _, e := range all {
 		short = append(short, strings.Join([]string{e.Action, e.Outcome, e.Subject, e.Detail["connector"]}, " "))
 	}
-	all, r.events = r.events, nil
 	return short, all
 }
 
@@ -62,7 +33,7 @@ func recorded(t *testing.T, edit func(*oidc.Config)) (*issuer, *auditRecord) {
 	t.Helper()
 	rec := &auditRecord{}
 	return start(t, func(c *oidc.Config) {
-		c.Audit, c.AuditReady = rec.add, rec.ready
+		c.Audit, c.AuditReady = rec.Add, rec.Ready
 		if edit != nil {
 			edit(c)
 		}
@@ -141,7 +112,7 @@ func TestExchangesAreOnRecord(t *testing.T) {
 func withRecord(edit func(*oidc.Config), rec *auditRecord) func(*oidc.Config) {
 	return func(c *oidc.Config) {
 		edit(c)
-		c.Audit, c.AuditReady = rec.add, rec.ready
+		c.Audit, c.AuditReady = rec.Add, rec.Ready
 	}
 }
 
@@ -220,7 +191,7 @@ func TestNoRecordNoLogin(t *testing.T) {
 		name string
 		down error
 	}{{"known not to be ready", full}, {"full since", nil}} {
-		rec.set(full, tt.down)
+		rec.Fail(full, tt.down)
 		b := newBrowser(t, i)
 		b.open(i.url + "/auth?" + newLogin(loopback).values.Encode())
 		if status := b.logIn(); status < 500 || b.left != nil {
@@ -239,7 +210,7 @@ func TestNoRecordNoLogin(t *testing.T) {
 			t.Errorf("%s: got %q on record", tt.name, got)
 		}
 	}
-	rec.set(nil, nil)
+	rec.Fail(nil, nil)
 	i.verify(t, i.passwordToken(t))
 	l = newLogin(loopback)
 	if status, answer := i.post(t, "/token", l.exchange(i.code(t, l))); status != http.StatusOK {
