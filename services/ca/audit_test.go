@@ -95,7 +95,7 @@ func TestEachRefusalIsOnRecord(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFixture(t, nil)
-			f.log.answering(nil, tt.logFails)
+			f.log.Answering(nil, tt.logFails)
 			token := tt.token(f)
 			if w := f.post(t, "/api/v2/signingCert", token, tt.body); w.Code < 400 {
 				t.Fatalf("status %d, want a refusal", w.Code)
@@ -140,7 +140,7 @@ func TestNoRecordNoCertificate(t *testing.T) {
 			token := f.issuer.Token(t, alice())
 			w := f.post(t, "/api/v2/signingCert", token, challengeBody(t, key, "alice@example.com"))
 			wantRefusal(t, w, http.StatusServiceUnavailable, 14, "the audit record cannot be written")
-			if got := len(f.log.entries); got != tt.logged {
+			if got := f.log.Len(); got != tt.logged {
 				t.Errorf("got %d precertificates in the log, want %d", got, tt.logged)
 			}
 			f.record.Fail(nil, nil)

@@ -32,14 +32,14 @@ func signingLog(b *testing.B, f *fixture) SubmitPrecert {
 		if err != nil {
 			return nil, err
 		}
-		id := pki.LogID(f.log.spki)
+		id := pki.LogID(f.log.SPKI)
 		sct := addChainResponse{ID: id[:], Timestamp: 1, Extensions: []byte{}}
 		signed, err := sct.signedBytes(issuer, tbs)
 		if err != nil {
 			return nil, err
 		}
 		digest := sha256.Sum256(signed)
-		signature, err := f.log.key.Sign(rand.Reader, digest[:], crypto.SHA256)
+		signature, err := f.log.Key.Sign(rand.Reader, digest[:], crypto.SHA256)
 		if err != nil {
 			return nil, err
 		}

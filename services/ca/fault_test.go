@@ -21,11 +21,12 @@ import (
 	"sigstack/internal/audit"
 	"sigstack/internal/fault"
 	"sigstack/internal/pki"
+	"sigstack/services/ca/catest"
 )
 
 // TestLogFailures: whatever the log does wrong, there is no certificate.
 func TestLogFailures(t *testing.T) {
-	forger := newFakeLog(t, time.Now())
+	forger := catest.NewLog(t, time.Now())
 	tests := []struct {
 		name         string
 		change       func(*ct.AddChainResponse)
@@ -51,7 +52,7 @@ func TestLogFailures(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFixture(t, nil)
-			f.log.answering(tt.change, tt.err)
+			f.log.Answering(tt.change, tt.err)
 			key := newECDSA(t, elliptic.P256())
 			w := f.post(t, v2Path, f.issuer.Token(t, alice()), challengeBody(t, key, "alice@example.com"))
 			if strings.Contains(w.Body.String(), "10.0.0.9") || strings.Contains(w.Body.String(), "CERTIFICATE-") {
@@ -66,14 +67,14 @@ func TestLogFailures(t *testing.T) {
 }
 
 // forge puts another log's signature into an answer.
-func forge(t *testing.T, forger *fakeLog, r *ct.AddChainResponse) {
+func forge(t *testing.T, forger *catest.Log, r *ct.AddChainResponse) {
 	t.Helper()
 	sct := addChainResponse{Timestamp: r.Timestamp}
 	signed, err := sct.signedBytes([32]byte{}, nil)
 	if err != nil {
 		t.Error(err)
 	}
-	signature := sign(t, forger.key, string(signed))
+	signature := sign(t, forger.Key, string(signed))
 	r.Signature = append([]byte{hashSHA256, signatureECDSA, 0, byte(len(signature))}, signature...)
 }
 
@@ -139,7 +140,7 @@ func TestDifferentCertificate(t *testing.T) {
 	f := newFixture(t, func(f *fixture) {
 		f.cfg.Submit = func(ctx context.Context, chain [][]byte) ([]byte, error) {
 			approval.leaf.notAfter = approval.leaf.notAfter.Add(time.Second)
-			return f.log.submit(ctx, chain)
+			return f.log.Submit(ctx, chain)
 		}
 	})
 	var err error
@@ -198,7 +199,7 @@ func TestLifeOfChain(t *testing.T) {
 		{to.Add(-10 * time.Minute), http.StatusOK},
 		{to.Add(-10*time.Minute + time.Second), http.StatusInternalServerError},
 	} {
-		f.now, f.log.now = tt.now, tt.now
+		f.now, f.log.Now = tt.now, tt.now
 		w := f.post(t, v2Path, f.issuer.Token(t, alice()), challengeBody(t, newECDSA(t, elliptic.P256()), "alice@example.com"))
 		if w.Code != tt.status {
 			t.Errorf("at %v: status %d %s, want %d", tt.now, w.Code, w.Body, tt.status)

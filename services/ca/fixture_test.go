@@ -2,17 +2,14 @@ package ca
 
 import (
 	"bytes"
-	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"io"
@@ -20,18 +17,15 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	ct "github.com/google/certificate-transparency-go"
-	"github.com/google/certificate-transparency-go/tls"
-	ctx509 "github.com/google/certificate-transparency-go/x509"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"sigstack/internal/audit/audittest"
 	"sigstack/internal/httpd"
 	"sigstack/internal/pki"
+	"sigstack/services/ca/catest"
 	"sigstack/services/ca/identity"
 	"sigstack/services/ca/identity/identitytest"
 )
@@ -43,7 +37,7 @@ type fixture struct {
 	issuer   *identitytest.Issuer
 	root     *x509.Certificate
 	signer   *ecdsa.PrivateKey
-	log      *fakeLog
+	log      *catest.Log
 	registry *prometheus.Registry
 	logged   *bytes.Buffer // what the authority's own log says
 	record   *audittest.Record
@@ -59,10 +53,11 @@ func newFixture(t testing.TB, change func(*fixture)) *fixture {
 	f := &fixture{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), registry: prometheus.NewRegistry(), logged: &bytes.Buffer{}, record: &audittest.Record{}}
 	now := func() time.Time { return f.now }
 	f.issuer = identitytest.New(t, now)
-	chain := newChain(t, f)
-	f.log = newFakeLog(t, f.now)
+	chain, signer := catest.NewChain(t, f.now)
+	f.root, f.signer = chain[1], signer
+	f.log = catest.NewLog(t, f.now)
 	f.cfg = Config{
-		Chain: chain, Signer: f.signer, Submit: f.log.submit, CTLogKey: f.log.spki,
+		Chain: chain, Signer: f.signer, Submit: f.log.Submit, CTLogKey: f.log.SPKI,
 		Issuers: []identity.Issuer{{URL: f.issuer.URL, ClientID: identitytest.ClientID, Type: identity.Email}},
 		Audit:   f.record.Add, AuditReady: f.record.Ready,
 		URL: "http://localhost:8080", Now: now, Metrics: f.registry,
@@ -85,106 +80,6 @@ func ofType(kind identity.Type, subjectDomain string) func(*fixture) {
 	return func(f *fixture) {
 		f.cfg.Issuers[0].Type, f.cfg.Issuers[0].SubjectDomain = kind, subjectDomain
 	}
-}
-
-func newChain(t testing.TB, f *fixture) []*x509.Certificate {
-	t.Helper()
-	rootKey := newECDSA(t, elliptic.P256())
-	f.signer = newECDSA(t, elliptic.P256())
-	name := func(cn string) pkix.Name { return pkix.Name{CommonName: cn, Organization: []string{"test"}} }
-	root, err := pki.NewRoot(rootKey, name("root"), f.now.Add(-time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
-	inter, err := pki.NewIntermediate(root, rootKey, f.signer.Public(), name("intermediate"), x509.ExtKeyUsageCodeSigning, f.now.Add(-time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.root = root
-	return []*x509.Certificate{inter, root}
-}
-
-// fakeLog stands in for the CT log. It builds what it signs with the code of
-// certificate-transparency-go, so that it checks ours.
-type fakeLog struct {
-	key  *ecdsa.PrivateKey
-	spki []byte
-	now  time.Time
-
-	mu      sync.Mutex // guards what follows
-	entries []ct.PreCert
-	sct     func(*ct.AddChainResponse) // changes the answer
-	err     error                      // fails instead
-}
-
-func newFakeLog(t testing.TB, now time.Time) *fakeLog {
-	t.Helper()
-	key := newECDSA(t, elliptic.P256())
-	spki, err := pki.MarshalPublicKey(key.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &fakeLog{key: key, spki: spki, now: now}
-}
-
-func (l *fakeLog) submit(_ context.Context, chain [][]byte) ([]byte, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.err != nil {
-		return nil, l.err
-	}
-	var certs []*ctx509.Certificate
-	for _, der := range chain {
-		c, err := ctx509.ParseCertificate(der)
-		if ctx509.IsFatal(err) {
-			return nil, err
-		}
-		certs = append(certs, c)
-	}
-	timestamp := uint64(l.now.UnixMilli())
-	leaf, err := ct.MerkleTreeLeafFromChain(certs, ct.PrecertLogEntryType, timestamp)
-	if err != nil {
-		return nil, err
-	}
-	l.entries = append(l.entries, *leaf.TimestampedEntry.PrecertEntry)
-	extensions := []byte("leaf index")
-	input, err := ct.SerializeSCTSignatureInput(
-		ct.SignedCertificateTimestamp{Timestamp: timestamp, Extensions: extensions}, ct.LogEntry{Leaf: *leaf})
-	if err != nil {
-		return nil, err
-	}
-	signature, err := tls.CreateSignature(*l.key, tls.SHA256, input)
-	if err != nil {
-		return nil, err
-	}
-	signed, err := tls.Marshal(signature)
-	if err != nil {
-		return nil, err
-	}
-	id := sha256.Sum256(l.spki)
-	answer := ct.AddChainResponse{ID: id[:], Timestamp: timestamp, Extensions: base64.StdEncoding.EncodeToString(extensions), Signature: signed}
-	if l.sct != nil {
-		l.sct(&answer)
-	}
-	return json.Marshal(answer)
-}
-
-// answering makes the log change its answers, or fail.
-func (l *fakeLog) answering(change func(*ct.AddChainResponse), err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.sct, l.err = change, err
-}
-
-// logged returns the only precertificate logged.
-func (l *fakeLog) only(t testing.TB) ct.PreCert {
-	t.Helper()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.entries) != 1 {
-		t.Fatalf("%d precertificates were logged, want one", len(l.entries))
-	}
-	return l.entries[0]
 }
 
 func newECDSA(t testing.TB, c elliptic.Curve) *ecdsa.PrivateKey {

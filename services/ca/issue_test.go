@@ -206,7 +206,7 @@ func (f *fixture) checkTransparency(t *testing.T, chain []*x509.Certificate) {
 	if err != nil || len(scts) != 1 {
 		t.Fatalf("%d SCTs (%v), want exactly one", len(scts), err)
 	}
-	if err := ctutil.VerifySCT(f.log.key.Public(), certs, scts[0], true); err != nil {
+	if err := ctutil.VerifySCT(f.log.Key.Public(), certs, scts[0], true); err != nil {
 		t.Errorf("embedded SCT: %v", err)
 	}
 	if string(scts[0].Extensions) != "leaf index" {
@@ -216,7 +216,7 @@ func (f *fixture) checkTransparency(t *testing.T, chain []*x509.Certificate) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if entry := f.log.only(t); !bytes.Equal(tbs, entry.TBSCertificate) {
+	if entry := f.log.Only(t); !bytes.Equal(tbs, entry.TBSCertificate) {
 		t.Errorf("certificate without SCT is\n%x\nthe log has\n%x", tbs, entry.TBSCertificate)
 	}
 }
@@ -245,7 +245,7 @@ func TestPoison(t *testing.T) {
 			if len(chain) != 3 || !bytes.Equal(chain[1], f.cfg.Chain[0].Raw) || !bytes.Equal(chain[2], f.root.Raw) {
 				t.Error("the log was not given the whole chain")
 			}
-			return f.log.submit(ctx, chain)
+			return f.log.Submit(ctx, chain)
 		}
 	})
 	key := newECDSA(t, elliptic.P256())
@@ -293,7 +293,7 @@ func TestApproval(t *testing.T) {
 	if _, err := f.service.Issue(t.Context(), approval); err == nil {
 		t.Error("the approval was good twice")
 	}
-	f.log.only(t)
+	f.log.Only(t)
 }
 
 // TestFailedApproval: one whose log failed is used up as well.
@@ -303,11 +303,11 @@ func TestFailedApproval(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.log.answering(nil, errors.New("down"))
+	f.log.Answering(nil, errors.New("down"))
 	if _, err := f.service.Issue(t.Context(), approval); err == nil {
 		t.Fatal("issued without a log")
 	}
-	f.log.answering(nil, nil)
+	f.log.Answering(nil, nil)
 	if _, err := f.service.Issue(t.Context(), approval); err == nil {
 		t.Error("the approval was good twice")
 	}

@@ -34,7 +34,7 @@ func TestLimit(t *testing.T) {
 	if w.Code != http.StatusTooManyRequests || w.Body.String() != want || w.Header().Get("Retry-After") != "3" {
 		t.Errorf("second: %d %s, Retry-After %q, want 429 %s", w.Code, w.Body, w.Header().Get("Retry-After"), want)
 	}
-	if n := len(f.log.entries); n != 1 {
+	if n := f.log.Len(); n != 1 {
 		t.Errorf("%d precertificates logged, want 1", n)
 	}
 	events := f.record.Take()

@@ -2,14 +2,8 @@ package grpc_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/json"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -18,18 +12,15 @@ import (
 	"testing"
 	"time"
 
-	ct "github.com/google/certificate-transparency-go"
-	cttls "github.com/google/certificate-transparency-go/tls"
-	ctx509 "github.com/google/certificate-transparency-go/x509"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"sigstack/internal/audit"
+	"sigstack/internal/audit/audittest"
 	"sigstack/internal/httpd"
-	"sigstack/internal/pki"
 	"sigstack/services/ca"
+	"sigstack/services/ca/catest"
 	cagrpc "sigstack/services/ca/grpc"
 	"sigstack/services/ca/identity"
 	"sigstack/services/ca/identity/identitytest"
@@ -40,38 +31,33 @@ import (
 type fixture struct {
 	now    time.Time
 	issuer *identitytest.Issuer
-	logKey *ecdsa.PrivateKey
 	submit atomic.Pointer[ca.SubmitPrecert] // replaces the log; nil: it works
 	mux    *httpd.Mux
 }
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	f := &fixture{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), logKey: newKey(t)}
+	f := &fixture{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	now := func() time.Time { return f.now }
 	f.issuer = identitytest.New(t, now)
 	log := slog.New(slog.DiscardHandler)
-	chain, signer := newChain(t, f.now)
-	spki, err := pki.MarshalPublicKey(f.logKey.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
+	chain, signer := catest.NewChain(t, f.now)
+	ctLog, record := catest.NewLog(t, f.now), new(audittest.Record)
 	authority, err := ca.New(ca.Config{
-		Chain: chain, Signer: signer, CTLogKey: spki,
+		Chain: chain, Signer: signer, CTLogKey: ctLog.SPKI,
 		Submit: func(ctx context.Context, chain [][]byte) ([]byte, error) {
 			if other := f.submit.Load(); other != nil {
 				return (*other)(ctx, chain)
 			}
-			return f.log(chain)
+			return ctLog.Submit(ctx, chain)
 		},
 		Issuers: []identity.Issuer{
 			{URL: f.issuer.URL, ClientID: identitytest.ClientID, Type: identity.Email},
 			{URL: "https://*.ci.example", ClientID: "ci", Type: identity.URI, SubjectDomain: "https://ci.example"},
 			{URL: "https://idp.example", ClientID: "sigstore", Type: identity.Email, SkipEmailVerification: true},
 		},
-		Audit:      func(context.Context, audit.Event) error { return nil },
-		AuditReady: func(context.Context) error { return nil },
-		URL:        "https://localhost:8080", Now: now, Log: log, Metrics: prometheus.NewRegistry(),
+		Audit: record.Add, AuditReady: record.Ready,
+		URL: "https://localhost:8080", Now: now, Log: log, Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -80,65 +66,6 @@ func newFixture(t testing.TB) *fixture {
 	authority.Mount(f.mux)
 	cagrpc.Mount(authority, f.mux)
 	return f
-}
-
-func newKey(t testing.TB) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func newChain(t testing.TB, now time.Time) ([]*x509.Certificate, *ecdsa.PrivateKey) {
-	t.Helper()
-	rootKey, signer := newKey(t), newKey(t)
-	name := func(cn string) pkix.Name { return pkix.Name{CommonName: cn, Organization: []string{"test"}} }
-	root, err := pki.NewRoot(rootKey, name("root"), now.Add(-time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
-	inter, err := pki.NewIntermediate(root, rootKey, signer.Public(), name("intermediate"), x509.ExtKeyUsageCodeSigning, now.Add(-time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return []*x509.Certificate{inter, root}, signer
-}
-
-// log answers as a CT log does.
-func (f *fixture) log(chain [][]byte) ([]byte, error) {
-	var certs []*ctx509.Certificate
-	for _, der := range chain {
-		c, err := ctx509.ParseCertificate(der)
-		if ctx509.IsFatal(err) {
-			return nil, err
-		}
-		certs = append(certs, c)
-	}
-	timestamp := uint64(f.now.UnixMilli())
-	leaf, err := ct.MerkleTreeLeafFromChain(certs, ct.PrecertLogEntryType, timestamp)
-	if err != nil {
-		return nil, err
-	}
-	input, err := ct.SerializeSCTSignatureInput(ct.SignedCertificateTimestamp{Timestamp: timestamp}, ct.LogEntry{Leaf: *leaf})
-	if err != nil {
-		return nil, err
-	}
-	signature, err := cttls.CreateSignature(*f.logKey, cttls.SHA256, input)
-	if err != nil {
-		return nil, err
-	}
-	signed, err := cttls.Marshal(signature)
-	if err != nil {
-		return nil, err
-	}
-	spki, err := pki.MarshalPublicKey(f.logKey.Public())
-	if err != nil {
-		return nil, err
-	}
-	id := sha256.Sum256(spki)
-	return json.Marshal(ct.AddChainResponse{ID: id[:], Timestamp: timestamp, Signature: signed})
 }
 
 // dial serves the fixture, by TLS or in plaintext, and returns a client.

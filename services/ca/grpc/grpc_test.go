@@ -24,6 +24,7 @@ import (
 	"sigstack/internal/fault"
 	"sigstack/internal/pki"
 	"sigstack/services/ca"
+	"sigstack/services/ca/catest"
 	"sigstack/services/ca/grpc/grpctest"
 )
 
@@ -77,7 +78,7 @@ func create(t *testing.T, conn *grpc.ClientConn, request object, md ...string) (
 func TestCreate(t *testing.T) {
 	f := newFixture(t)
 	good, bad := f.token(t, nil), f.token(t, object{"aud": "other"})
-	body := proven(t, newKey(t), email)
+	body := proven(t, catest.NewKey(t), email)
 	withToken := maps.Clone(body)
 	withToken["credentials"] = object{"oidcIdentityToken": good}
 	for _, secure := range []bool{false, true} {
@@ -118,7 +119,7 @@ func TestCreate(t *testing.T) {
 func TestRefusalsAreThoseOfHTTP(t *testing.T) {
 	f := newFixture(t)
 	conn := f.dial(t, true)
-	key := newKey(t)
+	key := catest.NewKey(t)
 	good, body := f.token(t, nil), proven(t, key, email)
 	p224, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
 	if err != nil {
@@ -224,7 +225,7 @@ func TestCanceledCall(t *testing.T) {
 		<-asked
 		cancel()
 	}()
-	in := grpctest.FromJSON(t, "CreateSigningCertificateRequest", encode(t, proven(t, newKey(t), email)))
+	in := grpctest.FromJSON(t, "CreateSigningCertificateRequest", encode(t, proven(t, catest.NewKey(t), email)))
 	_, err := grpctest.Call(ctx, t, conn, "CreateSigningCertificate", in, "SigningCertificate")
 	if status.Code(err) != codes.Canceled {
 		t.Errorf("error %v, want %v", err, codes.Canceled)
