@@ -221,6 +221,9 @@ func (s *showFlags) parse(now time.Time) error {
 	if s.outcome != "" && !slices.Contains([]string{audit.OK, audit.Refused, audit.Failed}, s.outcome) {
 		return usagef("--outcome %q: want ok, refused or failed", s.outcome)
 	}
+	if err := checkAction(s.action); err != nil {
+		return err
+	}
 	if s.since == "" {
 		return nil
 	}
@@ -233,6 +236,18 @@ func (s *showFlags) parse(now time.Time) error {
 		return usagef("--since %q: want a duration such as 24h, or a time such as 2006-01-02T15:04:05Z", s.since)
 	}
 	return nil
+}
+
+// checkAction refuses what no record can have as its action, nor begin with.
+func checkAction(action string) error {
+	known := audit.Actions()
+	switch {
+	case action == "" || strings.HasPrefix(action, "admin.") || slices.Contains(known, action):
+		return nil
+	case strings.HasSuffix(action, ".") && slices.ContainsFunc(known, func(k string) bool { return strings.HasPrefix(k, action) }):
+		return nil
+	}
+	return usagef("--action %q: want one of %s and admin.NAME, or with a final dot how some begin", action, strings.Join(known, ", "))
 }
 
 func (s *showFlags) wants(r *audit.Record) bool {

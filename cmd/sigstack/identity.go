@@ -45,7 +45,11 @@ func (s signerFlags) session(ctx context.Context, a *app) (*signing.Session, err
 	if err != nil {
 		return nil, err
 	}
-	c := signing.SessionConfig{Kit: kit, Now: a.now, Log: discardLog()}
+	client, err := kit.HTTPClient()
+	if err != nil {
+		return nil, err
+	}
+	c := signing.SessionConfig{Kit: kit, HTTP: a.noteRetries(client), Now: a.now, Log: discardLog()}
 	if s.key != "" {
 		c.Key, err = s.keyFlags.private(ctx)
 	} else {

@@ -179,11 +179,11 @@ func checkNew(whose string, passphrase []byte) error {
 	return nil
 }
 
-// explainPassphrase adds to an error that a missing passphrase caused how to
-// give one.
+// explainPassphrase says how to give a passphrase, of an error that a missing one
+// caused: of all keys, whichever was the first to need it.
 func explainPassphrase(err error) error {
 	if errors.Is(err, keys.ErrNoPassphrase) {
-		return fmt.Errorf("%w: %s", err, passphraseHelp)
+		return fmt.Errorf("%w: %s", keys.ErrNoPassphrase, passphraseHelp)
 	}
 	return err
 }

@@ -24,6 +24,7 @@ const (
 	ActionAccess      = "access"         // a request to write lacked what section access asks for
 	ActionStart       = "stack.start"
 	ActionStop        = "stack.stop"
+	ActionSplit       = "stack.split" // the directory was divided among processes: its last record
 )
 
 // The actions that the record itself records.
@@ -33,6 +34,14 @@ const (
 	ActionRecover = "audit.recover" // what a crash left behind was tidied up
 	ActionResume  = "audit.resume"  // records could not be written for a while, and can again
 )
+
+// Actions returns every action but the administrative ones.
+func Actions() []string {
+	return []string{
+		ActionCertificate, ActionToken, ActionLogin, ActionAccess, ActionStart, ActionStop, ActionSplit,
+		ActionBegin, ActionAnchor, ActionRecover, ActionResume,
+	}
+}
 
 // Event is what a service tells of one act. It never holds a token, a password or
 // a key. Record makes every text fit for a line: what people cannot see is

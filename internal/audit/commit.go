@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"sigstack/internal/fault"
@@ -107,10 +108,11 @@ func (l *Log) persist(ctx context.Context, batch []*pending) error {
 
 // event is the record of f's end.
 func (f *failure) event(now time.Time) Event {
+	cause := strings.ReplaceAll(f.first.Error(), "\n", "; ") // of several errors
 	return Event{Action: ActionResume, Outcome: OK, Service: "audit", Detail: map[string]string{
 		"since":       f.since.UTC().Format(timeLayout),
 		"until":       now.UTC().Format(timeLayout),
-		"cause":       cleanText(f.first.Error(), MaxText),
+		"cause":       cleanText(cause, MaxText),
 		"lost_events": strconv.Itoa(f.events),
 	}}
 }

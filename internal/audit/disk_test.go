@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"unicode"
 
 	"sigstack/internal/audit"
 	"sigstack/internal/fault"
@@ -99,6 +100,7 @@ func TestAFailingDiskHeals(t *testing.T) {
 	for name, fail := range map[string]func(op, name string) error{
 		"no space":               only("write", "audit-", syscall.ENOSPC),
 		"records do not sync":    only("sync", "audit-", syscall.EIO),
+		"two errors at once":     only("sync", "audit-", errors.Join(syscall.EIO, syscall.EROFS)),
 		"head is not written":    only("write", "head", syscall.EIO),
 		"head does not sync":     only("sync", "head", syscall.EIO),
 		"no new file":            only("open", "audit-", syscall.ENOSPC),
@@ -170,6 +172,9 @@ func checkHealed(t *testing.T, o audit.Options, lost int) {
 			resumed++
 			if r.Detail["cause"] == "" || r.Detail["since"] == "" {
 				t.Errorf("resumed without a cause: %v", r.Detail)
+			}
+			if strings.ContainsRune(r.Detail["cause"], unicode.ReplacementChar) {
+				t.Errorf("resumed with a cause on several lines: %q", r.Detail["cause"])
 			}
 		case audit.ActionCertificate:
 			serials = append(serials, r.Detail["serial"])
