@@ -55,8 +55,10 @@ func TestScripts(t *testing.T) {
 			"exits":     exits,
 			"waitready": waitReady,
 			"waitfor":   waitFor,
-			"mode":      mode,
-			"tamper":    tamper,
+
+			"eventually": eventually,
+			"mode":       mode,
+			"tamper":     tamper,
 
 			"certificate": certificate,
 

@@ -153,6 +153,9 @@ func (l *logShards) has(key string) bool {
 // behind returns the shard that is prepared, or is being so; ok is false without
 // one.
 func (l *logShards) behind() (e shardEntry, key keys.Key, ok bool) {
+	if l == nil {
+		return shardEntry{}, keys.Key{}, false
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.active+1 >= len(l.list) {
@@ -186,9 +189,6 @@ func (l *logShards) ahead(svc *tlog.Service) []trust.Log {
 // nextIsPublished finds that a publication of the next shard's key was interrupted
 // when it was out, but not noted yet. It is noted now.
 func (s *Stack) nextIsPublished(repo *tufroot.Repository, published []byte) (bool, error) {
-	if s.shards == nil {
-		return false, nil
-	}
 	e, key, ok := s.shards.behind()
 	if !ok || !e.Published.IsZero() {
 		return false, nil

@@ -274,6 +274,9 @@ func (p *splitPlan) readMaterial(ctx context.Context) (err error) {
 	if err := s.buildServices(ctx); err != nil {
 		return err
 	}
+	if e, _, ok := s.shards.behind(); ok {
+		return fmt.Errorf("shard %s is prepared, and could not be activated in a split stack: activate it first, with sigstack log shard activate", e.Name)
+	}
 	p.material, p.auditKey = s.material(), s.auditKey
 	if p.conf.TUF == nil {
 		return nil

@@ -56,6 +56,11 @@ func (p splitPlan) shares() ([]*share, error) {
 			sh.conf.Peers.Listen = p.addresses[d.name]
 		}
 		sh.take()
+		if slices.Contains(services, "tlog") {
+			if err := sh.takeShards(p.from); err != nil {
+				return nil, err
+			}
+		}
 		out = append(out, sh)
 	}
 	if len(out) < 2 || out[len(out)-1].name() != frontName {
@@ -174,6 +179,19 @@ func (sh *share) take() {
 		sh.files = append(sh.files, l.DemoUser())
 	}
 	sh.takeTLS()
+}
+
+// takeShards takes the keys of the log's further shards, and their list.
+func (sh *share) takeShards(from Layout) error {
+	shards, err := from.readShards()
+	if err != nil || len(shards) == 0 {
+		return err
+	}
+	for _, e := range shards {
+		sh.keys = append(sh.keys, e.Key)
+	}
+	sh.files = append(sh.files, Layout{}.Shards())
+	return nil
 }
 
 func (sh *share) takeTLS() {

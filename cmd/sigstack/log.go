@@ -1,0 +1,9 @@
+package main
+
+import "github.com/spf13/cobra"
+
+func (a *app) logCommand() *cobra.Command {
+	cmd := group("log", "Work with the transparency log", a.logShardCommand())
+	cmd.Long = "Work with the transparency log. docs/log.md has the rest."
+	return cmd
+}
