@@ -61,7 +61,7 @@ func (p *splitPlan) recordSplit(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	return log.Record(ctx, audit.Event{
-		Action: "stack.split", Outcome: audit.OK, Service: "stack", Detail: map[string]string{"into": p.into},
+		Action: audit.ActionSplit, Outcome: audit.OK, Service: "stack", Detail: map[string]string{"into": p.into},
 	})
 }
 
