@@ -277,21 +277,20 @@ func TestRekorCLIRefuses(t *testing.T) {
 		reason string
 		args   []string
 	}{
-		"verify with another public key":  {c, "verifying signature", append([]string{"verify"}, a.with(otherKey)...)},
-		"verify what was never logged":    {c, notThere, append([]string{"verify"}, never.args()...)},
-		"verify an unknown index":         {c, notThere, []string{"verify", "--log-index", "999999"}},
-		"verify an unknown ID":            {c, notThere, []string{"verify", "--uuid", strings.Repeat("ab", 32)}},
-		"verify with another log key":     {stranger, "signature on checkpoint did not verify", append([]string{"verify"}, a.args()...)},
-		"log info with another log key":   {stranger, "signature on tree head did not verify", []string{"loginfo"}},
-		"get with another log key":        {stranger, "unable to verify entry was added to log", []string{"get", "--uuid", id}},
-		"upload with another public key":  {c, "verifying signature", append([]string{"upload"}, a.with(otherKey)...)},
-		"get an unknown ID":               {c, "[404]", []string{"get", "--uuid", strings.Repeat("ab", 32)}},
-		"get an ID of another tree":       {c, "[404]", []string{"get", "--uuid", "00000000000000ff" + id[16:]}},
-		"get an unknown index":            {c, "[404]", []string{"get", "--log-index", "999999"}},
-		"proof beyond the log":            {c, "more than the log has now", []string{"logproof", "--last-size", "999999"}},
-		"proof of an unknown tree":        {c, "no such tree", []string{"logproof", "--last-size", "1", "--tree-id", "7"}},
-		"upload a kind that is not taken": {c, "kind rekord is not enabled", append([]string{"upload", "--type", "rekord"}, a.args()...)},
-		"search a PGP key":                {c, "public key of format pgp", []string{"search", "--public-key", a.key, "--pki-format", "pgp"}},
+		"verify with another public key": {c, "verifying signature", append([]string{"verify"}, a.with(otherKey)...)},
+		"verify what was never logged":   {c, notThere, append([]string{"verify"}, never.args()...)},
+		"verify an unknown index":        {c, notThere, []string{"verify", "--log-index", "999999"}},
+		"verify an unknown ID":           {c, notThere, []string{"verify", "--uuid", strings.Repeat("ab", 32)}},
+		"verify with another log key":    {stranger, "signature on checkpoint did not verify", append([]string{"verify"}, a.args()...)},
+		"log info with another log key":  {stranger, "signature on tree head did not verify", []string{"loginfo"}},
+		"get with another log key":       {stranger, "unable to verify entry was added to log", []string{"get", "--uuid", id}},
+		"upload with another public key": {c, "verifying signature", append([]string{"upload"}, a.with(otherKey)...)},
+		"get an unknown ID":              {c, "[404]", []string{"get", "--uuid", strings.Repeat("ab", 32)}},
+		"get an ID of another tree":      {c, "[404]", []string{"get", "--uuid", "00000000000000ff" + id[16:]}},
+		"get an unknown index":           {c, "[404]", []string{"get", "--log-index", "999999"}},
+		"proof beyond the log":           {c, "more than the log has now", []string{"logproof", "--last-size", "999999"}},
+		"proof of an unknown tree":       {c, "no such tree", []string{"logproof", "--last-size", "1", "--tree-id", "7"}},
+		"search a PGP key that is none":  {c, "PGP public key", []string{"search", "--public-key", a.key, "--pki-format", "pgp"}},
 	} {
 		t.Run(name, func(t *testing.T) { tt.client.refused(t, tt.reason, tt.args...) })
 	}

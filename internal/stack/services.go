@@ -167,7 +167,8 @@ func (b *builder) buildTLog(ctx context.Context) error {
 	last := len(shards) - 1
 	b.services.tlog, err = tlog.New(tlog.Config{
 		Shard: shards[last], Earlier: shards[:last], Host: b.conf.Host(), URL: b.conf.URL,
-		Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
+		AttestationLimit: conf.StoredAttestation(),
+		Now:              b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	})
 	if err != nil {
 		return err

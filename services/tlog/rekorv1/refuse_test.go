@@ -110,7 +110,7 @@ func TestRefusals(t *testing.T) {
 		{"index operator unknown", "POST", index, []byte(`{"operator":"xor"}`), 422, 606, "operator is neither and nor or"},
 		{"index key without format", "POST", index, key("", "eA=="), 422, 602, "publicKey.format is missing"},
 		{"index key of unknown format", "POST", index, key("pkcs1", "eA=="), 422, 606, "publicKey.format is none that is known"},
-		{"index key not PGP", "POST", index, key("pgp", "eA=="), 400, 400, "entry is refused"},
+		{"index key not PGP", "POST", index, key("pgp", "eA=="), 400, 400, "PGP public key"},
 		{"index key not minisign's", "POST", index, key("minisign", "eA=="), 400, 400, "minisign public key"},
 		{"index key not SSH's", "POST", index, key("ssh", "eA=="), 400, 400, "no key found"},
 		{"index key not TUF's", "POST", index, key("tuf", "e30="), 400, 400, "not a TUF root"},

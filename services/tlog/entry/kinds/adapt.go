@@ -111,5 +111,5 @@ func guard(run func() error) (err error) {
 	if len(reason) > maxReason {
 		reason = reason[:maxReason] + "..."
 	}
-	return fault.Wrap(fault.Invalid, err, fmt.Sprintf("entry is refused: %q", reason))
+	return fault.Wrap(fault.Invalid, err, fmt.Sprintf("refused: %q", reason))
 }
