@@ -189,9 +189,10 @@ func (m *Mux) finish(w *recorder, r *http.Request, seen *observed, took time.Dur
 
 // level: our faults are errors, the callers' are information, the rest detail,
 // readiness that says no among it. A wrong method is a caller's, though a gRPC
-// gateway answers it with 501.
+// gateway answers it with 501, and so is asking for what is switched off.
 func level(status int, seen *observed) slog.Level {
-	callers := seen.err != nil && fault.KindOf(seen.err) == fault.WrongMethod
+	kind := fault.KindOf(seen.err)
+	callers := seen.err != nil && (kind == fault.WrongMethod || kind == fault.Unimplemented)
 	switch {
 	case status >= 500 && !callers && (seen.err != nil || seen.foreign):
 		return slog.LevelError
