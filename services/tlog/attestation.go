@@ -17,10 +17,14 @@ import (
 // Entries of one tree with the same attestation share the row. Its entry tells
 // the key (entry.AttestationDigest), so that a row proves itself: its value must
 // have that digest. No leaf holds what it takes to make a row again, so that what
-// rebuilds the search index must leave these alone, and a row that is missing is
-// no sign of damage: the entry may have been logged while attestations were off,
-// too large, or proposed again after that.
-const rowAttestation = 'a'
+// rebuilds the search index must leave these alone. That an entry was logged with
+// a row is told by one byte behind the terms in its leaf's extra data; without it
+// the entry was logged while attestations were off, too large, or by a version
+// that did not note it.
+const (
+	rowAttestation  = 'a'
+	withAttestation = 0x01
+)
 
 // leafWith is the leaf of an entry, with its rows.
 func (s *Service) leafWith(canonical []byte, terms entry.Terms, attestation []byte) merkle.Leaf {
@@ -32,6 +36,7 @@ func (s *Service) leafWith(canonical []byte, terms entry.Terms, attestation []by
 	if !ok || digest != sha256.Sum256(attestation) {
 		return leaf // not one that could be found again
 	}
+	leaf.Extra = append(leaf.Extra, withAttestation)
 	leaf.Rows = append(leaf.Rows, merkle.Row{Key: attestationKey(digest), Value: attestation})
 	return leaf
 }

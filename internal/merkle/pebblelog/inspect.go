@@ -89,8 +89,20 @@ func HashesRowKey(tree int64, leafHash []byte) []byte { return leafHashKey(tree,
 // ExtraRowKey is the key of a service's row.
 func ExtraRowKey(tree int64, key []byte) []byte { return extraKey(tree, key) }
 
-// TreeRange bounds all rows of a tree but its description.
-func TreeRange(tree int64) (low, high []byte) { return dataRange(tree) }
+// RootRowKey is the key of the newest root.
+func RootRowKey(tree int64) []byte { return rootKey(tree) }
+
+// TreeRowKey is the key of the description of a tree.
+func TreeRowKey(tree int64) []byte { return treeKey(tree) }
+
+// LayoutRowKey is the key of the number of the layout.
+func LayoutRowKey() []byte { return layoutKey() }
+
+// TreeRange bounds all rows of a tree but its description, whatever they are.
+func TreeRange(tree int64) (low, high []byte) {
+	low, high = []byte{spaceData}, []byte{spaceData}
+	return binary.BigEndian.AppendUint64(low, uint64(tree)), binary.BigEndian.AppendUint64(high, uint64(tree)+1)
+}
 
 // LeafRange bounds the leaves of a tree.
 func LeafRange(tree int64) (low, high []byte) {
@@ -148,7 +160,7 @@ func DecodeRootRow(row []byte) (*types.LogRootV1, error) {
 // LayoutRow is the row of RowLayout that this version writes.
 func LayoutRow() []byte { return []byte{layoutVersion} }
 
-// View is the rows of a Store at one moment. It serves one goroutine.
+// View is the rows of a Store at one moment. It is safe for concurrent use.
 type View struct {
 	rows pebble.Reader
 	end  func() error

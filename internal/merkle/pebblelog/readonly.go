@@ -98,3 +98,28 @@ type shortFile struct {
 
 func (f shortFile) Read(p []byte) (int, error)              { return f.part.Read(p) }
 func (f shortFile) ReadAt(p []byte, off int64) (int, error) { return f.part.ReadAt(p, off) }
+
+// Table is a file of rows that the database uses, and the keys that it may hold.
+type Table struct {
+	Name              string
+	Size              uint64
+	Smallest, Largest []byte
+}
+
+// Tables returns the tables of the database, which does not open them.
+func (s *Store) Tables() ([]Table, error) {
+	levels, err := s.db.SSTables()
+	if err != nil {
+		return nil, fmt.Errorf("list tables: %w", err)
+	}
+	var tables []Table
+	for _, level := range levels {
+		for _, t := range level {
+			tables = append(tables, Table{
+				Name: fmt.Sprintf("%06d.sst", uint64(t.BackingSSTNum)), Size: t.Size,
+				Smallest: t.Smallest.UserKey, Largest: t.Largest.UserKey,
+			})
+		}
+	}
+	return tables, nil
+}

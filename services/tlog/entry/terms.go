@@ -161,3 +161,64 @@ func Unique(words []string) []string {
 		return twice
 	})
 }
+
+// BodyTerms reads Terms.Body back from a canonical entry. Of a kind whose terms
+// are all in Terms.Payload, and of what another server logged, there are none.
+func BodyTerms(body []byte) []string {
+	var e struct {
+		Kind string `json:"kind"`
+		Spec struct {
+			Data      struct{ Hash loggedHash }
+			Signature struct{ PublicKey struct{ Content []byte } }
+			// dsse
+			EnvelopeHash, PayloadHash loggedHash
+			Signatures                []struct{ Verifier []byte }
+			// intoto
+			Content struct {
+				Hash, PayloadHash loggedHash
+				Envelope          *struct{ Signatures []struct{ PublicKey []byte } }
+			}
+			PublicKey json.RawMessage
+		}
+	}
+	if json.Unmarshal(body, &e) != nil {
+		return nil
+	}
+	var out []string
+	switch s := e.Spec; e.Kind {
+	case "hashedrekord":
+		out = append(materialTerms(s.Signature.PublicKey.Content), s.Data.Hash.term())
+	case "dsse":
+		for _, sig := range s.Signatures {
+			out = append(out, materialTerms(sig.Verifier)...)
+		}
+		out = append(out, s.EnvelopeHash.term(), s.PayloadHash.term())
+	case "intoto":
+		if env := s.Content.Envelope; env != nil { // 0.0.2, whose hash nobody can check
+			for _, sig := range env.Signatures {
+				out = append(out, materialTerms(sig.PublicKey)...)
+			}
+			return Unique(append(out, s.Content.PayloadHash.term()))
+		}
+		var material []byte
+		if json.Unmarshal(s.PublicKey, &material) != nil {
+			return nil
+		}
+		out = append(materialTerms(material), s.Content.Hash.term(), s.Content.PayloadHash.term())
+	}
+	return Unique(out)
+}
+
+// loggedHash is a digest as entries have it.
+type loggedHash struct{ Algorithm, Value string }
+
+func (h loggedHash) term() string { return Term(h.Algorithm + ":" + h.Value) }
+
+// materialTerms are the terms of a logged verifier, whose chain was checked then.
+func materialTerms(material []byte) []string {
+	v, err := parseVerifier(material)
+	if err != nil {
+		return nil
+	}
+	return v.terms()
+}
