@@ -117,7 +117,7 @@ func TestIssuerSettings(t *testing.T) {
 		status       int
 	}{
 		{"known authority", true, false, true, http.StatusOK},
-		{"unknown authority", false, false, true, http.StatusBadRequest},
+		{"unknown authority", false, false, true, http.StatusServiceUnavailable},
 		{"unverified address", true, false, false, http.StatusBadRequest},
 		{"unverified address, skipped", true, true, false, http.StatusOK},
 	}
