@@ -62,20 +62,21 @@ func (f recordFile) at(off int) (chunk, error) {
 		return chunk{}, errNoChunk
 	}
 	size := header + int(binary.LittleEndian.Uint16(block[4:]))
+	if f.number != 0 && len(block) >= logHeader && string(block[:logHeader]) == string(f.trailer()) {
+		return chunk{logHeader, true}, nil
+	}
 	if size > len(block) || masked(block[6:size]) != binary.LittleEndian.Uint32(block) {
 		return chunk{}, errNoChunk
 	}
-	if f.number == 0 {
-		return chunk{size: size}, nil
-	}
-	switch binary.LittleEndian.Uint32(block[7:]) {
-	case f.number:
-		return chunk{size: size}, nil
-	case f.number + 1:
-		return chunk{size: size, end: typ == trailerType}, nil
-	default:
+	if f.number != 0 && binary.LittleEndian.Uint32(block[7:]) != f.number {
 		return chunk{}, errNoChunk
 	}
+	return chunk{size: size}, nil
+}
+
+// trailer ends a log that was closed. It has no checksum.
+func (f recordFile) trailer() []byte {
+	return binary.LittleEndian.AppendUint32([]byte{0, 0, 0, 0, 0, 0, trailerType}, f.number+1)
 }
 
 func masked(b []byte) uint32 {

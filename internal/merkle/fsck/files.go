@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -229,14 +230,12 @@ func (k *checker) checkHeadsDir(trees []Tree) error {
 	if k.Heads == "" {
 		return nil
 	}
-	names, err := k.FS.List(k.Heads)
-	if errors.Is(err, fs.ErrNotExist) {
-		names, err = nil, nil // each head that is not there is a problem by itself
-	}
-	if err != nil {
+	entries, err := os.ReadDir(k.Heads)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // each head that is not there is a problem by itself
 		return err
 	}
-	for _, name := range names {
+	for _, e := range entries {
+		name := e.Name()
 		if !slices.ContainsFunc(trees, func(t Tree) bool { return filepath.Base(t.HeadFile) == name }) && trees != nil {
 			k.problem(Problem{Kind: Extra, What: "checkpoint file", File: name, Detail: "no tree of this log has it"})
 		}

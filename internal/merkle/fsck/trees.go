@@ -103,7 +103,7 @@ func (k *checker) checkTreeRow(id int64, row []byte) {
 	t := k.configured(id)
 	if t == nil {
 		// One that was begun, and is of no use yet: without entries.
-		if size, ok := k.sizeOf(id); err == nil && ok && size == 0 && tree.TreeState == trillian.TreeState_FROZEN {
+		if size, ok := k.sizeOf(id); err == nil && ok && size == 0 && tree.TreeId == id && tree.TreeState == trillian.TreeState_FROZEN {
 			k.note("tree %d (%s) was prepared, and then not entered in the list of shards: preparing it again finishes it", id, tree.DisplayName)
 			return
 		}
