@@ -70,9 +70,11 @@ func (t *Tree) commit(ctx context.Context, first *pending) error {
 // waits for any more.
 func (t *Tree) collect(first *pending) []*pending {
 	ps, size := []*pending{first}, first.leaf.size()
+	t.waiting.Add(-size)
 	for len(ps) < maxBatch && size < maxBatchBytes {
 		select {
 		case p := <-t.queue:
+			t.waiting.Add(-p.leaf.size())
 			if p.ctx.Err() == nil {
 				ps, size = append(ps, p), size+p.leaf.size()
 			}
@@ -83,13 +85,14 @@ func (t *Tree) collect(first *pending) []*pending {
 	return ps
 }
 
-// size is about what a leaf takes in a commit, in bytes.
-func (l *Leaf) size() int {
-	n := len(l.Value) + len(l.Extra)
+// size is about what a leaf takes in memory and in a commit, in bytes.
+func (l *Leaf) size() int64 {
+	const leaf, row = 512, 64 // what is there besides the bytes
+	n := leaf + len(l.Value) + len(l.Extra)
 	for _, r := range l.Rows {
-		n += len(r.Key) + len(r.Value)
+		n += row + len(r.Key) + len(r.Value)
 	}
-	return n
+	return int64(n)
 }
 
 // worklist is a batch sorted by what is to be done.

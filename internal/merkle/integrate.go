@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/google/trillian"
@@ -110,6 +111,7 @@ func (t *Tree) sequence(ctx context.Context, capture *batchStorage, at time.Time
 		return nil, err
 	}
 	b := &batch{head: head, nodes: capture.nodes}
+	t.nodes.put(t.ID(), maps.All(b.nodes)) // new entries are read soon
 	t.edge = edgeOf(b)
 	t.head.Store(&head)
 	return b, nil

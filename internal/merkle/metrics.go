@@ -45,6 +45,8 @@ func newMetrics(r prometheus.Registerer, t *Tree) (*metrics, error) {
 	for _, c := range []prometheus.Collector{
 		m.added, m.duplicates, m.refused, m.failed, m.headFileFailed, m.queued, m.commit,
 		gauge("queue_depth", "Leaves waiting for the next batch.", func() float64 { return float64(len(t.queue)) }),
+		gauge("queue_bytes", "Bytes of leaves waiting for the next batch.", func() float64 { return float64(t.waiting.Load()) }),
+		gauge("node_cache_bytes", "Bytes of nodes in memory, of all trees that share them.", func() float64 { return float64(t.nodes.Bytes()) }),
 		gauge("tree_size", "Entries in the newest root.", func() float64 { return float64(t.Head().Size) }),
 	} {
 		if err := r.Register(c); err != nil {

@@ -51,12 +51,23 @@ type Config struct {
 	// A CT tree needs 1 ms, because RFC 6962 counts in milliseconds; it then
 	// makes at most one root per millisecond.
 	TimeStep time.Duration
+	// Nodes are kept here; nil: in a cache of the tree's own, of DefaultNodeCache.
+	Nodes *NodeCache
 	// QueueLimit is how many leaves may wait for the batch under way before Add
 	// refuses more. Zero: 4096.
 	QueueLimit int
+	// QueueBytes bounds the same in bytes; a larger leaf has to be the only one.
+	// Zero: 64 MiB.
+	QueueBytes int64
 }
 
-const defaultQueueLimit = 4096
+const (
+	defaultQueueLimit = 4096
+	defaultQueueBytes = 64 << 20
+)
+
+// DefaultNodeCache is how many bytes of nodes are kept: those of a million entries.
+const DefaultNodeCache = 64 << 20
 
 func (c *Config) check() error {
 	switch {
@@ -64,8 +75,8 @@ func (c *Config) check() error {
 		return errors.New("no storage given")
 	case c.Now == nil:
 		return errors.New("no clock given")
-	case c.TimeStep < 0 || c.RefreshEvery < 0 || c.QueueLimit < 0:
-		return errors.New("time step, refresh interval and queue limit must not be negative")
+	case c.TimeStep < 0 || c.RefreshEvery < 0 || c.QueueLimit < 0 || c.QueueBytes < 0:
+		return errors.New("time step, refresh interval and the queue's limits must not be negative")
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -73,8 +84,14 @@ func (c *Config) check() error {
 	if c.TimeStep == 0 {
 		c.TimeStep = time.Nanosecond
 	}
+	if c.Nodes == nil {
+		c.Nodes = NewNodeCache(DefaultNodeCache)
+	}
 	if c.QueueLimit == 0 {
 		c.QueueLimit = defaultQueueLimit
+	}
+	if c.QueueBytes == 0 {
+		c.QueueBytes = defaultQueueBytes
 	}
 	return nil
 }
@@ -173,7 +190,7 @@ func Open(ctx context.Context, c Config) (*Tree, error) {
 		handing: make(chan handover),
 		closing: make(chan struct{}),
 		stopped: make(chan struct{}),
-		nodes:   newNodeCache(),
+		nodes:   c.Nodes,
 	}
 	t.frozen.Store(tree.TreeState == trillian.TreeState_FROZEN)
 	if err := t.reload(ctx); err != nil {

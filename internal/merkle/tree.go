@@ -22,9 +22,10 @@ type Tree struct {
 	tree    *trillian.Tree
 	log     *slog.Logger
 	metrics *metrics
-	nodes   *nodeCache
+	nodes   *NodeCache
 
 	queue   chan *pending        // leaves for the next batch
+	waiting atomic.Int64         // bytes of what is in queue, or about to be
 	head    atomic.Pointer[Head] // newest durable root; written by the batcher and Open
 	running atomic.Bool          // Run was called
 	frozen  atomic.Bool          // it takes no entries; written by Open and by the batcher that hands over
@@ -61,7 +62,7 @@ func (t *Tree) ID() int64 { return t.tree.TreeId }
 func (t *Tree) Head() Head { return *t.head.Load() }
 
 // Add logs leaf and returns once it is on disk. It fails with fault.Unavailable
-// when the queue is full, the clock went back too far or the commit failed, and
+// when the queue is full, which says when to try again, the clock went back too far or the commit failed, and
 // with fault.Canceled or fault.Timeout when ctx ends first. After an error the
 // leaf may still have been logged: adding it again answers with that entry. An
 // error that matches ErrFrozen says that it was not.
@@ -105,14 +106,22 @@ func (t *Tree) enqueue(p *pending) error {
 	if t.frozen.Load() {
 		return errFrozen()
 	}
-	select {
-	case t.queue <- p:
-		return nil
-	default:
-		t.metrics.refused.Inc()
-		return fault.New(fault.Unavailable, "the log's queue is full; try again")
+	size := p.leaf.size()
+	if t.waiting.Add(size) <= t.cfg.QueueBytes || size > t.cfg.QueueBytes && len(t.queue) == 0 {
+		select {
+		case t.queue <- p:
+			return nil
+		default:
+		}
 	}
+	t.waiting.Add(-size)
+	t.metrics.refused.Inc()
+	return &fault.Error{Kind: fault.Unavailable, Public: "the log's queue is full; try again", RetryAfter: retryFull}
 }
+
+// retryFull is when to try again after the queue was full, which takes a few
+// commits to empty.
+const retryFull = time.Second
 
 // added turns the batcher's answer into Add's. It runs in the caller's
 // goroutine, so that the batcher is free for the next commit.

@@ -89,9 +89,18 @@ func queueKey(tree, queuedNanos int64, identity []byte) []byte {
 func orderedTime(nanos int64) uint64 { return uint64(nanos) ^ 1<<63 }
 
 func nodeKey(tree int64, id compact.NodeID) []byte {
+	return appendNodeKey(make([]byte, 0, nodeKeySize), tree, id)
+}
+
+// nodeKeySize is the length of every node's key.
+const nodeKeySize = 10 + 1 + 8 + 2
+
+func appendNodeKey(k []byte, tree int64, id compact.NodeID) []byte {
 	stratum, level := id.Level/tileHeight, id.Level%tileHeight
 	width := tileHeight - level // bits that number the nodes of this level within a tile
-	k := append(dataKey(tree, kindNode), byte(stratum))
+	k = append(k, spaceData)
+	k = binary.BigEndian.AppendUint64(k, uint64(tree))
+	k = append(k, kindNode, byte(stratum))
 	k = binary.BigEndian.AppendUint64(k, id.Index>>width)
 	return append(k, byte(level), byte(id.Index&(1<<width-1)))
 }

@@ -20,14 +20,19 @@ func (t *readTX) GetMerkleNodes(_ context.Context, ids []compact.NodeID) (nodes 
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	// The nodes of a proof lie in a few tiles: one cursor that moves forward
-	// reads each block once.
+	// The nodes of a tile are neighbours: one cursor that moves forward reads each
+	// block once, and mostly is where the next one is.
 	keys := make([][]byte, len(ids))
 	order := make([]int, len(ids))
+	room := make([]byte, 0, len(ids)*nodeKeySize)
 	for i, id := range ids {
-		keys[i], order[i] = nodeKey(t.tree.TreeId, id), i
+		room = appendNodeKey(room, t.tree.TreeId, id)
+		keys[i], order[i] = room[i*nodeKeySize:(i+1)*nodeKeySize], i
 	}
-	slices.SortFunc(order, func(a, b int) int { return bytes.Compare(keys[a], keys[b]) })
+	byKey := func(a, b int) int { return bytes.Compare(keys[a], keys[b]) }
+	if !slices.IsSortedFunc(order, byKey) {
+		slices.SortFunc(order, byKey)
+	}
 	it, err := t.rows.NewIter(&pebble.IterOptions{
 		LowerBound: dataKey(t.tree.TreeId, kindNode),
 		UpperBound: dataKey(t.tree.TreeId, kindNode+1),
@@ -37,12 +42,18 @@ func (t *readTX) GetMerkleNodes(_ context.Context, ids []compact.NodeID) (nodes 
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
 	nodes = make([]tree.Node, len(ids))
-	for _, i := range order {
-		if !it.SeekGE(keys[i]) || !bytes.Equal(it.Key(), keys[i]) || len(it.Value()) != hashSize {
+	hashes := make([]byte, 0, len(ids)*hashSize)
+	for n, i := range order {
+		found := n > 0 && it.Next() && bytes.Equal(it.Key(), keys[i])
+		if !found {
+			found = it.SeekGE(keys[i]) && bytes.Equal(it.Key(), keys[i])
+		}
+		if !found || len(it.Value()) != hashSize {
 			return nil, errors.Join(it.Error(), fmt.Errorf("tree %d: node %d of level %d is missing or damaged",
 				t.tree.TreeId, ids[i].Index, ids[i].Level))
 		}
-		nodes[i] = tree.Node{ID: ids[i], Hash: bytes.Clone(it.Value())}
+		hashes = append(hashes, it.Value()...)
+		nodes[i] = tree.Node{ID: ids[i], Hash: hashes[n*hashSize : (n+1)*hashSize : (n+1)*hashSize]}
 	}
 	return nodes, nil
 }
