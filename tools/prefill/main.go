@@ -1,0 +1,144 @@
+// Command prefill fills the transparency log of a data directory with entries,
+// for tests of a log that has grown: each a hashedrekord as keyless signing makes
+// them, checked and stored, searchable, on the way that proposed entries take. No
+// process may have the directory open.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"sigstack/internal/config"
+	"sigstack/internal/keys"
+	"sigstack/internal/merkle"
+	"sigstack/internal/merkle/pebblelog"
+	"sigstack/internal/stack"
+	"sigstack/services/tlog"
+	"sigstack/services/tlog/entry"
+)
+
+func main() {
+	dir := flag.String("dir", "", "data directory of a stack, stopped")
+	size := flag.Uint64("size", 1_000_000, "entries that the log is to have, those that are there included")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, *dir, *size, os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "prefill:", err)
+		os.Exit(1)
+	}
+}
+
+// writers is how many entries are on their way at once: a batch is what queued
+// while the one before was being committed.
+const writers = 512
+
+func run(ctx context.Context, dir string, size uint64, out io.Writer) (err error) {
+	layout := stack.Layout{Dir: dir}
+	conf, err := config.Load(layout.Config())
+	if err != nil {
+		return err
+	}
+	if conf.TLog == nil {
+		return fmt.Errorf("%s has no transparency log", dir)
+	}
+	store, err := pebblelog.Open(layout.LogDB(), pebblelog.Options{Now: time.Now})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	tree, err := merkle.Open(ctx, merkle.Config{
+		Storage: store, TreeID: conf.TLog.TreeID, Now: time.Now, HeadFile: layout.Head("tlog"),
+	})
+	if err != nil {
+		return err
+	}
+	return running(ctx, tree, func(ctx context.Context) error { return fill(ctx, tree, conf, size, out) })
+}
+
+// running calls f while the tree takes entries.
+func running(ctx context.Context, tree *merkle.Tree, f func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() {
+		done <- tree.Run(ctx)
+		cancel() // f is not answered any more
+	}()
+	err := f(ctx)
+	cancel()
+	return errors.Join(err, <-done)
+}
+
+// fill adds entries until the tree has size. The log's own key is not needed: what
+// it signs is answered, not stored.
+func fill(ctx context.Context, tree *merkle.Tree, conf *config.Config, size uint64, out io.Writer) error {
+	key, err := keys.Ephemeral("prefill", keys.ECDSAP256, time.Now())
+	if err != nil {
+		return err
+	}
+	svc, err := tlog.New(tlog.Config{
+		Shard: tlog.Shard{Tree: tree, Signer: key}, URL: conf.URL, Host: conf.Host(), Now: time.Now,
+		Log: slog.New(slog.DiscardHandler), AddTimeout: time.Minute,
+	})
+	if err != nil {
+		return err
+	}
+	all, err := newSigners()
+	if err != nil {
+		return err
+	}
+	first, start := tree.Head().Size, time.Now()
+	if first >= size {
+		return fmt.Errorf("the log has %d entries already", first)
+	}
+	parser := entry.Parser{Types: entry.Types{{Kind: "hashedrekord", Version: "0.0.1"}: entry.HashedRekord}, Algorithms: entry.DefaultAlgorithms()}
+	err = atOnce(ctx, size-first, func(ctx context.Context, i uint64) error {
+		proposal, err := propose(all, first+i)
+		if err != nil {
+			return err
+		}
+		e, err := parser.Parse(proposal)
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", first+i, err)
+		}
+		_, _, err = svc.Add(ctx, e.Body, e.Terms(), nil)
+		return err
+	}, func(done uint64) {
+		fmt.Fprintf(out, "%d entries, %.0f per second\n", first+done, float64(done)/time.Since(start).Seconds())
+	})
+	return err
+}
+
+// atOnce calls do for every number below n from many goroutines, until one fails,
+// and tells now and then how many are done.
+func atOnce(ctx context.Context, n uint64, do func(context.Context, uint64) error, tell func(done uint64)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next, done atomic.Uint64
+	var wg sync.WaitGroup
+	for range writers {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < n && ctx.Err() == nil; i = next.Add(1) - 1 {
+				if err := do(ctx, i); err != nil {
+					cancel(err)
+				}
+				if d := done.Add(1); d%100_000 == 0 || d == n {
+					tell(d)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return context.Cause(ctx)
+}
