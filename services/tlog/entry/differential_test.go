@@ -106,7 +106,9 @@ func hasOneKeyTwice(t *testing.T, body []byte) bool {
 // hasKeyID: a signature in the envelope of an intoto 0.0.1 has a key ID.
 func hasKeyID(proposed []byte) bool {
 	var e struct {
-		Spec struct{ Content struct{ Envelope json.RawMessage } }
+		Spec struct {
+			Content struct{ Envelope json.RawMessage }
+		}
 	}
 	var text string
 	var env struct {

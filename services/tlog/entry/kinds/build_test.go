@@ -11,7 +11,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha1" //nolint:gosec // what apk signs
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/x509"
@@ -257,7 +257,7 @@ func apk(tb testing.TB, key *rsa.PrivateKey, info string) []byte {
 	data := tgz(tb, tarFile{"file", []byte("content")})
 	digest := sha256.Sum256(data)
 	control := tgz(tb, tarFile{".PKGINFO", fmt.Appendf(nil, "pkgname = pkg\n%sdatahash = %x\n", info, digest)})
-	sum := sha1.Sum(control) //nolint:gosec // what apk signs
+	sum := sha1.Sum(control)
 	sig := must(rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA1, sum[:]))(tb)
 	return slices.Concat(tgz(tb, tarFile{".SIGN.RSA.builder.pub", sig}), control, data)
 }
@@ -299,7 +299,7 @@ func rpm(tb testing.TB, e *openpgp.Entity) []byte {
 	text := func(tag uint32, s string) rpmEntry { return rpmEntry{tag, 6, 1, append([]byte(s), 0)} }
 	meta := rpmHeader([]rpmEntry{text(1000, "pkg"), text(1001, "1"), text(1002, "2"), text(1022, "x86_64")})
 	body := append(meta, "payload"...)
-	sum := sha1.Sum(meta) //nolint:gosec // what rpm holds
+	sum := sha1.Sum(meta)
 	sig := pgpSign(tb, e, body)
 	head := rpmHeader([]rpmEntry{{1002, 7, uint32(len(sig)), sig}, {1012, 7, uint32(len(sum)), sum[:]}})
 	return slices.Concat(rpmLead(), head, make([]byte, (8-len(head)%8)%8), body)
