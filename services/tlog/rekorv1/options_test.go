@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -54,6 +55,52 @@ func TestDisabledOperations(t *testing.T) {
 	} {
 		if _, err := rekorv1.New(c); err == nil || !strings.Contains(err.Error(), "is not known") {
 			t.Errorf("%s: got %v, want that it is not known", name, err)
+		}
+	}
+}
+
+// TestEveryAnswer: any web page may call every operation, is told so for what
+// fails, too, and each answer has the request's ID (contract: rekor-v1.md §1).
+func TestEveryAnswer(t *testing.T) {
+	r := start(t)
+	r.add(t, blob(t, tlogtest.NewSigner(t), "x"))
+	for _, req := range [][2]string{
+		{"GET", "/api/v1/log"},
+		{"GET", "/api/v1/log/publicKey"},
+		{"GET", "/api/v1/log/proof?lastSize=1"},
+		{"GET", "/api/v1/log/proof?lastSize=9"},
+		{"GET", "/api/v1/log/entries?logIndex=0"},
+		{"GET", "/api/v1/log/entries?logIndex=9"},
+		{"GET", "/api/v1/log/entries/zz"},
+		{"POST", "/api/v1/log/entries"},
+		{"POST", "/api/v1/log/entries/retrieve"},
+		{"POST", "/api/v1/log/entries/retrieve/"},
+		{"POST", "/api/v1/index/retrieve"},
+		{"DELETE", "/api/v1/log/entries"},
+		{"GET", "/api/v1/log/nothing"},
+	} {
+		out := httptest.NewRequestWithContext(t.Context(), req[0], req[1], strings.NewReader("{}"))
+		out.Header.Set("Origin", "https://page.example")
+		out.Header.Set("X-Request-Id", "mine")
+		w := httptest.NewRecorder()
+		r.mux.ServeHTTP(w, out)
+		if w.Header().Get("Access-Control-Allow-Origin") != "*" || w.Header().Get("X-Request-Id") != "mine" {
+			t.Errorf("%s %s: headers %v", req[0], req[1], w.Header())
+		}
+		var e struct {
+			Code    int
+			Message string
+		}
+		if w.Code >= 400 && w.Code != 404 && (json.Unmarshal(w.Body.Bytes(), &e) != nil || e.Code == 0 || e.Message == "") {
+			t.Errorf("%s %s: %d %s, want an error in JSON", req[0], req[1], w.Code, w.Body)
+		}
+		ask := httptest.NewRequestWithContext(t.Context(), http.MethodOptions, req[1], nil)
+		ask.Header.Set("Origin", "https://page.example")
+		ask.Header.Set("Access-Control-Request-Method", req[0])
+		w = httptest.NewRecorder()
+		r.mux.ServeHTTP(w, ask)
+		if w.Code >= 300 || w.Header().Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("preflight of %s %s: %d %v", req[0], req[1], w.Code, w.Header())
 		}
 	}
 }

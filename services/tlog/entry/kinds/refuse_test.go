@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"math/big"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -174,6 +175,34 @@ func TestRefusals(t *testing.T) {
 	if _, err := parser(t).Parse(twice); fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), "member twice") {
 		t.Errorf("member twice: %v", err)
 	}
+}
+
+// TestNothingIsFetched: an entry is what was sent; addresses in its place, which
+// old versions of the library fetched, are not read.
+func TestNothingIsFetched(t *testing.T) {
+	before := http.DefaultTransport
+	t.Cleanup(func() { http.DefaultTransport = before })
+	http.DefaultTransport = forbidden{t}
+	for _, name := range goldenNames(t) {
+		if _, err := parser(t).Parse(golden(t, name, "proposed")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		byURL := bytes.ReplaceAll(golden(t, name, "proposed"), []byte(`"content":`), []byte(`"url":"http://127.0.0.1:1/x","was":`))
+		if _, err := parser(t).Parse(byURL); err == nil && name != "cose" && name != "cose-plain" {
+			t.Errorf("%s: accepted without a content", name)
+		}
+		both := bytes.ReplaceAll(golden(t, name, "proposed"), []byte(`"content":`), []byte(`"url":"http://127.0.0.1:1/x","content":`))
+		if got, err := parser(t).Parse(both); err != nil || !bytes.Equal(got.Body, golden(t, name, "canonical")) {
+			t.Errorf("%s: with an address besides: %s, %v", name, got.Body, err)
+		}
+	}
+}
+
+type forbidden struct{ t *testing.T }
+
+func (f forbidden) RoundTrip(r *http.Request) (*http.Response, error) {
+	f.t.Errorf("fetched %s", r.URL)
+	return nil, http.ErrNotSupported
 }
 
 // TestPanic: the library runs into some bytes as into a wall; that is the
