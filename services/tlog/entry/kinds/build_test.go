@@ -179,6 +179,12 @@ func minisign(tb testing.TB, data []byte, hashed bool) (sig, key []byte) {
 // line of the key.
 func sshSign(tb testing.TB, key crypto.Signer, data []byte) (sig, line []byte) {
 	tb.Helper()
+	return sshSignWith(tb, key, data, ssh.KeyAlgoRSASHA512)
+}
+
+// sshSignWith is sshSign with that algorithm, if the key is RSA.
+func sshSignWith(tb testing.TB, key crypto.Signer, data []byte, forRSA string) (sig, line []byte) {
+	tb.Helper()
 	signer := must(ssh.NewSignerFromSigner(key))(tb)
 	digest := sha512.Sum512(data)
 	message := append([]byte("SSHSIG"), ssh.Marshal(struct {
@@ -187,7 +193,7 @@ func sshSign(tb testing.TB, key crypto.Signer, data []byte) (sig, line []byte) {
 	}{"file", "", "sha512", digest[:]})...)
 	algorithm := signer.PublicKey().Type()
 	if algorithm == ssh.KeyAlgoRSA {
-		algorithm = ssh.KeyAlgoRSASHA512
+		algorithm = forRSA
 	}
 	algorithmSigner, ok := signer.(ssh.AlgorithmSigner)
 	if !ok {

@@ -27,7 +27,10 @@ func checkRekord(s spec, permitted entry.Algorithms) error {
 	case "pgp":
 		return checkPGP(material)
 	case "ssh":
-		return checkSSH(material)
+		if err := checkSSH(material); err != nil {
+			return err
+		}
+		return checkSSHSignature(s.bytes("signature", "content"))
 	case "minisign":
 		return nil // Ed25519, and nothing else
 	default:

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"encoding/json"
+	"encoding/pem"
 	"strings"
 
 	"github.com/cyberphone/json-canonicalization/go/src/webpki.org/jsoncanonicalizer"
@@ -119,4 +120,27 @@ func checkSSH(material []byte) error {
 	default:
 		return fault.New(fault.Invalid, "public key is of a type that cannot sign entries")
 	}
+}
+
+// checkSSHSignature refuses RSA over SHA-1. What does not parse is left to the
+// library to refuse.
+func checkSSHSignature(armored []byte) error {
+	block, _ := pem.Decode(armored)
+	if block == nil || len(block.Bytes) < len("SSHSIG") {
+		return nil
+	}
+	var message struct { // PROTOCOL.sshsig, behind its magic
+		Version                   uint32
+		Key                       []byte
+		Namespace, Reserved, Hash string
+		Signature                 []byte
+	}
+	var sig ssh.Signature
+	if ssh.Unmarshal(block.Bytes[len("SSHSIG"):], &message) != nil || ssh.Unmarshal(message.Signature, &sig) != nil {
+		return nil
+	}
+	if sig.Format == ssh.KeyAlgoRSA {
+		return fault.New(fault.Invalid, "signature is RSA over SHA-1, which can be forged: sign with rsa-sha2-512")
+	}
+	return nil
 }
