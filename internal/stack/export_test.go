@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"sigstack/internal/config"
@@ -27,3 +28,17 @@ func (s *Stack) ReloadTLS(ctx context.Context) error { return s.reloadTLS(ctx) }
 
 // Acts returns the table of the admin channel of a running stack.
 func (s *Stack) Acts() []httpd.Route { return s.admin.Load().Routes() }
+
+// CheckShards reports whether the content of shards.json is taken, and what it is
+// when it is written again.
+func CheckShards(dir string, data []byte) ([]byte, error) {
+	shards, err := decodeShards(data)
+	if err != nil {
+		return nil, err
+	}
+	l := Layout{dir}
+	if err := l.writeShards(shards); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(l.Shards())
+}
