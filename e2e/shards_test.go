@@ -294,7 +294,7 @@ func TestShardsOfASplitStack(t *testing.T) {
 	index, id := c.upload(t, a.args()...)
 	nextShard(t, s)
 	s.Stop()
-	s = e2etest.Start(t, dir, "--split")
+	e2etest.Start(t, dir, "--split")
 	c.wantEntry(t, a, index, id)
 	young := newArtifact(t, tlogtest.NewSigner(t), "after the split\n")
 	if _, second := c.upload(t, young.args()...); second[:16] == id[:16] {

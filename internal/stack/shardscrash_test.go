@@ -309,4 +309,3 @@ func FuzzShards(f *testing.F) {
 		}
 	})
 }
-
