@@ -12,7 +12,7 @@ export FUZZTIME ?= 10s
 export COUNT    ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: build build-kms build-pkcs11 check unit lint generated test deps race pkcs11 e2e e2e-tls e2e-split compat vuln fuzz bench demo up clients generate verify help
+.PHONY: build build-kms build-pkcs11 check unit lint generated test deps race pkcs11 e2e e2e-tls e2e-split compat vuln fuzz bench bench-log demo up clients generate verify help
 
 build: ## build bin/sigstack, static and trimmed
 	go build -ldflags "-s -w -X main.version=$(VERSION)" -o $(OUT) ./cmd/sigstack
@@ -66,6 +66,9 @@ fuzz: ## every fuzz target for FUZZTIME
 
 bench: ## benchmarks, each with its ratio to its floor, over COUNT runs
 	@tools/bench
+
+bench-log: build ## the log under load, every answer verified, over ROUNDS rounds
+	@tools/bench-log
 
 demo: ## build, start a stack, sign and verify a release, show that tampering is refused
 	@go run ./tools/demo
