@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
@@ -57,8 +58,13 @@ func (c *LogChecker) Holds(ctx context.Context, b *Bundle, digest []byte, id *Id
 	if _, err := VerifyDigest(digest, b, c.kit.Trusted, id); err != nil {
 		return err
 	}
-	leaf := b.LeafHash()
-	got, err := c.get(ctx, "/api/v1/log/entries/"+hex.EncodeToString(leaf[:]))
+	was := b.entity.entries[0].TransparencyLogEntry()
+	tree, err := treeOf(was.GetInclusionProof())
+	if err != nil {
+		return err
+	}
+	// By its tree, too: anybody may log the same again in a later one.
+	got, err := c.get(ctx, fmt.Sprintf("/api/v1/log/entries/%016x%x", tree, b.LeafHash()))
 	if err != nil {
 		return err
 	}
@@ -66,7 +72,6 @@ func (c *LogChecker) Holds(ctx context.Context, b *Bundle, digest []byte, id *Id
 	if err != nil {
 		return fmt.Errorf("read answer of transparency log at %s: %w", c.base, err)
 	}
-	was := b.entity.entries[0].TransparencyLogEntry()
 	if entry.GetLogIndex() != was.GetLogIndex() {
 		return fmt.Errorf("the transparency log has the entry at %d, it promised %d", entry.GetLogIndex(), was.GetLogIndex())
 	}
@@ -79,16 +84,29 @@ func (c *LogChecker) Holds(ctx context.Context, b *Bundle, digest []byte, id *Id
 	if _, err := VerifyDigest(digest, now, c.kit.Trusted, id); err != nil {
 		return fmt.Errorf("the transparency log's answer of now: %w", err)
 	}
-	return c.grown(ctx, was.GetInclusionProof(), entry.GetInclusionProof())
+	return c.grown(ctx, tree, was.GetInclusionProof(), entry.GetInclusionProof())
+}
+
+// treeOf returns the ID of the tree that an inclusion proof is from.
+func treeOf(p *protorekor.InclusionProof) (uint64, error) {
+	c, err := parseCheckpoint(p.GetCheckpoint().GetEnvelope())
+	if err != nil {
+		return 0, err
+	}
+	tree, err := strconv.ParseUint(c.origin[strings.LastIndex(c.origin, " ")+1:], 10, 63)
+	if err != nil {
+		return 0, fmt.Errorf("the checkpoint's origin %q names no tree of a log", shorten(c.origin, maxMessage))
+	}
+	return tree, nil
 }
 
 // grown checks that the tree of one inclusion proof is the beginning of the
 // other's. Both were verified.
-func (c *LogChecker) grown(ctx context.Context, was, now *protorekor.InclusionProof) error {
+func (c *LogChecker) grown(ctx context.Context, tree uint64, was, now *protorekor.InclusionProof) error {
 	if now.GetTreeSize() < was.GetTreeSize() {
 		return fmt.Errorf("the transparency log had %d entries, and now has %d", was.GetTreeSize(), now.GetTreeSize())
 	}
-	hashes, err := c.consistency(ctx, was.GetTreeSize(), now.GetTreeSize())
+	hashes, err := c.consistency(ctx, tree, was.GetTreeSize(), now.GetTreeSize())
 	if err != nil {
 		return err
 	}
@@ -100,11 +118,11 @@ func (c *LogChecker) grown(ctx context.Context, was, now *protorekor.InclusionPr
 	return nil
 }
 
-func (c *LogChecker) consistency(ctx context.Context, first, last int64) ([][]byte, error) {
+func (c *LogChecker) consistency(ctx context.Context, tree uint64, first, last int64) ([][]byte, error) {
 	if first == last {
 		return nil, nil
 	}
-	got, err := c.get(ctx, "/api/v1/log/proof?firstSize="+strconv.FormatInt(first, 10)+"&lastSize="+strconv.FormatInt(last, 10))
+	got, err := c.get(ctx, fmt.Sprintf("/api/v1/log/proof?firstSize=%d&lastSize=%d&treeID=%d", first, last, tree))
 	if err != nil {
 		return nil, err
 	}

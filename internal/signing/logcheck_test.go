@@ -58,11 +58,12 @@ func TestHolds(t *testing.T) {
 		t.Errorf("a log that has not grown: %v", err)
 	}
 	later := signText(t, session, "another").LeafHash()
+	_, tree, _ := strings.Cut(strings.SplitN(kept.Entries()[0].InclusionProof.Checkpoint.Envelope, "\n", 2)[0], " - ")
 
 	// What two leaves and three have in common is shown by the third.
 	proof := func(hash [32]byte) func(http.ResponseWriter, *http.Request) bool {
 		return func(w http.ResponseWriter, r *http.Request) bool {
-			if r.URL.Path != "/api/v1/log/proof" || r.URL.RawQuery != "firstSize=2&lastSize=3" {
+			if r.URL.Path != "/api/v1/log/proof" || r.URL.RawQuery != "firstSize=2&lastSize=3&treeID="+tree {
 				return false
 			}
 			fmt.Fprintf(w, `{"hashes":[%q]}`, hex.EncodeToString(hash[:]))
@@ -92,6 +93,15 @@ func TestHolds(t *testing.T) {
 		resend(t, other, kept)
 		answer = instead
 		wantHolds(t, checker.Holds(t.Context(), kept, digest(artifact), id), "has the entry at 2, it promised 1")
+	})
+	t.Run("logged again in a later tree", func(t *testing.T) {
+		answer = func(w http.ResponseWriter, r *http.Request) bool {
+			if name, ok := strings.CutPrefix(r.URL.Path, "/api/v1/log/entries/"); ok && len(name) == 64 { // of any tree
+				return forward(t, w, r, other)
+			}
+			return proof(later)(w, r)
+		}
+		wantHolds(t, checker.Holds(t.Context(), kept, digest(artifact), id), "")
 	})
 	t.Run("another key's", func(t *testing.T) {
 		answer = proof(later)
