@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -57,6 +58,7 @@ type folder struct {
 type opened struct {
 	conf      *config.Config
 	keys      *keys.Store // DIR/keys
+	shards    []string    // names of keys of the log's further shards
 	folders   []folder    // that, and offline/, which may have been moved away
 	encrypted bool        // a passphrase is given
 
@@ -85,9 +87,13 @@ func (k keysFlags) open(passphrase []byte, options ...keys.Option) (opened, erro
 	if err != nil {
 		return opened{}, err
 	}
+	shards, err := l.ShardKeys()
+	if err != nil {
+		return opened{}, err
+	}
 	service := keys.Open(l.Keys(), passphrase, options...)
 	return opened{
-		conf: conf, keys: service, encrypted: len(passphrase) > 0, passphrase: passphrase,
+		conf: conf, shards: shards, keys: service, encrypted: len(passphrase) > 0, passphrase: passphrase,
 		folders: []folder{{"keys", service}, {"offline", keys.Open(l.Offline(), passphrase, options...)}},
 	}, nil
 }
@@ -112,12 +118,12 @@ type keyRow struct {
 	Algorithm string    `json:"algorithm,omitempty"`
 	Created   time.Time `json:"created"`
 	SHA256    string    `json:"sha256,omitempty"` // of the SubjectPublicKeyInfo, hex
-	UsedBy    []string  `json:"used_by"`          // fields of config.yaml
+	UsedBy    []string  `json:"used_by"`          // fields of config.yaml, or log shard
 	PublicKey string    `json:"public_key,omitempty"`
 	Error     string    `json:"error,omitempty"`
 }
 
-func newKeyRow(folder string, info keys.Info, conf *config.Config) keyRow {
+func newKeyRow(folder string, info keys.Info, o opened) keyRow {
 	row := keyRow{
 		Name: info.Name, Folder: folder, URI: info.URI, Encrypted: info.Encrypted,
 		Algorithm: algorithmName(info.Algorithm), Created: info.Created, UsedBy: []string{},
@@ -126,10 +132,13 @@ func newKeyRow(folder string, info keys.Info, conf *config.Config) keyRow {
 		sum := sha256.Sum256(info.SPKI)
 		row.SHA256, row.PublicKey = hex.EncodeToString(sum[:]), string(pki.PublicKeyPEM(info.SPKI))
 	}
-	for _, k := range conf.Keys() {
+	for _, k := range o.conf.Keys() {
 		if folder == "keys" && k.Name == info.Name && !k.Secret {
 			row.UsedBy = append(row.UsedBy, k.Field)
 		}
+	}
+	if folder == "keys" && slices.Contains(o.shards, info.Name) {
+		row.UsedBy = append(row.UsedBy, "log shard")
 	}
 	return row
 }

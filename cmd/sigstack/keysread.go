@@ -49,7 +49,7 @@ func (a *app) keysList(k keysFlags) error {
 		for _, name := range names {
 			info, err := f.store.Info(name)
 			info.Name = name
-			row := newKeyRow(f.name, info, o.conf)
+			row := newKeyRow(f.name, info, o)
 			if err != nil {
 				row.Error = err.Error()
 				failed++
@@ -103,7 +103,7 @@ func (a *app) keysShowCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			row := newKeyRow(f.name, info, o.conf)
+			row := newKeyRow(f.name, info, o)
 			a.result(row, func() { a.printf("%s", row.PublicKey) })
 			return nil
 		},

@@ -130,7 +130,7 @@ func (a *app) keysWrite(ctx context.Context, k keysFlags, name, uri string, add 
 	if err != nil {
 		return err
 	}
-	row := newKeyRow("keys", info, o.conf)
+	row := newKeyRow("keys", info, o)
 	a.result(row, func() { a.printf("key %s, %s: %s\n    sha256:%s\n", row.Name, row.Algorithm, row.place(), row.SHA256) })
 	return nil
 }

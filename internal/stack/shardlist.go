@@ -95,6 +95,16 @@ func (l Layout) readShards() ([]shardEntry, error) {
 	return shards, nil
 }
 
+// ShardKeys names the keys of the log's shards after the first.
+func (l Layout) ShardKeys() ([]string, error) {
+	shards, err := l.readShards()
+	var names []string
+	for _, e := range shards {
+		names = append(names, e.Key)
+	}
+	return names, err
+}
+
 // writeShards replaces the file durably.
 func (l Layout) writeShards(shards []shardEntry) error {
 	data, err := json.MarshalIndent(shardFile{shardsVersion, shards}, "", "  ")
