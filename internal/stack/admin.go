@@ -51,6 +51,7 @@ func (s *Stack) handleActs(a *admin.Server) {
 	a.Handle(http.MethodPost, AdminKeyTest, "key-test", s.testKey)
 	a.Handle(http.MethodPost, AdminAnchor, "audit-anchor", s.anchorAudit)
 	s.handleShardActs(a)
+	s.handleReindex(a)
 }
 
 // recordAct puts an act on record.

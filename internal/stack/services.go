@@ -51,8 +51,9 @@ type services struct {
 	oidc  *oidc.Service
 	tuf   *tuf.Service
 
-	anchors *httpd.Mux       // the log, for the audit record; nil without one
-	store   *pebblelog.Store // nil without a log
+	anchors    *httpd.Mux       // the log, for the audit record; nil without one
+	store      *pebblelog.Store // nil without a log
+	reindexing *reindexing      // nil without a transparency log
 
 	components []component
 
@@ -173,6 +174,8 @@ func (b *builder) buildTLog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	b.services.reindexing = newReindexing()
+	b.run("reindex", b.runReindex)
 	api, err := rekorv1.New(rekorv1.Config{
 		Log: b.services.tlog, Kinds: conf.Kinds, Disabled: conf.DisabledOperations,
 		StrictDuplicates: conf.StrictDuplicates, MaySearchNames: b.maySearchNames(),
