@@ -1,9 +1,11 @@
 package tufroot
 
 import (
+	"bytes"
 	"crypto"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -12,8 +14,8 @@ import (
 )
 
 // ErrStale is matched by the error of PublishSigned for a draft that others have
-// overtaken.
-var ErrStale = errors.New("other targets were published since the draft was made")
+// overtaken, or of targets that are others by now.
+var ErrStale = errors.New("the draft is not of what is to be published next")
 
 // DraftTargets makes what PublishTargets would publish, without the signature of
 // the targets role: for a process that has no targets key. The files of the
@@ -66,9 +68,10 @@ func SignTargets(draft []byte, key crypto.Signer) ([]byte, error) {
 	return role.ToBytes(true)
 }
 
-// PublishSigned publishes a draft that SignTargets has signed, as PublishTargets
-// would. The error matches ErrStale if the draft is not of the next version.
-func (r *Repository) PublishSigned(signed []byte, online Online) error {
+// PublishSigned publishes a draft of targets that SignTargets has signed, as
+// PublishTargets would. The error matches ErrStale if the draft is not of the next
+// version, or of other targets: what follows relies on these being out.
+func (r *Repository) PublishSigned(signed []byte, targets []trust.Target, online Online) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.finish(); err != nil {
@@ -94,7 +97,18 @@ func (r *Repository) PublishSigned(signed []byte, online Online) error {
 	if err := r.checkFiles(role.Signed.Targets); err != nil {
 		return fmt.Errorf("publish targets: %w", err)
 	}
+	files, err := describe(targets)
+	if err != nil {
+		return err
+	}
+	if !maps.EqualFunc(files, role.Signed.Targets, sameFile) {
+		return fmt.Errorf("publish targets: they are others than were to be signed: %w", ErrStale)
+	}
 	return r.publishTargets(role, signed, online)
+}
+
+func sameFile(a, b *metadata.TargetFiles) bool {
+	return a.Length == b.Length && bytes.Equal(a.Hashes["sha256"], b.Hashes["sha256"])
 }
 
 // publishTargets makes role, encoded as data, the current one. It needs mu.

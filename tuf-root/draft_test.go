@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"sigstack/internal/trust"
 	tufroot "sigstack/tuf-root"
 )
 
@@ -29,14 +30,14 @@ func TestDraftIsSignedElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.PublishSigned(signed, keys.Online); err != nil {
+	if err := r.PublishSigned(signed, targetsOf("two"), keys.Online); err != nil {
 		t.Fatal(err)
 	}
 	client.want(t, "two")
 	if again, err := tufroot.Open(c.cfg(dir)); err != nil || versions(again)[1] != 2 {
 		t.Errorf("open: %v, %v, want targets version 2", versions(again), err)
 	}
-	if err := r.PublishSigned(signed, keys.Online); !errors.Is(err, tufroot.ErrStale) {
+	if err := r.PublishSigned(signed, targetsOf("two"), keys.Online); !errors.Is(err, tufroot.ErrStale) {
 		t.Errorf("the same again: got %v, want ErrStale", err)
 	}
 	if got, want := r.Distributed(c.Now()), c.Now().Add(day); !got.Equal(want) {
@@ -73,15 +74,20 @@ func TestDraftsThatAreRefused(t *testing.T) {
 		"another role":  {[]byte(`{"signed":{"_type":"root"},"signatures":[]}`), "signed targets"},
 		"not even JSON": {[]byte("x"), "signed targets"},
 	} {
-		if err := r.PublishSigned(tt.data, keys.Online); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if err := r.PublishSigned(tt.data, targetsOf("two"), keys.Online); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", name, err, tt.want)
+		}
+	}
+	for _, others := range [][]trust.Target{targetsOf("three"), targetsOf("two")[1:], append(targetsOf("two"), trust.Target{Name: "more", Data: []byte("x")})} {
+		if err := r.PublishSigned(signed, others, keys.Online); !errors.Is(err, tufroot.ErrStale) {
+			t.Errorf("other targets than were to be signed: got %v, want ErrStale", err)
 		}
 	}
 	if _, err := os.Stat(filepath.Join(dir, "2.targets.json")); err == nil {
 		t.Error("a refused draft was stored")
 	}
 	c.Add(6 * 365 * day)
-	if err := r.PublishSigned(signed, keys.Online); err == nil || !strings.Contains(err.Error(), "expired") {
+	if err := r.PublishSigned(signed, targetsOf("two"), keys.Online); err == nil || !strings.Contains(err.Error(), "expired") {
 		t.Errorf("years later: got %v, want that it expired", err)
 	}
 	if _, err := tufroot.SignTargets(draft, nil); err == nil {

@@ -90,6 +90,20 @@ func (r *Repository) RenewRoot(rootKey crypto.Signer) error {
 // writeTargets stores the files. They are named by their hash, so those of an
 // earlier attempt are simply written again.
 func (r *Repository) writeTargets(targets []trust.Target) (map[string]*metadata.TargetFiles, error) {
+	files, err := describe(targets)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range targets {
+		if err := r.replace(targetPath(t.Name, files[t.Name]), t.Data); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
+// describe is what the targets role says of targets.
+func describe(targets []trust.Target) (map[string]*metadata.TargetFiles, error) {
 	files := map[string]*metadata.TargetFiles{}
 	for _, t := range targets {
 		if !targetName.MatchString(t.Name) {
@@ -105,11 +119,6 @@ func (r *Repository) writeTargets(targets []trust.Target) (map[string]*metadata.
 			file.Custom = &custom
 		}
 		files[t.Name] = file
-	}
-	for _, t := range targets {
-		if err := r.replace(targetPath(t.Name, files[t.Name]), t.Data); err != nil {
-			return nil, err
-		}
 	}
 	return files, nil
 }

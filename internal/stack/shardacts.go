@@ -304,8 +304,12 @@ func (s *Stack) publishShard(signed []byte) (ShardStatus, error) {
 	if !ok || !e.Published.IsZero() {
 		return ShardStatus{}, fault.New(fault.Conflict, "no shard waits to be published: prepare one")
 	}
+	targets, err := s.materialWith(key).Targets(s.opts.Now())
+	if err != nil {
+		return ShardStatus{}, err
+	}
 	before := s.distributed(s.repo, s.opts.Now())
-	err := s.repo.PublishSigned(signed, s.online)
+	err = s.repo.PublishSigned(signed, targets, s.online)
 	if errors.Is(err, tufroot.ErrStale) {
 		return ShardStatus{}, fault.Wrap(fault.Conflict, err, "prepare the shard again")
 	}

@@ -171,6 +171,34 @@ func TestShardWhileServing(t *testing.T) {
 	}
 }
 
+// TestOtherTargetsAreNotPublished: signed metadata without the key of the next
+// shard is refused, and the key does not count as published.
+func TestOtherTargetsAreNotPublished(t *testing.T) {
+	dir := initDir(t, stack.InitConfig{Profile: config.ProfileUp})
+	serve(t, options(dir, config.ProfileUp))
+	var draft stack.ShardDraft
+	if err := admin.Dial(dir).Post(t.Context(), stack.AdminShardPrepare, stack.ShardOrder{}, &draft); err != nil {
+		t.Fatal(err)
+	}
+	first := readFile(t, filepath.Join(dir, "tuf", "1.targets.json"))
+	again := strings.Replace(first, `"version": 1`, `"version": 2`, 1)
+	signed, err := tufroot.SignTargets([]byte(again), targetsKey(t, dir))
+	if err != nil || again == first {
+		t.Fatalf("targets of version 2: %v\n%s", err, again)
+	}
+	var refusal *admin.RefusedError
+	err = admin.Dial(dir).Post(t.Context(), stack.AdminShardPublish, stack.SignedTargets{Targets: signed}, nil)
+	if !errors.As(err, &refusal) || refusal.Status != http.StatusConflict || !strings.Contains(err.Error(), "prepare the shard again") {
+		t.Errorf("targets without the key: got %v, want a conflict", err)
+	}
+	if got := states(shards(t, dir)); got != "tlog active, tlog-2 preparing" {
+		t.Errorf("shards %s, want that the next is not published", got)
+	}
+	if st := prepareShard(t, dir); st.State != stack.ShardPrepared {
+		t.Errorf("prepared %+v", st)
+	}
+}
+
 func readFile(t *testing.T, path string) string {
 	t.Helper()
 	data, err := os.ReadFile(path)
