@@ -91,8 +91,10 @@ func entryV2Sample(tb testing.TB) sample {
 	}}
 }
 
-func certificateSample(tb testing.TB) sample {
-	f := loadtest.Start(tb)
+func certificateSample(tb testing.TB) sample { return certificateOf(tb, loadtest.Start(tb)) }
+
+func certificateOf(tb testing.TB, f *loadtest.Fake) sample {
+	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		tb.Fatal(err)
@@ -317,6 +319,18 @@ func TestAuthorities(t *testing.T) {
 		if _, err := check.NewTSA(chain, moment); err == nil {
 			t.Errorf("timestamp authority %s: taken", name)
 		}
+	}
+}
+
+// TestCertificateOutlastsAuthority: a certificate of ten minutes is wrong when its
+// authority's ends in five.
+func TestCertificateOutlastsAuthority(t *testing.T) {
+	f := loadtest.Start(t)
+	life := f.Stack.Keys.CA.Chain[0].NotAfter.Sub(f.Stack.Keys.CA.Chain[0].NotBefore)
+	f.Stack.Keys.CA = signingtest.NewCA(t, moment.Add(5*time.Minute-life))
+	s := certificateOf(t, f)
+	if _, err := s.judge(s.answer); check.KindOf(err) != check.Lifetime || !strings.Contains(err.Error(), "outlasts") {
+		t.Errorf("got %v", err)
 	}
 }
 

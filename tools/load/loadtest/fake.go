@@ -82,14 +82,14 @@ type Fake struct {
 
 	mu      sync.Mutex
 	hooks   Hooks
-	ids     []string          // of the v1 log's entries, in order, from the second on
+	ids     map[int64]string  // of the v1 log's entries, by index
 	indexed map[string]string // search term -> ID
 }
 
 // Start starts services that end with the test.
 func Start(tb testing.TB) *Fake {
 	tb.Helper()
-	f := &Fake{Stack: signingtest.New(tb, time.Now), indexed: map[string]string{}}
+	f := &Fake{Stack: signingtest.New(tb, time.Now), ids: map[int64]string{}, indexed: map[string]string{}}
 	f.Token = f.Stack.Token(Email)
 	f.V2 = newV2(tb, f.Stack.Keys.Log)
 	mux := http.NewServeMux()
@@ -259,13 +259,29 @@ func (f *Fake) add(r *http.Request) (int, []byte, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	f.index(proposed, signingtest.EntryID(body))
+	if err := f.index(proposed, answer.Body.Bytes()); err != nil {
+		return 0, nil, err
+	}
 	out, err := f.change(answer.Body.Bytes(), h.Added)
 	return http.StatusCreated, out, err
 }
 
-// index remembers what an entry is found by.
-func (f *Fake) index(proposed []byte, id string) {
+// index remembers where an entry is, and what it is found by.
+func (f *Fake) index(proposed, answer []byte) error {
+	var m map[string]Entry
+	if err := json.Unmarshal(answer, &m); err != nil {
+		return fmt.Errorf("%w in %s", err, answer)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for id, e := range m {
+		f.ids[e.LogIndex] = id
+		f.indexTerms(proposed, id)
+	}
+	return nil
+}
+
+func (f *Fake) indexTerms(proposed []byte, id string) {
 	var p struct {
 		Spec struct {
 			Data      struct{ Hash struct{ Value string } }
@@ -276,9 +292,6 @@ func (f *Fake) index(proposed []byte, id string) {
 		return
 	}
 	content := p.Spec.Signature.PublicKey.Content
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.ids = append(f.ids, id)
 	f.indexed["sha256:"+p.Spec.Data.Hash.Value] = id
 	f.indexed[base64.StdEncoding.EncodeToString(content)] = id
 	if block, _ := pem.Decode(content); block != nil {
@@ -310,12 +323,12 @@ func (f *Fake) read(r *http.Request) (int, []byte, error) {
 	h := f.hook()
 	id := r.PathValue("id")
 	if id == "" {
-		index, err := strconv.Atoi(r.FormValue("logIndex"))
+		index, err := strconv.ParseInt(r.FormValue("logIndex"), 10, 64)
 		if err != nil {
 			return 0, nil, err
 		}
 		f.mu.Lock()
-		id = f.ids[index-1] // the first leaf is not ours
+		id = f.ids[index]
 		f.mu.Unlock()
 	}
 	if h.ReadID != nil {
@@ -329,11 +342,15 @@ func (f *Fake) read(r *http.Request) (int, []byte, error) {
 	return http.StatusOK, out, err
 }
 
-// IDs are those of all entries.
+// IDs are those of all entries that were added, in order; the first has index 1.
 func (f *Fake) IDs() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return append([]string(nil), f.ids...)
+	var list []string
+	for i := int64(1); f.ids[i] != ""; i++ {
+		list = append(list, f.ids[i])
+	}
+	return list
 }
 
 func (f *Fake) search(r *http.Request) (int, []byte, error) {
