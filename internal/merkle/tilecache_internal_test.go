@@ -52,7 +52,7 @@ func TestNodeCacheIsBounded(t *testing.T) {
 	cache := NewNodeCache(tiles*tileBytes + tileBytes/2)
 	var wg sync.WaitGroup
 	for g := range 4 {
-		rng := rand.New(rand.NewPCG(1, uint64(g))) //nolint:gosec // a test's choice of nodes
+		rng := rand.New(rand.NewPCG(1, uint64(g)))
 		wg.Go(func() {
 			for range 20_000 {
 				if err := randomUse(cache, rng); err != "" {

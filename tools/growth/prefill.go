@@ -1,21 +1,13 @@
-// Command prefill fills the transparency log of a data directory with entries,
-// for tests of a log that has grown: each a hashedrekord as keyless signing makes
-// them, checked and stored, searchable, on the way that proposed entries take. No
-// process may have the directory open.
 package main
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"os/signal"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"sigstack/internal/config"
@@ -27,24 +19,14 @@ import (
 	"sigstack/services/tlog/entry"
 )
 
-func main() {
-	dir := flag.String("dir", "", "data directory of a stack, stopped")
-	size := flag.Uint64("size", 1_000_000, "entries that the log is to have, those that are there included")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, *dir, *size, os.Stdout)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "prefill:", err)
-		os.Exit(1)
-	}
-}
-
 // writers is how many entries are on their way at once: a batch is what queued
 // while the one before was being committed.
 const writers = 512
 
-func run(ctx context.Context, dir string, size uint64, out io.Writer) (err error) {
+// prefill fills the log of a data directory, which no process may have open, up to
+// size entries: each a hashedrekord as keyless signing makes them, checked and
+// stored, searchable, on the way that proposed entries take.
+func prefill(ctx context.Context, dir string, size uint64, out io.Writer) (err error) {
 	layout := stack.Layout{Dir: dir}
 	conf, err := config.Load(layout.Config())
 	if err != nil {
@@ -100,10 +82,13 @@ func fill(ctx context.Context, tree *merkle.Tree, conf *config.Config, size uint
 	}
 	first, start := tree.Head().Size, time.Now()
 	if first >= size {
-		return fmt.Errorf("the log has %d entries already", first)
+		return nil
 	}
 	parser := entry.Parser{Types: entry.Types{{Kind: "hashedrekord", Version: "0.0.1"}: entry.HashedRekord}, Algorithms: entry.DefaultAlgorithms()}
-	err = atOnce(ctx, size-first, func(ctx context.Context, i uint64) error {
+	progress := func(done uint64) {
+		_, _ = fmt.Fprintf(out, "%d entries, %.0f per second\n", first+done, float64(done)/time.Since(start).Seconds()) // for who watches
+	}
+	return atOnce(ctx, writers, size-first, progress, func(ctx context.Context, i uint64) error {
 		proposal, err := propose(all, first+i)
 		if err != nil {
 			return err
@@ -114,20 +99,17 @@ func fill(ctx context.Context, tree *merkle.Tree, conf *config.Config, size uint
 		}
 		_, _, err = svc.Add(ctx, e.Body, e.Terms(), nil)
 		return err
-	}, func(done uint64) {
-		fmt.Fprintf(out, "%d entries, %.0f per second\n", first+done, float64(done)/time.Since(start).Seconds())
 	})
-	return err
 }
 
-// atOnce calls do for every number below n from many goroutines, until one fails,
-// and tells now and then how many are done.
-func atOnce(ctx context.Context, n uint64, do func(context.Context, uint64) error, tell func(done uint64)) error {
+// atOnce calls do for every number below n from so many goroutines, until one
+// fails, and tells now and then how many are done.
+func atOnce(ctx context.Context, goroutines int, n uint64, tell func(done uint64), do func(context.Context, uint64) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var next, done atomic.Uint64
 	var wg sync.WaitGroup
-	for range writers {
+	for range goroutines {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; i < n && ctx.Err() == nil; i = next.Add(1) - 1 {
 				if err := do(ctx, i); err != nil {
