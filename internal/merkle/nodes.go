@@ -17,8 +17,8 @@ func (t *Tree) hashes(ctx context.Context, ids []compact.NodeID) ([][]byte, erro
 	}
 	size := t.Head().Size
 	err := t.view(ctx, func(tx storage.ReadOnlyLogTreeTX) error {
-		for _, tile := range cold {
-			if err := t.readTile(ctx, tx, tile, size, ids, hashes); err != nil {
+		for tile, again := range cold {
+			if err := t.readTile(ctx, tx, tile, again, size, ids, hashes); err != nil {
 				return err
 			}
 		}
@@ -27,10 +27,10 @@ func (t *Tree) hashes(ctx context.Context, ids []compact.NodeID) ([][]byte, erro
 	return hashes, err
 }
 
-// readTile sets those hashes that are missing and of one tile. It reads the whole
-// tile and keeps it: the nodes are neighbours in storage, and the proofs of 256
-// entries share them.
-func (t *Tree) readTile(ctx context.Context, tx storage.ReadOnlyLogTreeTX, tile tileID, size uint64, ids []compact.NodeID, hashes [][]byte) error {
+// readTile sets those hashes that are missing and of one tile, and keeps what it
+// read. When it comes to a tile again it reads the whole of it: the nodes are
+// neighbours in storage, and the proofs of 256 entries share them.
+func (t *Tree) readTile(ctx context.Context, tx storage.ReadOnlyLogTreeTX, tile tileID, again bool, size uint64, ids []compact.NodeID, hashes [][]byte) error {
 	wanted := map[compact.NodeID]int{}
 	var only []compact.NodeID
 	for i, id := range ids {
@@ -38,11 +38,16 @@ func (t *Tree) readTile(ctx context.Context, tx storage.ReadOnlyLogTreeTX, tile 
 			wanted[id], only = i, append(only, id)
 		}
 	}
-	nodes, err := tx.GetMerkleNodes(ctx, tile.nodes(size))
-	if err != nil { // a node that is damaged is in the way of no other
-		if nodes, err = tx.GetMerkleNodes(ctx, only); err != nil {
-			return err
-		}
+	read := only
+	if again {
+		read = tile.nodes(size)
+	}
+	nodes, err := tx.GetMerkleNodes(ctx, read)
+	if err != nil && again { // a node that is damaged is in the way of no other
+		nodes, err = tx.GetMerkleNodes(ctx, only)
+	}
+	if err != nil {
+		return err
 	}
 	t.nodes.put(t.ID(), func(yield func(compact.NodeID, []byte) bool) {
 		for _, n := range nodes {

@@ -3,7 +3,6 @@ package merkle
 import (
 	"container/list"
 	"iter"
-	"slices"
 	"sync"
 
 	"github.com/transparency-dev/merkle/compact"
@@ -88,8 +87,9 @@ func (c *NodeCache) Bytes() int {
 }
 
 // get sets the hashes, in the order of ids, that it has, and returns the tiles of
-// those that it has not. The hashes must not be changed.
-func (c *NodeCache) get(tree int64, ids []compact.NodeID, hashes [][]byte) (cold []tileID) {
+// those that it has not, each with whether some of its nodes are there. The hashes
+// must not be changed.
+func (c *NodeCache) get(tree int64, ids []compact.NodeID, hashes [][]byte) (cold map[tileID]bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, id := range ids {
@@ -102,9 +102,10 @@ func (c *NodeCache) get(tree int64, ids []compact.NodeID, hashes [][]byte) (cold
 				continue
 			}
 		}
-		if !slices.Contains(cold, at) {
-			cold = append(cold, at)
+		if cold == nil {
+			cold = map[tileID]bool{}
 		}
+		cold[at] = ok
 	}
 	return cold
 }

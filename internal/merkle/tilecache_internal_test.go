@@ -96,20 +96,22 @@ func randomUse(cache *NodeCache, rng *rand.Rand) string {
 		return ""
 	}
 	hashes := make([][]byte, len(ids))
-	cold := map[tileID]bool{}
-	for _, at := range cache.get(tree, ids, hashes) {
-		cold[at] = true
-	}
+	cold := cache.get(tree, ids, hashes)
 	for i, id := range ids {
 		at, _ := tileOf(tree, id)
 		switch {
-		case hashes[i] == nil && !cold[at]:
+		case hashes[i] == nil && !isCold(cold, at):
 			return "a node is neither there nor said to be missing"
 		case hashes[i] != nil && string(hashes[i]) != string(nodes[id]):
 			return "a node has the hash of another"
 		}
 	}
 	return ""
+}
+
+func isCold(cold map[tileID]bool, at tileID) bool {
+	_, ok := cold[at]
+	return ok
 }
 
 func hashOf(tree int64, id compact.NodeID) []byte {
