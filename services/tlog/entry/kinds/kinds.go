@@ -85,7 +85,7 @@ func adapted() map[string]kind {
 		},
 		"jar": {
 			jar.NewEntry, func(s any) models.ProposedEntry { return &models.Jar{Spec: s} },
-			checkJAR, checkSigner,
+			checkJAR, logSigner,
 		},
 		"cose": {
 			cose.NewEntry, func(s any) models.ProposedEntry { return &models.Cose{Spec: s} },

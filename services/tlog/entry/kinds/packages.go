@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"sigstack/internal/fault"
+	"sigstack/internal/pki"
 )
 
 // Bounds of packages (contract: rekor-v1.md §8). The library reads metadata
@@ -90,34 +91,28 @@ func checkArchive(jar []byte) error {
 	return nil
 }
 
-// checkSigner demands that the certificate which the library logs, the first of
-// a jar's signature block, is the signer's: any other can be put before it.
-func checkSigner(_ spec, m made) (made, error) {
+// logSigner has the signer's certificate logged. The library logs the first one of
+// a jar's signature block, which is any: the issuer's, often, as DER sorts sets.
+func logSigner(_ spec, m made) (made, error) {
 	canonical, err := decode(m.spec)
 	if err != nil {
 		return made{}, err
 	}
 	block, _ := pem.Decode(canonical.bytes("signature", "content"))
-	cert, _ := pem.Decode(canonical.bytes("signature", "publicKey", "content"))
-	if block == nil || cert == nil {
-		return made{}, errors.New("canonical form has no PEM")
+	if block == nil {
+		return made{}, errors.New("canonical form has no signature in PEM")
 	}
-	logged, err := x509.ParseCertificate(cert.Bytes)
+	signer, err := signerOf(block.Bytes)
 	if err != nil {
 		return made{}, err
 	}
-	issuer, serial, err := signerOf(block.Bytes)
-	if err != nil {
-		return made{}, err
-	}
-	if !bytes.Equal(issuer, logged.RawIssuer) || serial.Cmp(logged.SerialNumber) != 0 {
-		return made{}, fault.New(fault.Invalid, "first certificate of the signature block is not the signer's")
-	}
-	return m, nil
+	m.spec, err = canonical.with(pki.CertificatesPEM([]*x509.Certificate{signer}), "signature", "publicKey", "content")
+	return m, err
 }
 
-// signerOf reads who signed a PKCS #7 message (RFC 5652 §5), which one must have.
-func signerOf(der []byte) (issuer []byte, serial *big.Int, err error) {
+// signerOf finds the certificate of who signed a PKCS #7 message (RFC 5652 §5),
+// which one must have, as the library found it when it verified the signature.
+func signerOf(der []byte) (*x509.Certificate, error) {
 	var message struct {
 		Type    asn1.ObjectIdentifier
 		Content struct {
@@ -136,13 +131,22 @@ func signerOf(der []byte) (issuer []byte, serial *big.Int, err error) {
 		} `asn1:"explicit,tag:0"`
 	}
 	if _, err := asn1.Unmarshal(der, &message); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if n := len(message.Content.Signers); n != 1 {
-		return nil, nil, fault.Newf(fault.Invalid, "signature block has %d signers, want one", n)
+		return nil, fault.Newf(fault.Invalid, "signature block has %d signers, want one", n)
+	}
+	certs, err := x509.ParseCertificates(message.Content.Certificates.Bytes)
+	if err != nil {
+		return nil, err
 	}
 	id := message.Content.Signers[0].ID
-	return id.Issuer.FullBytes, id.Serial, nil
+	for _, c := range certs {
+		if bytes.Equal(id.Issuer.FullBytes, c.RawIssuer) && id.Serial.Cmp(c.SerialNumber) == 0 {
+			return c, nil
+		}
+	}
+	return nil, errors.New("signature block lacks the signer's certificate")
 }
 
 // checkHeaders walks over the two headers of an rpm (signature and metadata):

@@ -2,14 +2,11 @@ package kinds
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"io"
 	"maps"
 	"slices"
 
-	"github.com/cyberphone/json-canonicalization/go/src/webpki.org/jsoncanonicalizer"
 	pkipgp "github.com/sigstore/rekor/pkg/pki/pgp"
 	"golang.org/x/crypto/openpgp"                  //nolint:staticcheck // frozen, but what the library reads keys with
 	"golang.org/x/crypto/openpgp/armor"            //nolint:staticcheck // the same
@@ -170,19 +167,12 @@ func pgpAt(path ...string) func(spec, made) (made, error) {
 		if err != nil {
 			return made{}, err
 		}
-		last := len(path) - 1
-		parent, ok := canonical.at(path[:last]...).(map[string]any)
-		if !ok || len(m.terms) == 0 {
-			return made{}, errors.New("canonical form has no key or no terms")
-		}
-		parent[path[last]] = base64.StdEncoding.EncodeToString(key.armored)
-		encoded, err := json.Marshal(canonical)
-		if err != nil {
-			return made{}, err
+		if len(m.terms) == 0 {
+			return made{}, errors.New("canonical form has no terms")
 		}
 		artifact := m.terms[len(m.terms)-1] // its digest
 		out := made{terms: append([]string{entry.DigestTerm(key.armored)}, append(key.emails, artifact)...)}
-		out.spec, err = jsoncanonicalizer.Transform(encoded)
+		out.spec, err = canonical.with(key.armored, path...)
 		return out, err
 	}
 }

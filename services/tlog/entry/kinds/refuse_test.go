@@ -9,8 +9,10 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"math/big"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -126,7 +128,6 @@ func TestRefusals(t *testing.T) {
 	sha1Sig, sha1Line := sshSignWith(t, rsa2048, artifact, ssh.KeyAlgoRSA)
 	pkg := contentAt(t, "rpm", "spec", "package", "content")
 	cert, other := certified(t, rsa2048), certified(t, ec)
-	other.SerialNumber = big.NewInt(8)
 	tests := []struct {
 		name     string
 		proposal object
@@ -160,7 +161,6 @@ func TestRefusals(t *testing.T) {
 		{"jar with large metadata", jarOf(jar(t, rsa2048, certsOf(cert), tarFile{"META-INF/LICENSE.txt", make([]byte, 1<<20+1)})), "metadata of the archive"},
 		{"jar that unpacks to more", jarOf(jar(t, rsa2048, certsOf(cert), tarFile{"a", make([]byte, 40<<20)}, tarFile{"b", make([]byte, 40<<20)})), "unpacks to more"},
 		{"jar with two signature blocks", jarOf(jar(t, rsa2048, certsOf(cert), tarFile{"META-INF/Z.RSA", signedData(t, []byte("x"), ec, certsOf(other))})), "2 signature blocks"},
-		{"jar with another's certificate first", jarOf(jar(t, rsa2048, certsOf(other, differing(t, cert, rsa2048)))), "not the signer's"},
 		{"jar without a signature", jarOf(unsigned(t)), "0 signature blocks"},
 		{"rpm cut in its first header", rpmOf(pkg[:110], armoredKey), "within a header"},
 		{"rpm cut in its second header", rpmOf(pkg[:len(pkg)-40], armoredKey), "within a header"},
@@ -174,7 +174,7 @@ func TestRefusals(t *testing.T) {
 	stricter := []string{ // than the library, which takes the same bytes
 		"rekord of RSA 1024", "rekord of P-224", "rekord by an SSH key of 1024 bits", "rekord by SSH over SHA-1",
 		"rekord with a private key", "rekord, deep", "helm of two files", "jar with large metadata",
-		"jar that unpacks to more", "jar with two signature blocks", "jar with another's certificate first",
+		"jar that unpacks to more", "jar with two signature blocks",
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -232,6 +232,49 @@ func TestPanic(t *testing.T) {
 	}
 	if err := kinds.Guard(func() error { panic("x") }); fault.KindOf(err) != fault.Invalid || fault.Public(err) != "entry could not be read" || !strings.Contains(err.Error(), "refuse_test.go") {
 		t.Errorf("got %v, want an invalid entry and where it failed", err)
+	}
+}
+
+// TestSignerIsLogged: of a jar's certificates the signer's is logged, where the
+// library logs the first, whosever that is.
+func TestSignerIsLogged(t *testing.T) {
+	key, ec := rsaKey(t, 2048), ecKey(t)
+	stranger, signer := certified(t, ec), differing(t, certified(t, key), key)
+	for name, certs := range map[string][]*x509.Certificate{"first": certsOf(signer), "last": certsOf(stranger, signer)} {
+		proposed := tlogtest.JSON(t, jarOf(jar(t, key, certs)))
+		got := must(parser(t).Parse(proposed))(t)
+		theirs, terms, err := upstream(proposed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if logsSigner := bytes.Equal(theirs, got.Body); logsSigner != (name == "first") {
+			t.Errorf("%s: upstream logs the signer: %v", name, logsSigner)
+		}
+		if !bytes.Contains(got.Body, []byte(b64(certPEM(signer)))) || bytes.Contains(got.Body, []byte(b64(certPEM(stranger)))) {
+			t.Errorf("%s: the signer is not logged: %s", name, got.Body)
+		}
+		for _, term := range terms {
+			if !slices.Contains(got.Terms().Payload, entry.Term(term)) {
+				t.Errorf("%s: terms %q, want %q among them", name, got.Terms().Payload, term)
+			}
+		}
+	}
+}
+
+// TestJarsigner: OpenJDK's tool puts the issuer's certificate first.
+func TestJarsigner(t *testing.T) {
+	got := must(parser(t).Parse(must(os.ReadFile("testdata/jarsigner-chain.json"))(t)))(t)
+	var e struct {
+		Spec struct {
+			Signature struct{ PublicKey struct{ Content []byte } }
+		}
+	}
+	if err := json.Unmarshal(got.Body, &e); err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(e.Spec.Signature.PublicKey.Content)
+	if cert := must(x509.ParseCertificate(block.Bytes))(t); cert.Subject.CommonName != "Signer" {
+		t.Errorf("certificate of %s is logged, want the signer's", cert.Subject)
 	}
 }
 

@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/cyberphone/json-canonicalization/go/src/webpki.org/jsoncanonicalizer"
 
 	"sigstack/internal/fault"
 )
@@ -36,6 +40,22 @@ func (s spec) bytes(path ...string) []byte {
 		return nil
 	}
 	return out
+}
+
+// with puts content there, in place of what there is, and encodes the spec anew
+// (RFC 8785).
+func (s spec) with(content []byte, path ...string) (json.RawMessage, error) {
+	last := len(path) - 1
+	parent, ok := s.at(path[:last]...).(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("canonical form has no %s", strings.Join(path[:last], "."))
+	}
+	parent[path[last]] = base64.StdEncoding.EncodeToString(content)
+	encoded, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	return jsoncanonicalizer.Transform(encoded)
 }
 
 // maxDepth bounds the nesting of a decoded spec; that of TUF metadata is below 10.
