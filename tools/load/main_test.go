@@ -25,8 +25,9 @@ import (
 // served is a test stack in this process.
 type served struct{ url, kit, token string }
 
-// startStack serves a stack until the test ends.
-func startStack(t *testing.T) served {
+// startStack serves a stack until the test ends; more is added to its
+// configuration.
+func startStack(t *testing.T, more ...string) served {
 	t.Helper()
 	dir, log := filepath.Join(t.TempDir(), "data"), slog.New(slog.DiscardHandler)
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -44,6 +45,7 @@ func startStack(t *testing.T) served {
 	if err != nil {
 		t.Fatal(err)
 	}
+	add(t, stack.Layout{Dir: dir}.Config(), strings.Join(more, ""))
 	s, err := stack.Open(t.Context(), stack.Options{Dir: dir, Profile: config.ProfileUp, Listener: listener, Now: time.Now, Log: log})
 	if err != nil {
 		t.Fatal(err)
@@ -71,6 +73,17 @@ func startStack(t *testing.T) served {
 		t.Fatal(err)
 	}
 	return served{url, filepath.Join(dir, "client"), write(t, "token", token+"\n")}
+}
+
+func add(t *testing.T, path, text string) {
+	t.Helper()
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append(before, text...), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func write(t *testing.T, name, text string) string {
@@ -176,6 +189,16 @@ func TestWrongTrust(t *testing.T) {
 				t.Errorf("exit %d: got %d right answers and %+v, want 3 of kind %q", code, r.Operations, r.Errors, tt.kind)
 			}
 		})
+	}
+}
+
+// TestLimited: what a stack refuses over its rates is counted as that.
+func TestLimited(t *testing.T) {
+	s := startStack(t, "limits:\n  address: {per_second: 0.001, burst: 40}\n")
+	code, out, _ := load(t, t.Context(), "rekor1", "--url", s.url, "--count", "60", "--output", "json")
+	r := decode(t, out)
+	if code != exitWrong || r.Operations == 0 || r.Operations+r.Errors.Total != 60 || len(r.Errors.ByKind) != 1 || r.Errors.ByKind[0].Kind != "status 429" {
+		t.Errorf("exit %d: %s", code, out)
 	}
 }
 
