@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,8 +21,6 @@ import (
 	"sigstack/internal/merkle/pebblelog"
 	"sigstack/internal/signing"
 	"sigstack/services/tlog"
-	"sigstack/services/tlog/entry"
-	"sigstack/services/tlog/entry/kinds"
 )
 
 // StoppedLog reads the transparency log of a directory that is not served. It
@@ -228,7 +225,7 @@ func CheckHit(q signing.LogQuery, e signing.LogEntry) (LogHit, error) {
 		return hit, nil
 	}
 	may := func(word string) bool {
-		return slices.Contains(entry.BodyTerms(e.Body), word) || mayBeHidden(e.Body, word)
+		return slices.Contains(tlog.BodyTerms(e.Body), word) || tlog.MayBeHidden(e.Body, word)
 	}
 	if !satisfies(words, q.And, may) {
 		return LogHit{}, &signing.RefusedError{Check: signing.CheckEntry, Err: fmt.Errorf("the log's index led to entry %s, which has nothing of what was asked for", e.EntryID)}
@@ -236,27 +233,8 @@ func CheckHit(q signing.LogQuery, e signing.LogEntry) (LogHit, error) {
 	return hit, nil
 }
 
-// mayBeHidden tells whether an entry may be found by a word that its body does not
-// have: the digests of a statement that is not logged, and whatever tells of a kind
-// that only its library reads.
-func mayBeHidden(body []byte, word string) bool {
-	var e struct{ Kind string }
-	if json.Unmarshal(body, &e) != nil {
-		return false
-	}
-	algorithm, _, digest := strings.Cut(word, ":")
-	switch e.Kind {
-	case "hashedrekord":
-		return false
-	case "dsse", "intoto":
-		return digest && algorithm != "https" && algorithm != "http"
-	default:
-		return true
-	}
-}
-
 func matchOf(words []string, and bool, body []byte) LogMatch {
-	terms := entry.BodyTerms(body)
+	terms := tlog.BodyTerms(body)
 	if satisfies(words, and, func(word string) bool { return slices.Contains(terms, word) }) {
 		return MatchBody
 	}
@@ -272,25 +250,5 @@ func satisfies(words []string, and bool, has func(string) bool) bool {
 
 // queryTerms are the words of a question as the index spells them.
 func queryTerms(q signing.LogQuery) ([]string, error) {
-	var words []string
-	for _, word := range []string{q.Email, q.Subject} {
-		if word != "" {
-			words = append(words, entry.Term(word))
-		}
-	}
-	if q.Hash != "" {
-		hash := q.Hash
-		if !strings.Contains(hash, ":") {
-			hash = map[int]string{40: "sha1:", 64: "sha256:", 96: "sha384:", 128: "sha512:"}[len(hash)] + hash
-		}
-		words = append(words, entry.Term(hash))
-	}
-	if len(q.Key) > 0 {
-		term, err := kinds.KeyTerm(q.KeyFormat, q.Key)
-		if err != nil {
-			return nil, fmt.Errorf("read public key: %w", err)
-		}
-		words = append(words, term)
-	}
-	return words, nil
+	return tlog.Words(q.Email, q.Subject, q.Hash, q.KeyFormat, q.Key)
 }

@@ -3,12 +3,15 @@ package tlog
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"sigstack/internal/fault"
 	"sigstack/internal/merkle"
 	"sigstack/services/tlog/entry"
+	"sigstack/services/tlog/entry/kinds"
 )
 
 // Reader reads the shards of a log that is not served, without its keys. It signs
@@ -136,4 +139,51 @@ func (r *Reader) Search(ctx context.Context, terms []string, all bool, each func
 		}
 	}
 	return nil
+}
+
+// BodyTerms are the words that an entry is found by and that its body tells.
+func BodyTerms(body []byte) []string { return entry.BodyTerms(body) }
+
+// MayBeHidden tells whether an entry may be found by a word that its body does not
+// have: the digests of a statement that is not logged, and whatever tells of a kind
+// that only its library reads.
+func MayBeHidden(body []byte, word string) bool {
+	var e struct{ Kind string }
+	if json.Unmarshal(body, &e) != nil {
+		return false
+	}
+	_, value, digest := strings.Cut(word, ":")
+	switch e.Kind {
+	case "hashedrekord":
+		return false
+	case "dsse", "intoto":
+		return digest && !strings.HasPrefix(value, "//") // which is a name
+	default:
+		return true
+	}
+}
+
+// Words are the words of a question as the index spells them: for names, the digest
+// of what was signed, and the key that did; "" and no key are none.
+func Words(email, subject, hash, keyFormat string, key []byte) ([]string, error) {
+	var words []string
+	for _, word := range []string{email, subject} {
+		if word != "" {
+			words = append(words, entry.Term(word))
+		}
+	}
+	if hash != "" {
+		if !strings.Contains(hash, ":") {
+			hash = map[int]string{40: "sha1:", 64: "sha256:", 96: "sha384:", 128: "sha512:"}[len(hash)] + hash
+		}
+		words = append(words, entry.Term(hash))
+	}
+	if len(key) > 0 {
+		term, err := kinds.KeyTerm(keyFormat, key)
+		if err != nil {
+			return nil, fmt.Errorf("read public key: %w", err)
+		}
+		words = append(words, term)
+	}
+	return words, nil
 }
