@@ -21,7 +21,8 @@ import (
 	"sigstack/services/tlog/tlogtest"
 )
 
-func (l *wholeLog) reindex(t *testing.T, ctx context.Context) error {
+// reindex makes the index of every shard again.
+func (l *wholeLog) reindex(t *testing.T) error {
 	t.Helper()
 	store, err := pebblelog.Open(dbDir, pebblelog.Options{FS: l.fs, Now: now})
 	if err != nil {
@@ -31,7 +32,7 @@ func (l *wholeLog) reindex(t *testing.T, ctx context.Context) error {
 		if tree.Service == nil {
 			continue
 		}
-		if _, err := fsck.Reindex(ctx, store, tree, tlog.IndexPrefix, func(string, uint64, uint64) {}); err != nil {
+		if _, err := fsck.Reindex(t.Context(), store, tree, tlog.IndexPrefix, func(string, uint64, uint64) {}); err != nil {
 			return errors.Join(err, store.Close())
 		}
 	}
@@ -68,7 +69,7 @@ func TestReindexMakesWhatAddsMade(t *testing.T) {
 			}
 			return errors.Join(errs...)
 		})
-		if err := l.reindex(t, t.Context()); err != nil {
+		if err := l.reindex(t); err != nil {
 			t.Fatal(err)
 		}
 		got := l.rows(t)
@@ -134,22 +135,7 @@ func TestReindexOfALogInUse(t *testing.T) {
 	s := newService(t, tlog.Config{
 		Shard: tlog.Shard{Tree: tree, Signer: key(t, keys.ECDSAP256)}, URL: "https://log.example", Host: "log.example", Now: now,
 	})
-	signer := tlogtest.NewSigner(t)
-	add := func(from, to int) {
-		for i := from; i < to; i++ {
-			e, err := (entry.Parser{Types: entry.DefaultTypes(), Algorithms: entry.DefaultAlgorithms()}).Parse(
-				tlogtest.JSON(t, tlogtest.HashedRekord(t, signer, crypto.SHA256, fmt.Appendf(nil, "artifact %d", i))))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			if _, _, err := s.Add(context.Background(), e.Body, e.Terms(), nil); err != nil {
-				t.Error(err)
-				return
-			}
-		}
-	}
-	add(0, 300)
+	addRecords(t, s, 0, 300)
 	low, high := pebblelog.ExtraRange(id, 's')
 	view, err := store.View()
 	if err != nil {
@@ -168,7 +154,7 @@ func TestReindexOfALogInUse(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		add(300, 600)
+		addRecords(t, s, 300, 600)
 	}()
 	check := fsck.Tree{Name: "tlog", ID: id, Service: tlog.Derived()}
 	for range 5 {
@@ -187,42 +173,88 @@ func TestReindexOfALogInUse(t *testing.T) {
 	}
 }
 
-// TestReindexCutShort: at every commit that a power cut may follow the index has
-// rows that are right, and another run does the rest.
+// TestReindexCutShort cuts the power again and again while an index is made: what is
+// there then is right, and another run does the rest.
 func TestReindexCutShort(t *testing.T) {
-	base := newWholeLog(t)
-	want := base.rows(t)
-	for at := range 6 {
-		l := base.clone(t)
-		l.change(t, func(db *pebble.DB) error {
-			low, high := pebblelog.ExtraRange(l.trees[0].ID, 's')
-			return db.DeleteRange(low, high, nil)
-		})
-		ctx, cancel := context.WithCancel(t.Context())
-		store, err := pebblelog.Open(dbDir, pebblelog.Options{FS: l.fs, Now: now})
-		if err != nil {
-			t.Fatal(err)
-		}
-		calls := 0
-		_, err = fsck.Reindex(ctx, store, l.trees[0], tlog.IndexPrefix, func(string, uint64, uint64) {
-			if calls++; calls > at {
-				cancel()
-			}
-		})
-		cancel()
-		if closeErr := store.Close(); closeErr != nil {
-			t.Fatal(closeErr)
-		}
-		for _, p := range l.check(t).Problems {
+	fs := vfs.NewCrashableMem()
+	l := newPlainLog(t, fs, 800)
+	l.change(t, func(db *pebble.DB) error {
+		low, high := pebblelog.ExtraRange(l.trees[0].ID, 's')
+		return db.DeleteRange(low, high, pebble.Sync)
+	})
+	var cuts []*vfs.MemFS
+	store, err := pebblelog.Open(dbDir, pebblelog.Options{FS: fs, Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = fsck.Reindex(t.Context(), store, l.trees[0], tlog.IndexPrefix, func(string, uint64, uint64) {
+		cuts = append(cuts, fs.CrashClone(vfs.CrashCloneCfg{}))
+	})
+	if err := errors.Join(err, store.Close()); err != nil {
+		t.Fatal(err)
+	}
+	counts := map[uint64]bool{}
+	for i, cut := range cuts {
+		after := &wholeLog{fs: cut, trees: l.trees}
+		r := after.check(t)
+		counts[r.Count] = true
+		for _, p := range r.Problems {
 			if p.Kind != fsck.Missing || p.What != "search" {
-				t.Errorf("cut short after %d (%v): %s", at, err, p)
+				t.Errorf("cut %d of %d: %s", i, len(cuts), p)
 			}
 		}
-		if err := l.reindex(t, t.Context()); err != nil {
+		if err := after.reindex(t); err != nil {
 			t.Fatal(err)
 		}
-		if got := l.rows(t); len(got) != len(want) {
-			t.Errorf("then %d rows, want %d", len(got), len(want))
+		if r := after.check(t); r.Count != 0 {
+			t.Errorf("cut %d of %d, and made again: %v", i, len(cuts), r.Problems)
+		}
+	}
+	if len(counts) < 2 {
+		t.Errorf("after each of %d cuts as much was missing (%v): none came between two commits", len(cuts), counts)
+	}
+}
+
+// newPlainLog is a stopped log of n entries of one kind.
+func newPlainLog(t *testing.T, fs *vfs.MemFS, n int) *wholeLog {
+	t.Helper()
+	store, err := pebblelog.Open(dbDir, pebblelog.Options{FS: fs, Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := merkle.CreateTree(t.Context(), store, "tlog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := merkle.Open(t.Context(), merkle.Config{Storage: store, TreeID: id, Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := running(t, tree)
+	s := newService(t, tlog.Config{
+		Shard: tlog.Shard{Tree: tree, Signer: key(t, keys.ECDSAP256)}, URL: "https://log.example", Host: "log.example", Now: now,
+	})
+	addRecords(t, s, 0, n)
+	stop()
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return &wholeLog{fs: fs, trees: []fsck.Tree{{Name: "tlog", ID: id, Service: tlog.Derived()}}}
+}
+
+// addRecords adds entries of one key over numbered artifacts.
+func addRecords(t *testing.T, s *tlog.Service, from, to int) {
+	signer := tlogtest.NewSigner(t)
+	for i := from; i < to; i++ {
+		e, err := (entry.Parser{Types: entry.DefaultTypes(), Algorithms: entry.DefaultAlgorithms()}).Parse(
+			tlogtest.JSON(t, tlogtest.HashedRekord(t, signer, crypto.SHA256, fmt.Appendf(nil, "artifact %d", i))))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if _, _, err := s.Add(context.Background(), e.Body, e.Terms(), nil); err != nil {
+			t.Error(err)
+			return
 		}
 	}
 }

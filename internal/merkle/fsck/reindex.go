@@ -30,7 +30,7 @@ const maxDamaged = 20
 
 // maxChanges is how many rows are changed in one commit. Whoever adds entries
 // meanwhile waits for no more than that.
-const maxChanges = 4096
+const maxChanges = 1024
 
 // Reindex makes the service's rows by index whose keys begin with prefix again,
 // from the leaves: those that are missing or wrong are written, and those that
