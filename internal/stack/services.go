@@ -51,9 +51,10 @@ type services struct {
 	oidc  *oidc.Service
 	tuf   *tuf.Service
 
-	anchors    *httpd.Mux       // the log, for the audit record; nil without one
-	store      *pebblelog.Store // nil without a log
-	reindexing *reindexing      // nil without a transparency log
+	anchors    *httpd.Mux        // the log, for the audit record; nil without one
+	store      *pebblelog.Store  // nil without a log
+	nodes      *merkle.NodeCache // of all its trees
+	reindexing *reindexing       // nil without a transparency log
 
 	components []component
 
@@ -93,7 +94,7 @@ type builder struct{ *Stack }
 
 // buildServices builds every configured service and mounts it.
 func (s *Stack) buildServices(ctx context.Context) error {
-	s.services = &services{trees: map[string]*merkle.Tree{}}
+	s.services = &services{trees: map[string]*merkle.Tree{}, nodes: merkle.NewNodeCache(merkle.DefaultNodeCache)}
 	b := &builder{s}
 	if err := s.openAudit(ctx); err != nil {
 		return fmt.Errorf("start audit: %w", err)
@@ -148,7 +149,7 @@ func (b *builder) run(name string, run func(context.Context) error) {
 func (s *Stack) openTree(ctx context.Context, name string, id int64, adjust func(*merkle.Config)) (*merkle.Tree, error) {
 	cfg := merkle.Config{
 		Storage: s.services.store, TreeID: id, Now: s.opts.Now, Log: s.opts.Log, Metrics: s.metrics,
-		HeadFile: s.layout.Head(name),
+		HeadFile: s.layout.Head(name), Nodes: s.services.nodes,
 	}
 	adjust(&cfg)
 	tree, err := merkle.Open(ctx, cfg)
