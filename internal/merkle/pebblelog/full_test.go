@@ -3,12 +3,15 @@ package pebblelog
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"sigstack/internal/fault"
 )
 
 // smallDisk says how much is free.
@@ -50,11 +53,11 @@ func TestFlushesThatKeepFailingFailTheStore(t *testing.T) {
 		for range flushTries - 1 {
 			w.failure(full)
 		}
-		w.flushed(pebble.FlushInfo{Err: full})
+		w.ended(full)
 		if len(given) != 0 {
 			t.Errorf("gave up after %d failures, want %d", flushTries-1, flushTries)
 		}
-		w.flushed(pebble.FlushInfo{}) // one that succeeds starts the count anew
+		w.ended(nil) // one that succeeds starts the count anew
 		for range flushTries + 5 {
 			w.failure(full)
 		}
@@ -65,4 +68,63 @@ func TestFlushesThatKeepFailingFailTheStore(t *testing.T) {
 			t.Errorf("%d failures took %v: Pebble would spin", 2*flushTries+4, took)
 		}
 	})
+}
+
+// TestFullDiskIsWaitedFor: an open Store refuses commits while its disk is full,
+// for the moment, keeps reading, and goes on when there is space.
+func TestFullDiskIsWaitedFor(t *testing.T) {
+	disk := &varyingDisk{FS: vfs.NewMem()}
+	disk.free.Store(LeastFree)
+	s, err := Open("db", Options{FS: disk, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit := func() error {
+		b := s.db.NewBatch()
+		return errors.Join(b.Set([]byte("key"), []byte("value"), nil), s.commit(b))
+	}
+	for _, tt := range []struct {
+		free    uint64
+		failure error // of a table
+		ended   bool  // a table was written
+		full    bool
+	}{
+		{free: LeastFree},
+		{free: LeastFree - 1, full: true},
+		{free: 0, full: true},
+		{free: LeastFree},
+		{free: LeastFree, failure: syscall.ENOSPC, full: true},
+		{free: LeastFree, full: true}, // until one succeeds
+		{free: LeastFree, ended: true},
+	} {
+		disk.free.Store(tt.free)
+		if tt.failure != nil {
+			for range 5 {
+				s.flushes.failure(tt.failure)
+			}
+		}
+		if tt.ended {
+			s.flushes.ended(nil)
+		}
+		err := commit()
+		if got := fault.KindOf(err) == fault.Unavailable && fault.RetryAfterOf(err) > 0; got != tt.full || !tt.full && err != nil {
+			t.Errorf("%+v: commit: %v", tt, err)
+		}
+		if _, found, err := get(s.db, layoutKey()); !found || err != nil {
+			t.Errorf("%+v: read: %v, %v", tt, found, err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// varyingDisk says how much is free, which varies.
+type varyingDisk struct {
+	vfs.FS
+	free atomic.Uint64
+}
+
+func (d *varyingDisk) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{AvailBytes: d.free.Load()}, nil
 }

@@ -48,9 +48,13 @@ type Options struct {
 // Store is an open directory. It is safe for concurrent use. It implements
 // Trillian's storage.LogStorage; Admin gives its storage.AdminStorage.
 type Store struct {
-	db    *pebble.DB
-	write *pebble.WriteOptions
-	now   func() time.Time
+	db      *pebble.DB
+	write   *pebble.WriteOptions
+	now     func() time.Time
+	fs      vfs.FS
+	dir     string
+	flushes *flushWatch
+	lost    chan struct{} // closed once failed is set
 
 	mu       sync.Mutex // guards the rest
 	closed   bool
@@ -70,14 +74,19 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}
+	o.FS = orderedFS{o.FS}
 	if err := checkSpace(o.FS, dir); err != nil {
 		return nil, fmt.Errorf("open log storage in %s: %w", dir, err)
 	}
 	s := newStore(o)
-	var err error
-	if s.db, err = pebble.Open(dir, s.pebbleOptions(o)); err != nil {
+	s.fs, s.dir = o.FS, dir
+	if err := s.unlessLost(func() (err error) {
+		s.db, err = openRecovered(dir, s.pebbleOptions(o))
+		return err
+	}); err != nil {
 		return nil, fmt.Errorf("open log storage in %s (is it open already?): %w", dir, err)
 	}
+	s.flushes.patient.Store(true)
 	if err := s.checkLayout(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open log storage in %s: %w", dir, err), s.db.Close())
 	}
@@ -85,7 +94,7 @@ func Open(dir string, o Options) (*Store, error) {
 }
 
 func newStore(o Options) *Store {
-	s := &Store{write: pebble.Sync, now: o.Now, writers: map[int64]*sync.Mutex{}, rooted: map[int64]bool{}}
+	s := &Store{lost: make(chan struct{}), write: pebble.Sync, now: o.Now, writers: map[int64]*sync.Mutex{}, rooted: map[int64]bool{}}
 	if o.NoSync {
 		s.write = pebble.NoSync
 	}
@@ -94,7 +103,7 @@ func newStore(o Options) *Store {
 
 func (s *Store) pebbleOptions(o Options) *pebble.Options {
 	log := newLogger(o.Log)
-	watch := &flushWatch{log: log, giveUp: func(cause error) {
+	s.flushes = &flushWatch{log: log, giveUp: func(cause error) {
 		_ = s.fail(cause) // remembered; the next commit returns it
 	}}
 	po := &pebble.Options{
@@ -110,8 +119,9 @@ func (s *Store) pebbleOptions(o Options) *pebble.Options {
 		// it fails, and whatever does not need it goes on.
 		EventListener: &pebble.EventListener{
 			DataCorruption:  func(info pebble.DataCorruptionInfo) { log.Errorf("%s", info) },
-			BackgroundError: watch.failure,
-			FlushEnd:        watch.flushed,
+			BackgroundError: s.flushes.failure,
+			FlushEnd:        func(info pebble.FlushInfo) { s.flushes.ended(info.Err) },
+			CompactionEnd:   func(info pebble.CompactionInfo) { s.flushes.ended(info.Err) },
 		},
 	}
 	// Every add asks for an identity that is not there. An index in one piece
@@ -154,8 +164,9 @@ func (s *Store) Close() error {
 	if failed != nil {
 		return failed
 	}
+	s.flushes.patient.Store(false)
 	s.inFlight.Wait()
-	if err := s.db.Close(); err != nil {
+	if err := s.unlessLost(s.db.Close); err != nil {
 		return fmt.Errorf("close log storage: %w", err)
 	}
 	return nil
@@ -233,6 +244,9 @@ func (s *Store) commit(b *pebble.Batch) (err error) {
 	if err := s.CheckDatabaseAccessible(context.Background()); err != nil {
 		return errors.Join(err, b.Close())
 	}
+	if err := s.room(); err != nil {
+		return errors.Join(err, b.Close())
+	}
 	defer func() {
 		if cause := recover(); cause != nil {
 			err = s.fail(cause) // b is left alone: the database may still hold it
@@ -244,11 +258,27 @@ func (s *Store) commit(b *pebble.Batch) (err error) {
 	return b.Close()
 }
 
+// unlessLost runs f, which may wait for tables to be written, and gives it up where
+// that is given up.
+func (s *Store) unlessLost(f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-s.lost:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.failed
+	}
+}
+
 func (s *Store) fail(cause any) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failed == nil {
 		s.failed = fmt.Errorf("%w: %v", ErrFailed, cause)
+		close(s.lost)
 	}
 	return s.failed
 }
