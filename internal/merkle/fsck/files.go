@@ -55,8 +55,10 @@ func (k *checker) checkFiles(context.Context) (readable bool, err error) {
 		}
 	}
 	if want := fmt.Sprintf("%03d", pebble.FormatNewest); format != nil && format.second != want {
-		k.problem(Problem{Kind: Differs, What: "format marker", File: format.name,
-			Detail: "the database's format is not " + want + ", which this version writes"})
+		k.problem(Problem{
+			Kind: Differs, What: "format marker", File: format.name,
+			Detail: "the database's format is not " + want + ", which this version writes",
+		})
 	}
 	if pointer != nil {
 		readable = k.checkManifest(files["manifest"], pointer.second) && readable
@@ -183,8 +185,10 @@ func (k *checker) checkOptions(name string) error {
 			break
 		}
 	}
-	k.problem(Problem{Kind: Differs, What: "options", File: name, Where: fmt.Sprintf("line %d", line),
-		Detail: "it is not what this version writes: damaged, or of another version; no row depends on it, and the next start writes a new one"})
+	k.problem(Problem{
+		Kind: Differs, What: "options", File: name, Where: fmt.Sprintf("line %d", line),
+		Detail: "it is not what this version writes: damaged, or of another version; no row depends on it, and the next start writes a new one",
+	})
 	return nil
 }
 
