@@ -106,6 +106,9 @@ func (a *API) publicKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if tree != 0 { // the key of a tree never changes; which tree takes entries does
+		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	}
 	httpd.WriteBytes(w, http.StatusOK, "application/x-pem-file", pki.PublicKeyPEM(spki))
 	return nil
 }
