@@ -100,6 +100,23 @@ func (s *Service) ByHash(ctx context.Context, treeID int64, leafHash [32]byte) (
 	return Record{}, fault.New(fault.NotFound, "no such entry")
 }
 
+// AllByHash returns every entry with that leaf hash: one of each tree that has it,
+// the newest first. What was logged may be logged again in a later tree, by anybody,
+// and does not take the place of the first. None is no error.
+func (s *Service) AllByHash(ctx context.Context, leafHash [32]byte) ([]Record, error) {
+	var all []Record
+	for _, sh := range slices.Backward(*s.shards.Load()) {
+		r, err := s.ByHash(ctx, sh.ID(), leafHash)
+		switch {
+		case err == nil:
+			all = append(all, r)
+		case fault.KindOf(err) != fault.NotFound:
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
 // prove proves an entry in the newest tree of its shard.
 func (sh *shard) prove(ctx context.Context, e merkle.Entry) (Record, error) {
 	p, err := sh.Inclusion(ctx, e.Index, sh.Head().Size)

@@ -49,8 +49,14 @@ func (a *API) retrieve(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	for _, id := range ids {
-		if err := collect(a.lookup(r, id)); err != nil {
+		records, err := a.lookupAll(r, id)
+		if err != nil {
 			return err
+		}
+		for _, record := range records {
+			if err := collect(record, nil); err != nil {
+				return err
+			}
 		}
 	}
 	for _, index := range q.LogIndexes {
@@ -59,6 +65,22 @@ func (a *API) retrieve(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return httpd.WriteJSON(w, http.StatusOK, found)
+}
+
+// lookupAll finds an entry by its ID: one of each shard where the ID names none, since
+// clients take the earliest.
+func (a *API) lookupAll(r *http.Request, id entryID) ([]tlog.Record, error) {
+	if id.tree == 0 {
+		return a.cfg.Log.AllByHash(r.Context(), id.hash)
+	}
+	record, err := a.lookup(r, id)
+	if err != nil && fault.KindOf(err) == fault.NotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return []tlog.Record{record}, nil
 }
 
 // checkSearch reads a search, and finds the IDs that it asks for.

@@ -144,6 +144,44 @@ func TestThreeShards(t *testing.T) {
 	}
 }
 
+// TestLoggedAgainInALaterShard: what anybody logs again does not hide the first,
+// which clients need: with a certificate of minutes only that proves a signature.
+// Contract rekor-v1.md §9: one hit for each shard.
+func TestLoggedAgainInALaterShard(t *testing.T) {
+	s := startSharded(t)
+	signer := certified(t)
+	proposal := blob(t, signer, "twice")
+	first := s.add(t, proposal)
+	s.succeed(t)
+	again := s.add(t, proposal)
+	if first.ID[16:] != again.ID[16:] || first.ID == again.ID {
+		t.Fatalf("got %s and %s, want one leaf in two trees", first.ID, again.ID)
+	}
+	for name, tt := range map[string]struct {
+		query tlogtest.Object
+		want  []string
+	}{
+		"by content":  {tlogtest.Object{"entries": []any{proposal}}, []string{again.ID, first.ID}},
+		"by UUID":     {tlogtest.Object{"entryUUIDs": []string{first.ID[16:]}}, []string{again.ID, first.ID}},
+		"by entry ID": {tlogtest.Object{"entryUUIDs": []string{first.ID}}, []string{first.ID}},
+	} {
+		var found []map[string]json.RawMessage
+		a := s.post(t, "/api/v1/log/entries/retrieve", tt.query)
+		if err := json.Unmarshal(a.body, &found); err != nil {
+			t.Fatalf("%s: %d %s: %v", name, a.status, a.body, err)
+		}
+		var got []string
+		for _, e := range found {
+			for id := range e {
+				got = append(got, id)
+			}
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
 // restarted is the same log, built anew from its shards.
 func (s *sharded) restarted(t *testing.T) *sharded {
 	t.Helper()

@@ -70,6 +70,9 @@ func canonicalRoot(material []byte) ([]byte, error) {
 			Signature string `json:"sig"`
 		} `json:"signatures"`
 	}
+	if _, err := decode(material); err != nil { // within its bounds
+		return nil, err
+	}
 	if err := json.Unmarshal(material, &root); err != nil {
 		return nil, err
 	}

@@ -22,6 +22,9 @@ import (
 const (
 	maxKey     = 64 << 10 // bytes
 	maxKeyBits = 8192
+	// maxSelfSigned bounds those signatures, of subkeys two each. Keys of twenty
+	// years have some dozens; those by others are not verified, and do not count.
+	maxSelfSigned = 100
 )
 
 // checkPGP looks at the packets of a key before the library reads it. What does
@@ -30,6 +33,7 @@ func checkPGP(material []byte) error {
 	if len(material) > maxKey {
 		return fault.Newf(fault.Invalid, "public key is longer than %d bytes", maxKey)
 	}
+	var signed selfSigned
 	for _, block := range pgpBlocks(material) {
 		packets := packet.NewReader(block)
 		for range maxKey {
@@ -44,6 +48,9 @@ func checkPGP(material []byte) error {
 			}
 			if err := checkPacket(p); err != nil {
 				return err
+			}
+			if signed.count(p); signed.total > maxSelfSigned {
+				return fault.Newf(fault.Invalid, "public key has more than %d signatures over itself", maxSelfSigned)
 			}
 		}
 	}
@@ -69,6 +76,25 @@ func pgpBlocks(material []byte) (out []io.Reader) {
 			out = append(out, block.Body)
 		}
 		material = material[end:]
+	}
+}
+
+// selfSigned counts what the library verifies of keys.
+type selfSigned struct {
+	keys  []uint64 // seen so far
+	total int
+}
+
+func (s *selfSigned) count(p packet.Packet) {
+	switch p := p.(type) {
+	case *packet.PublicKey:
+		if s.keys = append(s.keys, p.KeyId); p.IsSubkey {
+			s.total += 2
+		}
+	case *packet.Signature:
+		if p.IssuerKeyId == nil || slices.Contains(s.keys, *p.IssuerKeyId) {
+			s.total++
+		}
 	}
 }
 

@@ -61,10 +61,14 @@ func (s spec) with(content []byte, path ...string) (json.RawMessage, error) {
 // maxDepth bounds the nesting of a decoded spec; that of TUF metadata is below 10.
 const maxDepth = 32
 
+// maxMembers bounds the members of all its objects: the library sorts those of one
+// in a time that grows with the square of their number.
+const maxMembers = 8192
+
 // decode reads a spec, one JSON object. As in entry's own kinds no member may be
 // there twice. Every error is fault.Invalid.
 func decode(proposed json.RawMessage) (spec, error) {
-	d := decoder{json.NewDecoder(bytes.NewReader(proposed))}
+	d := &decoder{Decoder: json.NewDecoder(bytes.NewReader(proposed))}
 	d.UseNumber()
 	v, err := d.value(0)
 	if err != nil {
@@ -77,9 +81,12 @@ func decode(proposed json.RawMessage) (spec, error) {
 	return m, nil
 }
 
-type decoder struct{ *json.Decoder }
+type decoder struct {
+	*json.Decoder
+	members int // so far
+}
 
-func (d decoder) value(depth int) (any, error) {
+func (d *decoder) value(depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, fault.Newf(fault.Invalid, "spec is nested deeper than %d", maxDepth)
 	}
@@ -97,7 +104,7 @@ func (d decoder) value(depth int) (any, error) {
 	}
 }
 
-func (d decoder) object(depth int) (any, error) {
+func (d *decoder) object(depth int) (any, error) {
 	out := map[string]any{}
 	for d.More() {
 		token, err := d.Token()
@@ -108,6 +115,9 @@ func (d decoder) object(depth int) (any, error) {
 		if _, twice := out[name]; twice {
 			return nil, fault.New(fault.Invalid, "spec has a member twice")
 		}
+		if d.members++; d.members > maxMembers {
+			return nil, fault.Newf(fault.Invalid, "spec has more than %d members", maxMembers)
+		}
 		if out[name], err = d.value(depth + 1); err != nil {
 			return nil, err
 		}
@@ -115,7 +125,7 @@ func (d decoder) object(depth int) (any, error) {
 	return out, d.end()
 }
 
-func (d decoder) array(depth int) (any, error) {
+func (d *decoder) array(depth int) (any, error) {
 	out := []any{}
 	for d.More() {
 		v, err := d.value(depth + 1)
@@ -128,7 +138,7 @@ func (d decoder) array(depth int) (any, error) {
 }
 
 // end takes the closing bracket.
-func (d decoder) end() error {
+func (d *decoder) end() error {
 	if _, err := d.Token(); err != nil {
 		return fault.Wrap(fault.Invalid, err, "spec is not valid JSON")
 	}
