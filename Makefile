@@ -12,7 +12,7 @@ export FUZZTIME ?= 10s
 export COUNT    ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: build build-kms build-pkcs11 check unit lint generated test deps race pkcs11 e2e e2e-tls e2e-split compat vuln fuzz bench bench-growth bench-log demo up clients generate verify help
+.PHONY: build build-kms build-pkcs11 check unit lint generated test deps race pkcs11 e2e e2e-tls e2e-split compat faults vuln fuzz bench bench-growth bench-log demo up clients generate verify help
 
 build: ## build bin/sigstack, static and trimmed
 	go build -ldflags "-s -w -X main.version=$(VERSION)" -o $(OUT) ./cmd/sigstack
@@ -57,6 +57,9 @@ e2e-split: build clients ## the same tests with every stack in several processes
 
 compat: build clients ## the matrix of clients; writes docs/compatibility.md
 	@tools/compat
+
+faults: build ## 200 kills under load, every power cut, broken and full disks, clock steps; some 20 minutes
+	@tools/faults
 
 vuln: ## known vulnerabilities in what is called; needs the database's network, or VULNDB
 	@tools/vuln

@@ -79,6 +79,10 @@ type Limits struct {
 	// holds for an address, twenty times for an account. Default in both profiles:
 	// one in 30 seconds, 5 at once.
 	Logins Rate `yaml:"logins,omitempty"`
+	// FreeDisk is below which free space, in bytes, on a disk that services write
+	// to, is warned. Below 64 MiB the logs take no entries whatever it says.
+	// Default: 512 MiB.
+	FreeDisk int64 `yaml:"free_disk,omitempty"`
 }
 
 func (a *Access) setDefaults(profile string) {
@@ -106,6 +110,9 @@ func (l *Limits) setDefaults(profile string) {
 	}
 	if l.BodyMemory == 0 {
 		l.BodyMemory = 128 << 20
+	}
+	if l.FreeDisk == 0 {
+		l.FreeDisk = 512 << 20
 	}
 	if l.Logins == (Rate{}) {
 		l.Logins = Rate{PerSecond: 1. / 30, Burst: 5}
@@ -162,6 +169,7 @@ func (a *Access) validate(p *problems, c *Config) {
 func (l *Limits) validate(p *problems) {
 	p.check(l.Connections >= 16, "limits.connections: %d, want at least 16", l.Connections)
 	p.check(l.BodyMemory >= 16<<20, "limits.body_memory: %d, want at least 16777216", l.BodyMemory)
+	p.check(l.FreeDisk >= 64<<20, "limits.free_disk: %d, want at least 67108864", l.FreeDisk)
 	for _, f := range []struct {
 		field string
 		rate  Rate

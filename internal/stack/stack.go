@@ -135,6 +135,7 @@ func Open(ctx context.Context, opts Options) (_ *Stack, err error) {
 		return nil, err
 	}
 	s.watchKeys()
+	s.watchDisks()
 	if err := s.mountPages(); err != nil {
 		return nil, err
 	}

@@ -128,7 +128,7 @@ func (l *Ledger) linkPair(ctx context.Context, ask Ask, tree int64, older, newer
 		return err
 	}
 	if err := CheckConsistency(older.Size, newer.Size, older.Root, newer.Root, hashes); err != nil {
-		return fmt.Errorf("%w: tree %d of %d entries does not extend itself of %d: %v", ErrFork, tree, newer.Size, older.Size, err)
+		return fmt.Errorf("%w: tree %d of %d entries does not extend itself of %d: %w", ErrFork, tree, newer.Size, older.Size, err)
 	}
 	return nil
 }
