@@ -20,7 +20,7 @@ import (
 // with a budget of 150 MB: at most two memtables and the cache are resident.
 const (
 	memTableBytes = 8 << 20
-	cacheBytes    = 32 << 20
+	cacheBytes    = 48 << 20
 	maxOpenFiles  = 500
 	bloomBits     = 10 // per key: one useless block read in a hundred absent keys
 
