@@ -6,7 +6,13 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"maps"
+	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,4 +70,33 @@ func TestKeysThatCostTooMuch(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
 		}
 	}
+}
+
+// wideKey is a public key that takes long to verify with.
+func wideKey() *rsa.PublicKey {
+	n := new(big.Int).Lsh(big.NewInt(1), 8999)
+	return &rsa.PublicKey{N: n.SetBit(n, 0, 1), E: 65537}
+}
+
+func wideCertificate(tb testing.TB, issuer crypto.Signer) *x509.Certificate {
+	tb.Helper()
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(7), NotAfter: time.Now().Add(time.Hour)}
+	return must(x509.ParseCertificate(must(x509.CreateCertificate(rand.Reader, tmpl, tmpl, wideKey(), issuer))(tb)))(tb)
+}
+
+// signedOften repeats the signature of metadata.
+func signedOften(metadata object, n int) object {
+	return object{"signed": metadata["signed"], "signatures": slices.Repeat(metadata["signatures"].([]any), n)}
+}
+
+// withWideKey gives a root one more key.
+func withWideKey(tb testing.TB, root object) object {
+	tb.Helper()
+	signed := maps.Clone(root["signed"].(object))
+	keys := maps.Clone(signed["keys"].(object))
+	keys["wide"] = object{"keytype": "rsa", "scheme": "rsassa-pss-sha256", "keyval": object{
+		"public": string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: must(x509.MarshalPKIXPublicKey(wideKey()))(tb)})),
+	}}
+	signed["keys"] = keys
+	return object{"signed": signed, "signatures": root["signatures"]}
 }

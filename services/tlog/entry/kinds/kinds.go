@@ -97,7 +97,7 @@ func adapted() map[string]kind {
 		},
 		"tuf": {
 			tuf.NewEntry, func(s any) models.ProposedEntry { return &models.TUF{Spec: s} },
-			nil, nil,
+			checkTUF, nil,
 		},
 	}
 }

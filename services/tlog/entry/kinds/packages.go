@@ -27,6 +27,11 @@ const (
 	maxMetadata = 1 << 20
 	// maxUnpacked bounds all files of a jar, which are hashed.
 	maxUnpacked = 64 << 20
+	// maxInfo bounds an apk's .PKGINFO, the members of which the library sorts in a
+	// time that grows with the square of their number.
+	maxInfo = 64 << 10
+	// maxBlock bounds a jar's signature block: some certificates and a timestamp.
+	maxBlock = 64 << 10
 )
 
 // checkAPK unpacks the signature and control parts of an apk within bounds. What
@@ -57,8 +62,12 @@ func checkTar(plain []byte) error {
 		if err != nil {
 			return nil // the end, or for the library to refuse
 		}
-		if header.Size > maxMetadata {
-			return fault.Newf(fault.Invalid, "metadata of the package has a file of %d bytes, at most %d are read", header.Size, maxMetadata)
+		most := int64(maxMetadata)
+		if path.Clean(header.Name) == ".PKGINFO" {
+			most = maxInfo
+		}
+		if header.Size > most {
+			return fault.Newf(fault.Invalid, "metadata of the package has a file of %d bytes, at most %d are read", header.Size, most)
 		}
 	}
 }
@@ -72,21 +81,46 @@ func checkArchive(jar []byte) error {
 		return err
 	}
 	var total uint64
-	blocks := 0
+	var blocks []*zip.File
 	for _, f := range files.File {
 		dir, name := path.Split(strings.ToUpper(f.Name))
 		if dir == "META-INF/" && f.UncompressedSize64 > maxMetadata {
 			return fault.Newf(fault.Invalid, "metadata of the archive has a file of %d bytes, at most %d are read", f.UncompressedSize64, maxMetadata)
 		}
 		if dir == "META-INF/" && (slices.Contains([]string{".RSA", ".DSA", ".EC"}, path.Ext(name)) || strings.HasPrefix(name, "SIG-")) {
-			blocks++
+			blocks = append(blocks, f)
 		}
 		if total += min(f.UncompressedSize64, maxUnpacked+1); total > maxUnpacked {
 			return fault.Newf(fault.Invalid, "archive unpacks to more than %d bytes", maxUnpacked)
 		}
 	}
-	if blocks != 1 {
-		return fault.Newf(fault.Invalid, "archive has %d signature blocks, want one", blocks)
+	if len(blocks) != 1 {
+		return fault.Newf(fault.Invalid, "archive has %d signature blocks, want one", len(blocks))
+	}
+	return checkBlock(blocks[0])
+}
+
+// checkBlock refuses a signature block with a key that takes long to verify with.
+func checkBlock(f *zip.File) error {
+	r, err := f.Open()
+	if err != nil {
+		return err
+	}
+	der, err := io.ReadAll(io.LimitReader(r, maxBlock+1))
+	if err := errors.Join(err, r.Close()); err != nil {
+		return err
+	}
+	if len(der) > maxBlock {
+		return fault.Newf(fault.Invalid, "signature block of the archive is longer than %d bytes", maxBlock)
+	}
+	message, err := parseBlock(der)
+	if err != nil {
+		return err
+	}
+	for _, c := range message.certs {
+		if err := checkSize(c.PublicKey); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -110,9 +144,15 @@ func logSigner(_ spec, m made) (made, error) {
 	return m, err
 }
 
-// signerOf finds the certificate of who signed a PKCS #7 message (RFC 5652 §5),
-// which one must have, as the library found it when it verified the signature.
-func signerOf(der []byte) (*x509.Certificate, error) {
+// block is what a PKCS #7 message (RFC 5652 §5) has of its signer, which one must
+// have.
+type block struct {
+	issuer []byte // DER
+	serial *big.Int
+	certs  []*x509.Certificate
+}
+
+func parseBlock(der []byte) (block, error) {
 	var message struct {
 		Type    asn1.ObjectIdentifier
 		Content struct {
@@ -131,18 +171,25 @@ func signerOf(der []byte) (*x509.Certificate, error) {
 		} `asn1:"explicit,tag:0"`
 	}
 	if _, err := asn1.Unmarshal(der, &message); err != nil {
-		return nil, err
+		return block{}, err
 	}
 	if n := len(message.Content.Signers); n != 1 {
-		return nil, fault.Newf(fault.Invalid, "signature block has %d signers, want one", n)
+		return block{}, fault.Newf(fault.Invalid, "signature block has %d signers, want one", n)
 	}
+	id := message.Content.Signers[0].ID
 	certs, err := x509.ParseCertificates(message.Content.Certificates.Bytes)
+	return block{id.Issuer.FullBytes, id.Serial, certs}, err
+}
+
+// signerOf finds the certificate of who signed a PKCS #7 message, as the library
+// found it when it verified the signature.
+func signerOf(der []byte) (*x509.Certificate, error) {
+	message, err := parseBlock(der)
 	if err != nil {
 		return nil, err
 	}
-	id := message.Content.Signers[0].ID
-	for _, c := range certs {
-		if bytes.Equal(id.Issuer.FullBytes, c.RawIssuer) && id.Serial.Cmp(c.SerialNumber) == 0 {
+	for _, c := range message.certs {
+		if bytes.Equal(message.issuer, c.RawIssuer) && message.serial.Cmp(c.SerialNumber) == 0 {
 			return c, nil
 		}
 	}

@@ -128,6 +128,7 @@ func TestRefusals(t *testing.T) {
 	sha1Sig, sha1Line := sshSignWith(t, rsa2048, artifact, ssh.KeyAlgoRSA)
 	pkg := contentAt(t, "rpm", "spec", "package", "content")
 	cert, other := certified(t, rsa2048), certified(t, ec)
+	root, targets := tufPair(t, "2200-01-01T00:00:00Z")
 	tests := []struct {
 		name     string
 		proposal object
@@ -159,6 +160,9 @@ func TestRefusals(t *testing.T) {
 		{"alpine that lies about a size", alpineOf(slices.Concat(tgz(t, tarFile{".SIGN", []byte("x")}), lyingTGZ(t), tgz(t)), tlogtest.SignerOf(t, rsa2048).Material), "has a file of 1099511627776 bytes"},
 		{"alpine with more data", alpineOf(append(apk(t, rsa2048, ""), 'x'), tlogtest.SignerOf(t, rsa2048).Material), "checksum for data"},
 		{"jar with large metadata", jarOf(jar(t, rsa2048, certsOf(cert), tarFile{"META-INF/LICENSE.txt", make([]byte, 1<<20+1)})), "metadata of the archive"},
+		{"alpine with large information", alpineOf(apk(t, rsa2048, strings.Repeat("a = b\n", 11_000)), tlogtest.SignerOf(t, rsa2048).Material), "has a file of"},
+		{"jar with a key of 9000 bits", jarOf(jar(t, rsa2048, append(certsOf(wideCertificate(t, rsa2048)), cert))), "RSA of 9000 bits"},
+		{"jar with a long signature block", jarOf(jar(t, rsa2048, append(slices.Repeat(certsOf(other), 200), cert))), "signature block of the archive is longer"},
 		{"jar that unpacks to more", jarOf(jar(t, rsa2048, certsOf(cert), tarFile{"a", make([]byte, 40<<20)}, tarFile{"b", make([]byte, 40<<20)})), "unpacks to more"},
 		{"jar with two signature blocks", jarOf(jar(t, rsa2048, certsOf(cert), tarFile{"META-INF/Z.RSA", signedData(t, []byte("x"), ec, certsOf(other))})), "2 signature blocks"},
 		{"jar without a signature", jarOf(unsigned(t)), "0 signature blocks"},
@@ -170,6 +174,10 @@ func TestRefusals(t *testing.T) {
 		{"rpm of an unknown type", rpmOf(slices.Concat(rpmLead(), rpmHeader([]rpmEntry{{1002, 10, 1, []byte("1234")}})), armoredKey), "out of itself"},
 		{"rfc3161 that is none", propose("rfc3161", object{"tsr": object{"content": b64([]byte("x"))}}), ""},
 		{"tuf that has expired", tufOf(tufPair(t, "2020-01-01T00:00:00Z")), "expired"},
+		{"tuf of many signatures", tufOf(signedOften(root, 17), targets), "17 signatures"},
+		{"tuf whose metadata has many signatures", tufOf(root, signedOften(targets, 17)), "17 signatures"},
+		{"tuf with a key of 9000 bits", tufOf(withWideKey(t, root), targets), "RSA of 9000 bits"},
+		{"tuf that is large", tufOf(root, b64(append(tlogtest.JSON(t, targets), make([]byte, 1<<20)...))), "longer than"},
 	}
 	stricter := []string{ // than the library, which takes the same bytes
 		"rekord of RSA 1024", "rekord of P-224", "rekord by an SSH key of 1024 bits", "rekord by SSH over SHA-1",
