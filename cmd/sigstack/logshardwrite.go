@@ -27,7 +27,8 @@ func (a *app) shardPrepareCommand() *cobra.Command {
 the key in the trust material: trusted_root.json, the TUF targets and the client
 kit. Nothing uses it before log shard activate. The key that signs TUF's targets is
 needed for that, from DIR/offline or where that was moved; this command uses it
-itself, and the process that serves never sees it.
+itself, and the process that serves never sees it. Nothing is signed but what adds
+the shard's key to what was signed last.
 
 The key is a file unless --key-uri says where it lives; one of that name that is
 there already is taken. A prepare that was interrupted is gone on with by the next
@@ -71,10 +72,11 @@ func (a *app) shardPrepare(ctx context.Context, f shardFlags, p prepareFlags) er
 		if err := c.Post(ctx, stack.AdminShardPrepare, p.order, &draft); err != nil {
 			return err
 		}
-		signed, err := draft.Sign(targets)
+		signed, err := draft.Sign(stack.Layout{Dir: f.dir}, targets, a.now())
 		if err != nil {
 			return err
 		}
+		a.notef("signed TUF targets that add log ID %s and change nothing else\n", draft.Shard.LogID)
 		var st stack.ShardStatus
 		if err := c.Post(ctx, stack.AdminShardPublish, signed, &st); err != nil {
 			return err

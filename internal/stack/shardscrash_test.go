@@ -20,6 +20,7 @@ import (
 	"sigstack/internal/keys"
 	"sigstack/internal/keys/kmstest"
 	"sigstack/internal/stack"
+	tufroot "sigstack/tuf-root"
 )
 
 // shardVariable makes this test binary prepare the next shard of the directory of
@@ -56,7 +57,7 @@ func prepareOffline(ctx context.Context, dir string) error {
 	if err := admin.Dial(dir).Post(ctx, stack.AdminShardPrepare, stack.ShardOrder{}, &draft); err != nil {
 		return err
 	}
-	signed, err := draft.Sign(key)
+	signed, err := draft.Sign(stack.Layout{Dir: dir}, key, time.Now())
 	if err != nil {
 		return err
 	}
@@ -202,14 +203,14 @@ func TestShardWaitsForTheLifeOfATimestamp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	forged, err := draft.Sign(other)
+	forged, err := tufroot.SignTargets(draft.Targets, other)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := admin.Dial(dir).Post(t.Context(), stack.AdminShardPublish, forged, nil); err == nil || !strings.Contains(err.Error(), "not signed with the root's targets key") {
+	if err := admin.Dial(dir).Post(t.Context(), stack.AdminShardPublish, stack.SignedTargets{Targets: forged}, nil); err == nil || !strings.Contains(err.Error(), "not signed with the root's targets key") {
 		t.Errorf("published with another key: %v, want it refused", err)
 	}
-	signed, err := draft.Sign(key)
+	signed, err := draft.Sign(stack.Layout{Dir: dir}, key, c.now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +253,7 @@ func TestShardKeyElsewhere(t *testing.T) {
 	if _, err := prepare(stack.ShardOrder{URI: "fake://elsewhere"}); err == nil || !strings.Contains(err.Error(), "at another place (fake://shard)") {
 		t.Errorf("another place: got %v, want it refused", err)
 	}
-	signed, err := draft.Sign(targetsKey(t, dir))
+	signed, err := draft.Sign(stack.Layout{Dir: dir}, targetsKey(t, dir), c.now())
 	if err != nil {
 		t.Fatal(err)
 	}

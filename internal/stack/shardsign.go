@@ -1,11 +1,20 @@
 package stack
 
 import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
+	"reflect"
+	"time"
 
 	"sigstack/internal/keys"
+	"sigstack/internal/pki"
+	"sigstack/internal/trust"
 	tufroot "sigstack/tuf-root"
 )
 
@@ -19,8 +28,120 @@ func TargetsKey(offline string, passphrase []byte, devices keys.Devices) (keys.K
 	return key, err
 }
 
-// Sign signs what publishes the key of a shard.
-func (d ShardDraft) Sign(targets keys.Key) (SignedTargets, error) {
+// longestTargets bounds the life of targets that are signed for a shard.
+const longestTargets = 5*366*24*time.Hour + time.Hour
+
+// Sign signs what publishes the key of a shard, and nothing else: the draft comes
+// from a process that the key need not believe, so it is held against what the key
+// signed last. now is the signer's own clock.
+func (d ShardDraft) Sign(l Layout, targets keys.Key, now time.Time) (SignedTargets, error) {
+	change, err := tufroot.Review(l.TUF(), d.Targets, targets)
+	if err != nil {
+		return SignedTargets{}, err
+	}
+	if life := change.Expires.Sub(now); life <= 0 || life > longestTargets {
+		return SignedTargets{}, fmt.Errorf("nothing was signed: the draft expires at %s", change.Expires.Format(time.RFC3339))
+	}
+	if err := addsOnly(change, d.Shard.LogID); err != nil {
+		return SignedTargets{}, fmt.Errorf("nothing was signed: the draft changes more than the log's keys: %w", err)
+	}
 	signed, err := tufroot.SignTargets(d.Targets, targets)
 	return SignedTargets{signed}, err
+}
+
+// addsOnly demands that a change adds a log of that ID, in hex, to the trusted root
+// and to the files for older clients, and nothing else.
+func addsOnly(c tufroot.Change, logID string) error {
+	for name, before := range c.Before {
+		if _, ok := c.After[name]; !ok || name != trust.TrustedRootName {
+			return fmt.Errorf("target %s is taken away or changed", name)
+		}
+		if err := addsLog(before.Data, c.After[name].Data, logID); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	for name, after := range c.After {
+		if name == trust.TrustedRootName {
+			continue
+		}
+		if block, rest := pem.Decode(after.Data); block == nil || len(rest) > 0 || block.Type != "PUBLIC KEY" || idOf(block.Bytes) != logID {
+			return fmt.Errorf("target %s is added, which is not the key of log %s", name, logID)
+		}
+	}
+	return nil
+}
+
+func idOf(spki []byte) string {
+	id := pki.LogID(spki)
+	return hex.EncodeToString(id[:])
+}
+
+// addsLog demands that a trusted root differs from the one before by one log at
+// the most, which has that ID.
+func addsLog(before, after []byte, logID string) error {
+	old, oldLogs, err := splitLogs(before)
+	if err != nil {
+		return err
+	}
+	now, logs, err := splitLogs(after)
+	if err != nil {
+		return err
+	}
+	if !reflect.DeepEqual(old, now) {
+		return errors.New("something else than the logs differs")
+	}
+	for _, log := range logs {
+		if len(oldLogs) > 0 && reflect.DeepEqual(log, oldLogs[0]) {
+			oldLogs = oldLogs[1:]
+			continue
+		}
+		id, err := logOf(log)
+		if err != nil {
+			return err
+		}
+		if id != logID {
+			return fmt.Errorf("log %s is added or changed, want %s alone", id, logID)
+		}
+		logID = "" // once
+	}
+	if len(oldLogs) > 0 {
+		return errors.New("a log is taken away")
+	}
+	return nil
+}
+
+// splitLogs decodes a trusted root and takes its logs out of it.
+func splitLogs(trustedRoot []byte) (rest map[string]any, logs []any, err error) {
+	decoder := json.NewDecoder(bytes.NewReader(trustedRoot))
+	decoder.UseNumber()
+	if err := decoder.Decode(&rest); err != nil {
+		return nil, nil, fmt.Errorf("decode: %w", err)
+	}
+	logs, ok := rest["tlogs"].([]any)
+	if !ok {
+		return nil, nil, errors.New("it has no logs")
+	}
+	delete(rest, "tlogs")
+	return rest, logs, nil
+}
+
+// logOf is the ID of a log of a trusted root, by its key.
+func logOf(log any) (string, error) {
+	text, err := json.Marshal(log)
+	if err != nil {
+		return "", err
+	}
+	var l struct {
+		PublicKey struct {
+			RawBytes string `json:"rawBytes"`
+		} `json:"publicKey"`
+	}
+	if err := json.Unmarshal(text, &l); err != nil {
+		return "", fmt.Errorf("decode a log: %w", err)
+	}
+	spki, err := base64.StdEncoding.DecodeString(l.PublicKey.RawBytes)
+	if err != nil || len(spki) == 0 {
+		return "", errors.New("a log has no key")
+	}
+	return idOf(spki), nil
 }
