@@ -86,18 +86,19 @@ func (r *reindexer) write(ctx context.Context) error {
 	r.entries, r.done.Entries = r.size, r.size
 	var indexes []uint64
 	var rows [][]byte
+	held := 0 // bytes of rows
 	flush := func() error {
 		err := r.writeOf(indexes, rows)
 		if len(indexes) > 0 {
 			r.progress("entries of "+r.tree.Name, indexes[len(indexes)-1]+1, r.size)
 		}
-		indexes, rows = indexes[:0], rows[:0]
+		indexes, rows, held = indexes[:0], rows[:0], 0
 		return err
 	}
 	low, _ := pebblelog.LeafRange(r.tree.ID)
 	err := r.view.Scan(ctx, low, pebblelog.LeafRowKey(r.tree.ID, r.size), func(key, value []byte) error {
 		indexes, rows = append(indexes, pebblelog.ParseKey(key).Index), append(rows, bytes.Clone(value))
-		if len(rows) < batchLeaves {
+		if held += len(value); len(rows) < batchLeaves && held < batchBytes {
 			return nil
 		}
 		return flush()
