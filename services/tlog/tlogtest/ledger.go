@@ -96,6 +96,13 @@ func (l *Ledger) Size() (entries, heads int) {
 	return len(l.promises) + len(l.fresh), heads
 }
 
+// Trees returns how many trees the log has had that take or took entries.
+func (l *Ledger) Trees() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.trees)
+}
+
 func (l *Ledger) line(tree int64) *lineage {
 	line := l.heads[tree]
 	if line == nil {
