@@ -64,9 +64,7 @@ func (k *checker) checkFiles(context.Context) (readable bool, err error) {
 		readable = k.checkManifest(files["manifest"], pointer.second) && readable
 	}
 	if options != nil {
-		if err := k.checkOptions(options.name); err != nil {
-			return false, err
-		}
+		k.checkOptions(options.name)
 	}
 	k.lengths = map[string]int64{}
 	if len(files["wal"]) == 0 {
@@ -167,29 +165,35 @@ func (k *checker) read(name string) ([]byte, error) {
 }
 
 // checkOptions compares the newest file of options with what this version writes.
-func (k *checker) checkOptions(name string) error {
+// Other values are a note: another version may have written them, they have no
+// checksum, and no row depends on them.
+func (k *checker) checkOptions(name string) {
 	k.report.Files++
 	data, err := k.read(name)
 	if err != nil {
 		k.problem(Problem{Kind: Unreadable, What: "options", File: name, Detail: err.Error()})
-		return nil
+		return
 	}
-	want := pebblelog.PebbleOptions(k.FS).String()
-	if string(data) == want {
-		return nil
-	}
-	line, lines := 0, strings.Split(want, "\n")
-	for i, got := range strings.Split(string(data), "\n") {
-		if i >= len(lines) || got != lines[i] {
-			line = i + 1
-			break
+	want := strings.Split(pebblelog.PebbleOptions(k.FS).String(), "\n")
+	got := strings.Split(string(data), "\n")
+	values := []string{}
+	for i, line := range got {
+		if len(got) == len(want) && line == want[i] {
+			continue
 		}
+		key, _, ok := strings.Cut(line, "=")
+		if !ok || len(got) != len(want) || !strings.HasPrefix(want[i], key+"=") {
+			k.problem(Problem{
+				Kind: Differs, What: "options", File: name, Where: fmt.Sprintf("line %d", i+1),
+				Detail: "it is not what this version writes: damaged, or of another version; no row depends on it, and the next start writes a new one",
+			})
+			return
+		}
+		values = append(values, strings.TrimSpace(key))
 	}
-	k.problem(Problem{
-		Kind: Differs, What: "options", File: name, Where: fmt.Sprintf("line %d", line),
-		Detail: "it is not what this version writes: damaged, or of another version; no row depends on it, and the next start writes a new one",
-	})
-	return nil
+	if len(values) > 0 {
+		k.note("%s has other values than this version writes, of %s: it is of another version, or damaged; no row depends on it, and the next start writes a new one", name, strings.Join(values, ", "))
+	}
 }
 
 // checkTables checks every block of every table in use, and remembers where rows
