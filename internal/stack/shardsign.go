@@ -49,26 +49,54 @@ func (d ShardDraft) Sign(l Layout, targets keys.Key, now time.Time) (SignedTarge
 	return SignedTargets{signed}, err
 }
 
-// addsOnly demands that a change adds a log of that ID, in hex, to the trusted root
-// and to the files for older clients, and nothing else.
+// addsOnly demands that a change adds a log of that ID, in hex, to the trusted
+// root, and nothing else. The files for older clients, one for each log, change
+// their names with the log that takes entries.
 func addsOnly(c tufroot.Change, logID string) error {
-	for name, before := range c.Before {
-		if _, ok := c.After[name]; !ok || name != trust.TrustedRootName {
-			return fmt.Errorf("target %s is taken away or changed", name)
+	known := map[string]bool{logID: true}
+	if before, ok := c.Before[trust.TrustedRootName]; ok {
+		logs, err := addsLog(before.Data, c.After[trust.TrustedRootName].Data, logID)
+		if err != nil {
+			return fmt.Errorf("%s: %w", trust.TrustedRootName, err)
 		}
-		if err := addsLog(before.Data, c.After[name].Data, logID); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		for _, id := range logs {
+			known[id] = true
 		}
 	}
+	kept := map[string]bool{}
 	for name, after := range c.After {
 		if name == trust.TrustedRootName {
 			continue
 		}
-		if block, rest := pem.Decode(after.Data); block == nil || len(rest) > 0 || block.Type != "PUBLIC KEY" || idOf(block.Bytes) != logID {
-			return fmt.Errorf("target %s is added, which is not the key of log %s", name, logID)
+		id, ok := legacyLog(after)
+		if !ok || !known[id] {
+			return fmt.Errorf("target %s is added or changed, and is not the key of a log of before or of log %s", name, logID)
+		}
+		kept[id] = true
+	}
+	for name, before := range c.Before {
+		if id, ok := legacyLog(before); name != trust.TrustedRootName && !(ok && kept[id]) {
+			return fmt.Errorf("target %s is taken away or changed", name)
 		}
 	}
 	return nil
+}
+
+// legacyLog is the ID of the log whose key a target holds for older clients.
+func legacyLog(t tufroot.ReviewedTarget) (id string, ok bool) {
+	var custom struct {
+		Sigstore struct {
+			Usage string `json:"usage"`
+		} `json:"sigstore"`
+	}
+	block, rest := pem.Decode(t.Data)
+	if err := json.Unmarshal(t.Custom, &custom); err != nil || custom.Sigstore.Usage != "Rekor" {
+		return "", false
+	}
+	if block == nil || len(rest) > 0 || block.Type != "PUBLIC KEY" {
+		return "", false
+	}
+	return idOf(block.Bytes), true
 }
 
 func idOf(spki []byte) string {
@@ -77,37 +105,37 @@ func idOf(spki []byte) string {
 }
 
 // addsLog demands that a trusted root differs from the one before by one log at
-// the most, which has that ID.
-func addsLog(before, after []byte, logID string) error {
+// the most, which has that ID, and returns the IDs of those that were there.
+func addsLog(before, after []byte, logID string) (were []string, err error) {
 	old, oldLogs, err := splitLogs(before)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	now, logs, err := splitLogs(after)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !reflect.DeepEqual(old, now) {
-		return errors.New("something else than the logs differs")
+		return nil, errors.New("something else than the logs differs")
 	}
 	for _, log := range logs {
-		if len(oldLogs) > 0 && reflect.DeepEqual(log, oldLogs[0]) {
-			oldLogs = oldLogs[1:]
-			continue
-		}
 		id, err := logOf(log)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if id != logID {
-			return fmt.Errorf("log %s is added or changed, want %s alone", id, logID)
+		switch {
+		case len(oldLogs) > 0 && reflect.DeepEqual(log, oldLogs[0]):
+			were, oldLogs = append(were, id), oldLogs[1:]
+		case id == logID:
+			logID = "" // once
+		default:
+			return nil, fmt.Errorf("log %s is added or changed, want one more alone", id)
 		}
-		logID = "" // once
 	}
 	if len(oldLogs) > 0 {
-		return errors.New("a log is taken away")
+		return nil, errors.New("a log is taken away")
 	}
-	return nil
+	return were, nil
 }
 
 // splitLogs decodes a trusted root and takes its logs out of it.

@@ -108,7 +108,7 @@ func TestShardDraftIsReviewed(t *testing.T) {
 		draft stack.ShardDraft
 		want  string
 	}{
-		"another log":       {anotherLog, "is added"},
+		"another log":       {anotherLog, "is added or changed"},
 		"an authority more": {f.trustedRoot(func(r object) { r["certificateAuthorities"] = append(r["certificateAuthorities"].([]any), object{}) }), "something else than the logs"},
 		"no CT log":         {f.trustedRoot(func(r object) { delete(r, "ctlogs") }), "something else than the logs"},
 		"two logs more":     {f.trustedRoot(func(r object) { r["tlogs"] = append(r["tlogs"].([]any), log(r, 1)) }), "alone"},
@@ -116,13 +116,13 @@ func TestShardDraftIsReviewed(t *testing.T) {
 		"the log's window": {f.trustedRoot(func(r object) {
 			log(r, 0)["publicKey"].(object)["validFor"] = object{"start": "2001-01-01T00:00:00Z"}
 		}), "is added or changed"},
-		"another signing configuration": {f.target(trust.SigningConfigName, []byte("{}")), "taken away or changed"},
+		"another signing configuration": {f.target(trust.SigningConfigName, []byte("{}")), "is added or changed"},
 		"a file more":                   {f.target("evil.txt", []byte("x")), "target evil.txt is added"},
 		"another key's file":            {f.target("rekor_2.pub", pki.PublicKeyPEM(other.SPKI())), "target rekor_2.pub is added"},
 		"a file less":                   {f.with(func(s object) { delete(s["targets"].(object), trust.SigningConfigName) }), "taken away"},
 		"other custom metadata": {f.with(func(s object) {
 			s["targets"].(object)[trust.SigningConfigName].(object)["custom"] = object{"sigstore": object{"usage": "Fulcio"}}
-		}), "taken away or changed"},
+		}), "is added or changed"},
 		"a delegation":    {f.with(func(s object) { s["delegations"] = object{"keys": object{}, "roles": []any{}} }), "more in it than targets"},
 		"a later version": {f.with(func(s object) { s["version"] = 9 }), "is version 9"},
 		"a long life":     {f.with(func(s object) { s["expires"] = "2099-01-01T00:00:00Z" }), "expires at"},
