@@ -104,8 +104,8 @@ func idOf(spki []byte) string {
 	return hex.EncodeToString(id[:])
 }
 
-// addsLog demands that a trusted root differs from the one before by one log at
-// the most, which has that ID, and returns the IDs of those that were there.
+// addsLog demands that a trusted root has one log of that ID, and besides exactly
+// what the one before has, and returns the IDs of the logs that were there.
 func addsLog(before, after []byte, logID string) (were []string, err error) {
 	old, oldLogs, err := splitLogs(before)
 	if err != nil {
@@ -118,22 +118,27 @@ func addsLog(before, after []byte, logID string) (were []string, err error) {
 	if !reflect.DeepEqual(old, now) {
 		return nil, errors.New("something else than the logs differs")
 	}
+	added := 0
 	for _, log := range logs {
 		id, err := logOf(log)
 		if err != nil {
 			return nil, err
 		}
+		if id == logID {
+			added++
+		}
 		switch {
 		case len(oldLogs) > 0 && reflect.DeepEqual(log, oldLogs[0]):
 			were, oldLogs = append(were, id), oldLogs[1:]
-		case id == logID:
-			logID = "" // once
-		default:
-			return nil, fmt.Errorf("log %s is added or changed, want one more alone", id)
+		case id != logID:
+			return nil, fmt.Errorf("log %s is added or changed, want %s alone", id, logID)
 		}
 	}
-	if len(oldLogs) > 0 {
+	switch {
+	case len(oldLogs) > 0:
 		return nil, errors.New("a log is taken away")
+	case added != 1:
+		return nil, fmt.Errorf("log %s is there %d times, want once", logID, added)
 	}
 	return were, nil
 }

@@ -3,6 +3,7 @@ package stack_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -103,7 +104,21 @@ func TestShardDraftIsReviewed(t *testing.T) {
 	}
 	anotherLog := f.draft
 	anotherLog.Shard.LogID = strings.Repeat("ab", 32)
-	log := func(root object, i int) object { return root["tlogs"].([]any)[i].(object) }
+	// split returns the log of before and the one to come, which are in no order.
+	split := func(root object) (old, next object) {
+		for _, l := range root["tlogs"].([]any) {
+			id, err := base64.StdEncoding.DecodeString(l.(object)["logId"].(object)["keyId"].(string))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if hex.EncodeToString(id) == f.draft.Shard.LogID {
+				next = l.(object)
+			} else {
+				old = l.(object)
+			}
+		}
+		return old, next
+	}
 	for name, tt := range map[string]struct {
 		draft stack.ShardDraft
 		want  string
@@ -111,10 +126,21 @@ func TestShardDraftIsReviewed(t *testing.T) {
 		"another log":       {anotherLog, "is added or changed"},
 		"an authority more": {f.trustedRoot(func(r object) { r["certificateAuthorities"] = append(r["certificateAuthorities"].([]any), object{}) }), "something else than the logs"},
 		"no CT log":         {f.trustedRoot(func(r object) { delete(r, "ctlogs") }), "something else than the logs"},
-		"two logs more":     {f.trustedRoot(func(r object) { r["tlogs"] = append(r["tlogs"].([]any), log(r, 1)) }), "alone"},
-		"the log is gone":   {f.trustedRoot(func(r object) { r["tlogs"] = r["tlogs"].([]any)[1:] }), "a log is taken away"},
+		"two logs more": {f.trustedRoot(func(r object) {
+			_, next := split(r)
+			r["tlogs"] = append(r["tlogs"].([]any), next)
+		}), "is there 2 times"},
+		"the log is gone": {f.trustedRoot(func(r object) {
+			_, next := split(r)
+			r["tlogs"] = []any{next}
+		}), "a log is taken away"},
+		"no log more": {f.trustedRoot(func(r object) {
+			old, _ := split(r)
+			r["tlogs"] = []any{old}
+		}), "is there 0 times"},
 		"the log's window": {f.trustedRoot(func(r object) {
-			log(r, 0)["publicKey"].(object)["validFor"] = object{"start": "2001-01-01T00:00:00Z"}
+			old, _ := split(r)
+			old["publicKey"].(object)["validFor"] = object{"start": "2001-01-01T00:00:00Z"}
 		}), "is added or changed"},
 		"another signing configuration": {f.target(trust.SigningConfigName, []byte("{}")), "is added or changed"},
 		"a file more":                   {f.target("evil.txt", []byte("x")), "target evil.txt is added"},
