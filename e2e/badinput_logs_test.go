@@ -159,7 +159,7 @@ func badIndexQueries(none string) []badCase {
 		badCase{name: "key a string", body: `{"publicKey":"x"}`, status: 422, want: badType},
 		badCase{name: "key of nothing", body: `{"publicKey":{}}`, status: 422, want: "publicKey.format is missing"},
 		badCase{name: "key of another format", body: key("../x509", ""), status: 422, want: "publicKey.format is none"},
-		badCase{name: "key that is not indexed", body: key("minisign", ""), status: 400, want: "format minisign"},
+		badCase{name: "key that is no minisign key", body: key("minisign", ""), status: 400, want: "minisign public key"},
 		badCase{name: "key not base64", body: key("x509", "!"), status: 400, want: "not standard padded base64"},
 		badCase{name: "key not PEM", body: key("x509", []byte("x")), status: 400, want: "not PEM"},
 		badCase{name: "key empty", body: key("x509", emptyPEM("PUBLIC KEY")), status: 400, want: "could not be parsed"},
