@@ -22,6 +22,11 @@ const (
 	idleTimeout = 60 * time.Second
 )
 
+// maxConnections bounds the connections to one process. Each carries some hundreds
+// of requests at once, but of many requests that find none free each would open one
+// of its own: in a flood more than a process may have files.
+const maxConnections = 128
+
 // maxWindow is how much of an answer, in bytes, is taken before a client has taken
 // what came before: what a slow one leaves must stay in the process that answers,
 // whose memory for it is bounded.
@@ -45,6 +50,7 @@ func NewClient(name, address string, pin Pin, id Identity) *Client {
 		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
 		TLSClientConfig:     id.clientConfig(pin),
 		TLSHandshakeTimeout: dialTimeout,
+		MaxConnsPerHost:     maxConnections,
 		Protocols:           http2,
 		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, MaxReceiveBufferPerStream: maxWindow},
 		IdleConnTimeout:     idleTimeout,
