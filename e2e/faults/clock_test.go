@@ -72,7 +72,7 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	s.address = free.Addr().String()
-	s.url = fmt.Sprintf("http://localhost:%d", free.Addr().(*net.TCPAddr).Port)
+	s.url = fmt.Sprintf("%s://localhost:%d", e2etest.Scheme(), free.Addr().(*net.TCPAddr).Port)
 	if err := free.Close(); err != nil {
 		t.Fatal(err)
 	}
