@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // Type says what an issuer's tokens mean; its value is the name used in
@@ -40,6 +41,22 @@ type Issuer struct {
 	// SkipEmailVerification accepts an email whose email_verified claim is not
 	// true. Only for type email.
 	SkipEmailVerification bool
+	// SPIFFETrustDomain is the domain of every subject of a spiffe issuer. Empty for
+	// other types.
+	SPIFFETrustDomain string
+	// IssuerClaim is the path of the claim that names the issuer in certificates, in
+	// place of `iss`. Only for type email.
+	IssuerClaim string
+	// AdvertisedChallenge replaces the type's challenge claim where the issuer is
+	// described; what is verified stays the type's (contract: ca.md §4).
+	AdvertisedChallenge string
+	// Keys is the issuer's key set as JSON (RFC 7517 §5). With it the issuer is never
+	// asked: its public URL is backed by keys that this authority's operator chose.
+	Keys []byte
+	// Policy refuses verified claims, with fault.Invalid; nil refuses none.
+	Policy func(Claims) error
+	// Lifetime is that of certificates; 0 for the ten minutes that are also the most.
+	Lifetime time.Duration
 	// RootCAs are trusted for the issuer's own TLS, beside the system's.
 	RootCAs []*x509.Certificate
 	// HTTPClient reaches the issuer's discovery document and keys; nil for a
