@@ -19,12 +19,20 @@ import (
 // configuration and in the configuration endpoint.
 type Type string
 
-// The types built so far. A further one is a file of its own and a case in
+// The types of issuers (contract: ca.md §5). A further one is a case in
 // providerOf.
 const (
-	Email          Type = "email"
-	URI            Type = "uri"
-	GitHubWorkflow Type = "github-workflow"
+	Email              Type = "email"
+	URI                Type = "uri"
+	Username           Type = "username"
+	SPIFFE             Type = "spiffe"
+	Kubernetes         Type = "kubernetes"
+	GitHubWorkflow     Type = "github-workflow"
+	GitLabPipeline     Type = "gitlab-pipeline"
+	BuildkiteJob       Type = "buildkite-job"
+	CodefreshWorkflow  Type = "codefresh-workflow"
+	ChainguardIdentity Type = "chainguard-identity"
+	CIProviderType     Type = "ci-provider"
 )
 
 // Issuer is one source of tokens that the authority trusts.
@@ -35,8 +43,9 @@ type Issuer struct {
 	// ClientID must be among the token's audiences. Never empty.
 	ClientID string
 	Type     Type
-	// SubjectDomain is what every subject of a uri issuer begins with: scheme and
-	// host name, such as "https://example.com". Empty for other types.
+	// SubjectDomain is what every subject of a uri issuer begins with, scheme and
+	// host name, such as "https://example.com"; for a username issuer it is the host
+	// name that follows the name, such as "example.com". Empty for other types.
 	SubjectDomain string
 	// SkipEmailVerification accepts an email whose email_verified claim is not
 	// true. Only for type email.
@@ -44,6 +53,9 @@ type Issuer struct {
 	// SPIFFETrustDomain is the domain of every subject of a spiffe issuer. Empty for
 	// other types.
 	SPIFFETrustDomain string
+	// CIProvider makes names and extensions of a ci-provider issuer's claims. Nil for
+	// other types.
+	CIProvider *CIProvider
 	// IssuerClaim is the path of the claim that names the issuer in certificates, in
 	// place of `iss`. Only for type email.
 	IssuerClaim string
