@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"math"
 	"strconv"
 	"time"
@@ -102,6 +103,23 @@ func (c Claims) Time(name string) (time.Time, bool, error) {
 	}
 	whole, fraction := math.Modf(seconds)
 	return time.Unix(int64(whole), int64(fraction*1e9)), true, nil
+}
+
+// Values returns every claim as Go values: string, bool, nil, json.Number of
+// go-jose, []any and map[string]any. The error is fault.Invalid: an object in it
+// has a name twice.
+func (c Claims) Values() (map[string]any, error) {
+	values := make(map[string]any, len(c.members))
+	for name, raw := range c.members {
+		dec := json.NewDecoder(bytes.NewReader(raw))
+		dec.SetNumberType(json.UnmarshalJSONNumber)
+		var value any
+		if err := dec.Decode(&value); err != nil {
+			return nil, fault.Wrap(fault.Invalid, err, "a claim is not JSON without duplicate names")
+		}
+		values[name] = value
+	}
+	return values, nil
 }
 
 // flag reports whether a claim is true: the boolean, or one of the two strings
