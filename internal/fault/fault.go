@@ -40,6 +40,8 @@ type Error struct {
 	Code   int    // overrides the code in an error body where a contract asks for one; 0: none
 	Err    error  // the cause, for our log; may be nil
 
+	Detail *Detail // the cause, for programs; nil: none
+
 	// RetryAfter is when to ask again, for Limited and Unavailable; 0: not known.
 	RetryAfter time.Duration
 }
