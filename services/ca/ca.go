@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -38,13 +39,13 @@ const maxBody = 4 << 20
 // clients to retry.
 type SubmitPrecert func(ctx context.Context, chain [][]byte) (response []byte, err error)
 
-// Config configures New. Every field but Limit is required.
+// Config configures New. Every field but Retired and Limit is required.
 type Config struct {
-	// Chain is ordered: issuing certificate first, self-signed root last.
-	Chain []*x509.Certificate
-	// Signer holds the key of Chain[0]: ECDSA or RSA, since clients refuse others.
+	// Chain, Signer, Issuers and Retired are the first Settings.
+	Chain   []*x509.Certificate
 	Signer  crypto.Signer
 	Issuers []identity.Issuer
+	Retired [][]*x509.Certificate
 	Submit  SubmitPrecert
 	// CTLogKey is the DER SubjectPublicKeyInfo (ECDSA or RSA) that every SCT must
 	// verify with before it is embedded.
@@ -65,20 +66,16 @@ type Config struct {
 
 // Service is the certificate authority. It is safe for concurrent use.
 type Service struct {
-	cfg     Config
-	tokens  *token.Verifier
+	cfg     Config // but for what Settings has
+	state   atomic.Pointer[state]
 	ctLog   ctLog
 	metrics *metrics
 
-	chainDER [][]byte // Chain, for the log
-	chainPEM []string // Chain, each ending in a newline
+	reloaded chan struct{} // something to fetch keys for; holds one
 }
 
 // New checks cfg; each refusal of the contract's §7 is an error.
 func New(cfg Config) (*Service, error) {
-	if err := checkChain(cfg); err != nil {
-		return nil, fmt.Errorf("certificate authority: %w", err)
-	}
 	if u, err := url.Parse(cfg.URL); err != nil || u.Host == "" || cfg.URL[len(cfg.URL)-1] == '/' {
 		return nil, fmt.Errorf("certificate authority: URL %q is not an absolute URL without final slash", cfg.URL)
 	}
@@ -92,26 +89,100 @@ func New(cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certificate authority: %w", err)
 	}
-	tokens, err := token.New(token.Config{Issuers: cfg.Issuers, Now: cfg.Now, Log: cfg.Log})
+	s := &Service{cfg: cfg, ctLog: log, reloaded: make(chan struct{}, 1)}
+	first, err := s.newState(Settings{Chain: cfg.Chain, Signer: cfg.Signer, Issuers: cfg.Issuers, Retired: cfg.Retired})
 	if err != nil {
 		return nil, fmt.Errorf("certificate authority: %w", err)
 	}
-	s := &Service{cfg: cfg, tokens: tokens, ctLog: log, metrics: newMetrics(cfg.Metrics)}
-	for _, c := range cfg.Chain {
-		s.chainDER = append(s.chainDER, c.Raw)
-		s.chainPEM = append(s.chainPEM, string(pki.CertificatesPEM([]*x509.Certificate{c})))
-	}
+	s.state.Store(first)
+	s.cfg.Chain, s.cfg.Signer, s.cfg.Issuers, s.cfg.Retired = nil, nil, nil, nil // nobody shall use what is not in force any more
+	s.metrics = newMetrics(cfg.Metrics)
 	return s, nil
 }
 
-func checkChain(cfg Config) error {
-	if len(cfg.Chain) == 0 || cfg.Signer == nil {
+// Settings are what can change while the authority serves.
+type Settings struct {
+	// Chain is ordered: issuing certificate first, self-signed root last.
+	Chain []*x509.Certificate
+	// Signer holds the key of Chain[0]: ECDSA or RSA, since clients refuse others.
+	Signer crypto.Signer
+	// Issuers whose tokens are good; at least one.
+	Issuers []identity.Issuer
+	// Retired chains are shown in the trust bundle and issue nothing.
+	Retired [][]*x509.Certificate
+}
+
+// state is what one request sees from its beginning to its end, never changed once
+// it is made: precertificate and certificate are of one key and one chain, however
+// long the log takes in between (contract: ca.md §8).
+type state struct {
+	Settings
+
+	tokens   *token.Verifier
+	chainDER [][]byte   // Chain, for the log
+	chainPEM []string   // Chain, each ending in a newline
+	bundle   [][]string // chainPEM, and behind it Retired likewise
+}
+
+// Reload makes later requests use set, and lets those under way end with what they
+// began with. It checks what New does; on an error nothing has changed. Keys of
+// issuers that stay are kept.
+func (s *Service) Reload(set Settings) error {
+	next, err := s.newState(set)
+	if err != nil {
+		return fmt.Errorf("certificate authority: %w", err)
+	}
+	s.state.Store(next)
+	select {
+	case s.reloaded <- struct{}{}:
+	default: // one is noted already
+	}
+	return nil
+}
+
+// Check is Reload without its effect.
+func (s *Service) Check(set Settings) error {
+	if _, err := s.newState(set); err != nil {
+		return fmt.Errorf("certificate authority: %w", err)
+	}
+	return nil
+}
+
+// newState checks set; each refusal of the contract's §7 is an error.
+func (s *Service) newState(set Settings) (*state, error) {
+	if err := set.checkChain(s.cfg.Now()); err != nil {
+		return nil, err
+	}
+	tokens, err := token.New(token.Config{Issuers: set.Issuers, Now: s.cfg.Now, Log: s.cfg.Log})
+	if err != nil {
+		return nil, err
+	}
+	next := &state{Settings: set, tokens: tokens, chainPEM: chainPEM(set.Chain)}
+	for _, c := range set.Chain {
+		next.chainDER = append(next.chainDER, c.Raw)
+	}
+	next.bundle = [][]string{next.chainPEM}
+	for _, chain := range set.Retired {
+		next.bundle = append(next.bundle, chainPEM(chain))
+	}
+	return next, nil
+}
+
+func chainPEM(chain []*x509.Certificate) (out []string) {
+	for _, c := range chain {
+		out = append(out, string(pki.CertificatesPEM([]*x509.Certificate{c})))
+	}
+	return out
+}
+
+func (set Settings) checkChain(now time.Time) error {
+	if len(set.Chain) == 0 || set.Signer == nil {
 		return errors.New("chain or signer is missing")
 	}
-	if err := pki.CheckIssuingChain(cfg.Chain, cfg.Signer.Public(), x509.ExtKeyUsageCodeSigning, cfg.Now()); err != nil {
+	if err := pki.CheckIssuingChain(set.Chain, set.Signer.Public(), x509.ExtKeyUsageCodeSigning, now); err != nil {
 		return err
 	}
-	for _, c := range cfg.Chain {
+	for _, c := range set.Chain {
 		switch c.PublicKey.(type) {
 		case *ecdsa.PublicKey, *rsa.PublicKey:
 		default:
@@ -138,22 +209,25 @@ func (s *Service) Mount(mux *httpd.Mux) {
 	public.Handle(http.MethodGet, "/api/v1/rootCert", 0, s.rootCert)
 }
 
-// Run fetches the keys of the token issuers, so that the first request need not
-// wait for them, and returns nil when ctx ends. Requests are answered without it.
+// Run fetches the keys of the token issuers, at first and after each reload, so
+// that the first request need not wait for them, and returns nil when ctx ends.
+// Requests are answered without it.
 func (s *Service) Run(ctx context.Context) error {
-	s.tokens.Warm(ctx)
-	<-ctx.Done()
-	return nil
+	for {
+		s.state.Load().tokens.Warm(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.reloaded:
+		}
+	}
 }
 
 // Trust returns the public half: what was issued from the start of the issuing
 // certificate on is to be trusted.
 func (s *Service) Trust() trust.Authority {
-	return trust.Authority{
-		URI:    s.cfg.URL,
-		Chain:  s.cfg.Chain,
-		Window: trust.Window{Start: s.cfg.Chain[0].NotBefore},
-	}
+	chain := s.state.Load().Chain
+	return trust.Authority{URI: s.cfg.URL, Chain: chain, Window: trust.Window{Start: chain[0].NotBefore}}
 }
 
 // metrics counts what the authority does.

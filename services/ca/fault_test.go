@@ -105,7 +105,7 @@ func TestSlowLog(t *testing.T) {
 			return nil, ctx.Err()
 		}
 	})
-	f.service.tokens.Warm(t.Context()) // no network inside the bubble
+	f.service.state.Load().tokens.Warm(t.Context()) // no network inside the bubble
 	token, body := f.issuer.Token(t, alice()), challengeBody(t, newECDSA(t, elliptic.P256()), "alice@example.com")
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()

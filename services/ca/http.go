@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/pem"
 	"net/http"
+	"slices"
 	"strings"
 
 	"sigstack/internal/httpd"
@@ -67,31 +68,40 @@ func (s *Service) Certify(ctx context.Context, decode func() (Request, error)) (
 		return nil, err
 	}
 	leaf := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return append([]string{string(leaf)}, s.chainPEM...), nil
+	return append([]string{string(leaf)}, approval.state.chainPEM...), nil
 }
 
 // Chain returns the chain now in use as PEM, the issuing certificate first, each
 // ending in a newline. The caller must not change it.
-func (s *Service) Chain() []string { return s.chainPEM }
+func (s *Service) Chain() []string { return s.state.Load().chainPEM }
+
+// Bundle returns the chains of the trust bundle, each as Chain has them: the one
+// now in use, and behind it the retired ones. The caller must not change it.
+func (s *Service) Bundle() [][]string { return s.state.Load().bundle }
 
 // Issuers returns whose tokens are good here. The caller must not change it.
-func (s *Service) Issuers() []identity.Issuer { return s.cfg.Issuers }
+func (s *Service) Issuers() []identity.Issuer { return s.state.Load().Issuers }
 
-// trustBundle answers GET /api/v2/trustBundle: the chain now in use.
+// trustBundle answers GET /api/v2/trustBundle: the chain now in use first, and
+// those that were in use behind it (contract: ca.md §11).
 func (s *Service) trustBundle(w http.ResponseWriter, _ *http.Request) error {
-	return httpd.WriteJSON(w, http.StatusOK, trustBundle{[]certificateChain{{s.chainPEM}}})
+	var answer trustBundle
+	for _, chain := range s.Bundle() {
+		answer.Chains = append(answer.Chains, certificateChain{chain})
+	}
+	return httpd.WriteJSON(w, http.StatusOK, answer)
 }
 
 // rootCert answers GET /api/v1/rootCert.
 func (s *Service) rootCert(w http.ResponseWriter, _ *http.Request) error {
-	writePEM(w, http.StatusOK, s.chainPEM)
+	writePEM(w, http.StatusOK, slices.Concat(s.Bundle()...))
 	return nil
 }
 
 // configuration answers GET /api/v2/configuration: whose tokens are good here.
 func (s *Service) configuration(w http.ResponseWriter, _ *http.Request) error {
 	answer := configuration{Issuers: []oidcIssuer{}}
-	for _, i := range s.cfg.Issuers {
+	for _, i := range s.Issuers() {
 		entry := oidcIssuer{
 			Audience:              i.ClientID,
 			ChallengeClaim:        i.ChallengeClaim(),

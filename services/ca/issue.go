@@ -43,6 +43,7 @@ type Request struct {
 // refused was checked before it was made; only the log and the signer can fail.
 type Approval struct {
 	by     *Service
+	state  *state // that it was made by, and that it is used with
 	caller caller
 	leaf   leaf
 	who    identity.Principal
@@ -70,7 +71,7 @@ type leaf struct {
 // request is at fault, fault.Limited when its like came too often, fault.Internal
 // when the authority is at fault; each is on record.
 func (s *Service) Prepare(ctx context.Context, req Request) (*Approval, error) {
-	a := &Approval{by: s}
+	a := &Approval{by: s, state: s.state.Load()}
 	if err := s.prepare(ctx, req, a); err != nil {
 		return nil, s.refused(ctx, a.caller, err)
 	}
@@ -90,14 +91,14 @@ func (s *Service) prepare(ctx context.Context, req Request, a *Approval) error {
 	if err != nil {
 		return err
 	}
-	if a.leaf, err = s.profile(key, a.who); err != nil {
+	if a.leaf, err = s.profile(a.state, key, a.who); err != nil {
 		return fault.Wrap(fault.Internal, err, badSigner)
 	}
 	return nil
 }
 
 func (s *Service) authenticate(ctx context.Context, raw string, a *Approval) error {
-	verified, err := s.tokens.Verify(ctx, raw)
+	verified, err := a.state.tokens.Verify(ctx, raw)
 	if err != nil {
 		return refusedToken(err)
 	}
@@ -118,10 +119,10 @@ func refusedToken(err error) error {
 }
 
 // profile fills in the leaf of the contract's §7.
-func (s *Service) profile(key crypto.PublicKey, who identity.Principal) (leaf, error) {
+func (s *Service) profile(by *state, key crypto.PublicKey, who identity.Principal) (leaf, error) {
 	l := leaf{key: key, notBefore: s.cfg.Now().UTC().Truncate(time.Second)}
 	l.notAfter = l.notBefore.Add(lifetime)
-	for _, c := range s.cfg.Chain {
+	for _, c := range by.Chain {
 		if l.notBefore.Before(c.NotBefore) || l.notAfter.After(c.NotAfter) {
 			return leaf{}, fmt.Errorf("a certificate issued now would not lie within the life of %s", c.Subject)
 		}
@@ -166,11 +167,11 @@ func (s *Service) Issue(ctx context.Context, a *Approval) ([]byte, error) {
 }
 
 func (s *Service) certificate(ctx context.Context, a *Approval) ([]byte, error) {
-	pre, err := s.sign(a.leaf, poison())
+	pre, err := a.state.sign(a.leaf, poison())
 	if err != nil {
 		return nil, err
 	}
-	sct, tbs, err := s.submit(ctx, pre)
+	sct, tbs, err := s.submit(ctx, a.state, pre)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +179,7 @@ func (s *Service) certificate(ctx context.Context, a *Approval) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	der, err := s.sign(a.leaf, list)
+	der, err := a.state.sign(a.leaf, list)
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +217,7 @@ func (s *Service) refused(ctx context.Context, by caller, err error) error {
 
 // sign makes a certificate of l with one more extension at the end. x509 verifies
 // the signature before it returns, so a broken signer never gets out.
-func (s *Service) sign(l leaf, last pkix.Extension) ([]byte, error) {
+func (s *state) sign(l leaf, last pkix.Extension) ([]byte, error) {
 	extensions := append(l.extensions[:len(l.extensions):len(l.extensions)], last)
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
 		SerialNumber:    l.serial,
@@ -226,7 +227,7 @@ func (s *Service) sign(l leaf, last pkix.Extension) ([]byte, error) {
 		ExtKeyUsage:     []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
 		SubjectKeyId:    l.keyID,
 		ExtraExtensions: extensions,
-	}, s.cfg.Chain[0], l.key, s.cfg.Signer)
+	}, s.Chain[0], l.key, s.Signer)
 	if fault.KindOf(err) == fault.Unavailable { // the key lives elsewhere, and that is away
 		return nil, fault.Wrap(fault.Unavailable, err, badSigner+": "+fault.Public(err))
 	}

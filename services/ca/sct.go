@@ -72,16 +72,16 @@ func sctList(sct []byte) (pkix.Extension, error) {
 
 // submit logs a precertificate and returns the verified SCT, serialized as it is
 // embedded, with the TBS that it covers.
-func (s *Service) submit(ctx context.Context, pre []byte) (sct, tbs []byte, err error) {
+func (s *Service) submit(ctx context.Context, by *state, pre []byte) (sct, tbs []byte, err error) {
 	tbs, err = loggedTBS(pre, pki.OIDPoison)
 	if err != nil {
 		return nil, nil, err
 	}
-	response, err := s.ask(ctx, append([][]byte{pre}, s.chainDER...))
+	response, err := s.ask(ctx, append([][]byte{pre}, by.chainDER...))
 	if err != nil {
 		return nil, nil, err
 	}
-	issuer := sha256.Sum256(s.cfg.Chain[0].RawSubjectPublicKeyInfo)
+	issuer := sha256.Sum256(by.Chain[0].RawSubjectPublicKeyInfo)
 	sct, err = s.ctLog.verify(response, issuer, tbs)
 	if err != nil {
 		return nil, nil, fault.Wrap(fault.Internal, err, badLog)

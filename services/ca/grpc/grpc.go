@@ -61,7 +61,7 @@ func token(metadata http.Header) string {
 	return ""
 }
 
-func (f face) trustBundle() []byte { return encodeTrustBundle(f.authority.Chain()) }
+func (f face) trustBundle() []byte { return encodeTrustBundle(f.authority.Bundle()) }
 
 func (f face) configuration() []byte { return encodeConfiguration(f.authority.Issuers()) }
 

@@ -109,7 +109,12 @@ func encodeCertificate(chain []string) []byte {
 	return appendBytes(nil, 2, appendBytes(nil, 1, encodeChain(trimmed)))
 }
 
-func encodeTrustBundle(chain []string) []byte { return appendBytes(nil, 1, encodeChain(chain)) }
+func encodeTrustBundle(chains [][]string) (message []byte) {
+	for _, chain := range chains {
+		message = appendBytes(message, 1, encodeChain(chain))
+	}
+	return message
+}
 
 func encodeChain(certificates []string) (message []byte) {
 	for _, c := range certificates {
