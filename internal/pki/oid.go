@@ -41,8 +41,13 @@ var (
 // (contract: tsa-and-others.md §1).
 var OIDTimestampPolicy = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 2}
 
-// oidExtKeyUsage is id-ce-extKeyUsage (RFC 5280 §4.2.1.12).
-var oidExtKeyUsage = asn1.ObjectIdentifier{2, 5, 29, 37}
+// Extensions of RFC 5280 §4.2.1.
+var (
+	oidSubjectKeyID   = asn1.ObjectIdentifier{2, 5, 29, 14}
+	oidKeyUsage       = asn1.ObjectIdentifier{2, 5, 29, 15}
+	oidAuthorityKeyID = asn1.ObjectIdentifier{2, 5, 29, 35}
+	oidExtKeyUsage    = asn1.ObjectIdentifier{2, 5, 29, 37}
+)
 
 func fulcio(n int) asn1.ObjectIdentifier {
 	return asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, n}

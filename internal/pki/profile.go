@@ -11,6 +11,9 @@ import (
 	"fmt"
 	"math/big"
 	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // Lifetimes of the CA certificates (contract: ca.md §7).
@@ -92,14 +95,19 @@ func SubjectKeyID(pub crypto.PublicKey) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var spki struct {
-		Algorithm pkix.AlgorithmIdentifier
-		Key       asn1.BitString
+	return SubjectKeyIDOf(der)
+}
+
+// SubjectKeyIDOf is SubjectKeyID of a DER SubjectPublicKeyInfo.
+func SubjectKeyIDOf(der []byte) ([]byte, error) {
+	input := cryptobyte.String(der)
+	var spki cryptobyte.String
+	var bits []byte
+	if !input.ReadASN1(&spki, cbasn1.SEQUENCE) || !input.Empty() || !spki.SkipASN1(cbasn1.SEQUENCE) ||
+		!spki.ReadASN1BitStringAsBytes(&bits) || !spki.Empty() {
+		return nil, errors.New("read public key: not a SubjectPublicKeyInfo")
 	}
-	if _, err := asn1.Unmarshal(der, &spki); err != nil {
-		return nil, fmt.Errorf("read public key: %w", err)
-	}
-	sum := sha1.Sum(spki.Key.Bytes) //nolint:gosec // an identifier, not a signature
+	sum := sha1.Sum(bits) //nolint:gosec // an identifier, not a signature
 	return sum[:], nil
 }
 
