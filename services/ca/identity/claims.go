@@ -109,15 +109,21 @@ func (c Claims) Time(name string) (time.Time, bool, error) {
 // go-jose, []any and map[string]any. The error is fault.Invalid: an object in it
 // has a name twice.
 func (c Claims) Values() (map[string]any, error) {
-	values := make(map[string]any, len(c.members))
+	// One array of all, since a decoder for each would cost more than the decoding.
+	names, array := make([]string, 0, len(c.members)), []byte("[null")
 	for name, raw := range c.members {
-		dec := json.NewDecoder(bytes.NewReader(raw))
-		dec.SetNumberType(json.UnmarshalJSONNumber)
-		var value any
-		if err := dec.Decode(&value); err != nil {
-			return nil, fault.Wrap(fault.Invalid, err, "a claim is not JSON without duplicate names")
-		}
-		values[name] = value
+		names = append(names, name)
+		array = append(append(array, ','), raw...)
+	}
+	dec := json.NewDecoder(bytes.NewReader(append(array, ']')))
+	dec.SetNumberType(json.UnmarshalJSONNumber)
+	var list []any
+	if err := dec.Decode(&list); err != nil {
+		return nil, fault.Wrap(fault.Invalid, err, "a claim is not JSON without duplicate names")
+	}
+	values := make(map[string]any, len(names))
+	for i, name := range names {
+		values[name] = list[i+1]
 	}
 	return values, nil
 }
