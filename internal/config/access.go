@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -31,9 +30,9 @@ type Access struct {
 	// RedactEmails closes the search by e-mail address and subject to all who show
 	// neither a token nor a client certificate. Entries stay as they are.
 	RedactEmails bool `yaml:"redact_emails,omitempty"`
-	// Issuers whose tokens count as bearer. Only for a process without the ca
-	// section, whose issuers count otherwise.
-	Issuers []Issuer `yaml:"issuers,omitempty"`
+	// Whose tokens count as bearer. Only for a process without the ca section, whose
+	// issuers count otherwise.
+	IssuerSet `yaml:",inline"`
 }
 
 // WriteAccess says for each service who may ask it to sign. Defaults: anonymous,
@@ -97,11 +96,7 @@ func (a *Access) setDefaults(profile string) {
 	for _, s := range []*string{&a.Read, &a.Write.CA, &a.Write.CTLog, &a.Write.TLog, &a.Write.TSA} {
 		anonymous(s)
 	}
-	for i := range a.Issuers {
-		if a.Issuers[i].ClientID == "" {
-			a.Issuers[i].ClientID = "sigstore"
-		}
-	}
+	a.fillDefaults()
 }
 
 func (l *Limits) setDefaults(profile string) {
@@ -157,13 +152,11 @@ func (a *Access) validate(p *problems, c *Config) {
 		case AccessMTLS: // behind a front it is the front that clients show it to
 			p.check(c.Behind() || c.TLS != nil && c.TLS.ClientCA != "", "%s: mtls needs tls.client_ca, the authorities of client certificates", f.field)
 		case AccessBearer:
-			p.check(!here || c.CA != nil || len(a.Issuers) > 0, "%s: bearer needs issuers whose tokens count: this process has no ca section, so name them in access.issuers", f.field)
+			p.check(!here || c.CA != nil || !a.empty(), "%s: bearer needs issuers whose tokens count: this process has no ca section, so name them in access.issuers", f.field)
 		}
 	}
-	p.check(c.CA == nil || len(a.Issuers) == 0, "access.issuers: the issuers of section ca count in this process, leave it out")
-	for i, iss := range a.Issuers {
-		iss.validate(p, fmt.Sprintf("access.issuers[%d].", i))
-	}
+	p.check(c.CA == nil || a.empty(), "access.issuers: the issuers of section ca count in this process, leave it out")
+	a.validateIn(p, "access")
 }
 
 func (l *Limits) validate(p *problems) {

@@ -67,27 +67,8 @@ type CA struct {
 	// Chain is a PEM file, issuing certificate first, root last; a relative
 	// path is below the data directory.
 	Chain string `yaml:"chain"`
-	// Issuers whose tokens are accepted; at least one.
-	Issuers []Issuer `yaml:"issuers"`
-}
-
-// Issuer is an OIDC issuer that the CA trusts.
-type Issuer struct {
-	// URL exactly as in the tokens' "iss".
-	URL string `yaml:"url"`
-	// ClientID that tokens must name as audience. Default: sigstore.
-	ClientID string `yaml:"client_id"`
-	// Type decides what becomes the certificate's identity: email, uri or
-	// github-workflow.
-	Type string `yaml:"type"`
-	// SubjectDomain, for type uri: scheme and host that subjects must share.
-	SubjectDomain string `yaml:"subject_domain,omitempty"`
-	// CACert is a PEM file of authorities that are trusted, besides the system's,
-	// for the issuer's own TLS; a relative path is below the data directory.
-	CACert string `yaml:"ca_cert,omitempty"`
-	// SkipEmailVerification, for type email: accept an address that the token
-	// does not call verified. The issuer must then hand out no other addresses.
-	SkipEmailVerification bool `yaml:"skip_email_verification,omitempty"`
+	// Whose tokens are accepted.
+	IssuerSet `yaml:",inline"`
 }
 
 // CTLog configures the certificate transparency log.
@@ -221,13 +202,8 @@ func (c *Config) setDefaults() {
 	if c.OIDC != nil {
 		c.OIDC.setDefaults()
 	}
-	if c.CA == nil {
-		return
-	}
-	for i := range c.CA.Issuers {
-		if c.CA.Issuers[i].ClientID == "" {
-			c.CA.Issuers[i].ClientID = "sigstore"
-		}
+	if c.CA != nil {
+		c.CA.fillDefaults()
 	}
 }
 

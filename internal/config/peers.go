@@ -156,11 +156,3 @@ func (c *Config) Calls(service string) bool {
 	}
 	return false
 }
-
-// TokenIssuers are those whose tokens this process accepts.
-func (c *Config) TokenIssuers() []Issuer {
-	if c.CA != nil {
-		return c.CA.Issuers
-	}
-	return c.Access.Issuers
-}

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -111,66 +110,8 @@ func (c *Config) validateServices(p *problems) {
 func (ca *CA) validate(p *problems) {
 	p.key("ca.key", ca.Key)
 	p.check(ca.Chain != "", "ca.chain: missing")
-	p.check(len(ca.Issuers) > 0, "ca.issuers: none, so no token would be accepted")
-	seen := map[string]bool{}
-	for i, iss := range ca.Issuers {
-		field := fmt.Sprintf("ca.issuers[%d]", i)
-		p.check(!seen[iss.URL], "%s.url: %s is listed twice", field, iss.URL)
-		seen[iss.URL] = true
-		iss.validate(p, field+".")
-	}
-}
-
-// validateIssuers: the built-in issuer is asked within the process; what others
-// answer must not be forged on the way.
-func (c *Config) validateIssuers(p *problems) {
-	for i, iss := range c.TokenIssuers() {
-		field := fmt.Sprintf("%s[%d]", c.TokenIssuersField(), i)
-		p.check(!c.isOwn(iss) || iss.CACert == "", "%s.ca_cert: the built-in issuer is asked within the stack, leave it out", field)
-		plain := strings.HasPrefix(iss.URL, "http://") && !c.isOwn(iss) && !iss.local()
-		p.check(!plain || c.Profile == ProfileUp, "%s.url: %q is plain http: whoever is on the way could sign in anybody's name; only profile up may have it", field, iss.URL)
-	}
-}
-
-// TokenIssuersField is where TokenIssuers are.
-func (c *Config) TokenIssuersField() string {
-	if c.CA != nil {
-		return "ca.issuers"
-	}
-	return "access.issuers"
-}
-
-// isOwn reports whether iss is the built-in issuer.
-func (c *Config) isOwn(iss Issuer) bool {
-	_, elsewhere := c.With("oidc")
-	return (c.OIDC != nil || elsewhere) && iss.URL == c.IssuerURL()
-}
-
-// local reports whether the issuer is on this machine.
-func (iss Issuer) local() bool {
-	u, err := url.Parse(iss.URL)
-	return err == nil && isLoopbackHost(u.Hostname())
-}
-
-// IssuerTypes are the issuer types that this version knows.
-var IssuerTypes = []string{"email", "uri", "github-workflow"}
-
-// Validate reports everything wrong with one issuer.
-func (iss Issuer) Validate() error {
-	var p problems
-	iss.validate(&p, "")
-	return p.join()
-}
-
-// validate names each field with prefix.
-func (iss Issuer) validate(p *problems, prefix string) {
-	u, err := url.Parse(iss.URL)
-	p.check(err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http"), "%surl: %q is not an http or https URL", prefix, iss.URL)
-	p.check(slices.Contains(IssuerTypes, iss.Type), "%stype: %q, want one of %s", prefix, iss.Type, strings.Join(IssuerTypes, ", "))
-	p.check(iss.Type != "uri" || iss.SubjectDomain != "", "%ssubject_domain: missing, type uri needs it", prefix)
-	p.check(iss.Type == "uri" || iss.SubjectDomain == "", "%ssubject_domain: only type uri has one", prefix)
-	p.check(iss.Type == "email" || !iss.SkipEmailVerification, "%sskip_email_verification: only type email has it", prefix)
-	p.path(prefix+"ca_cert", iss.CACert)
+	p.check(!ca.empty(), "ca.issuers: none, so no token would be accepted")
+	ca.validateIn(p, "ca")
 }
 
 func (o *OIDC) validate(p *problems, profile string) {

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/url"
 	"slices"
-	"strings"
 )
 
 // Warnings returns what can be meant but mostly is not, and what an operator
@@ -15,8 +14,9 @@ func (c *Config) Warnings() []Problem {
 	var w problems
 	c.warnAddress(&w)
 	c.warnKeys(&w)
-	if c.Profile != ProfileUp {
-		c.warnTrust(&w)
+	c.warnIssuers(&w)
+	if c.OIDC != nil && c.Profile != ProfileUp {
+		w.list = append(w.list, c.OIDC.costWarnings()...)
 	}
 	for i := range w.list {
 		w.list[i].Warning = true
@@ -92,22 +92,6 @@ func (c *Config) Keys() []Key {
 	add(c.TUF != nil, "tuf.snapshot_key", func() string { return c.TUF.SnapshotKey }, false)
 	add(c.TUF != nil, "tuf.timestamp_key", func() string { return c.TUF.TimestampKey }, false)
 	return slices.DeleteFunc(out, func(k Key) bool { return !validName.MatchString(k.Name) })
-}
-
-// warnTrust names what an operator trusts beyond what is usual.
-func (c *Config) warnTrust(w *problems) {
-	for i, iss := range c.TokenIssuers() {
-		field := fmt.Sprintf("%s[%d]", c.TokenIssuersField(), i)
-		if strings.HasPrefix(iss.URL, "http://") && !c.isOwn(iss) && iss.local() {
-			w.add("%s.url: plain http: every user of this machine can pass for this issuer if it is down", field)
-		}
-		if iss.SkipEmailVerification {
-			w.add("%s.skip_email_verification: whoever can choose an address at this issuer can sign in its name", field)
-		}
-	}
-	if c.OIDC != nil {
-		w.list = append(w.list, c.OIDC.costWarnings()...)
-	}
 }
 
 // costWarnings: a password that takes longer to check tells that its account is

@@ -35,11 +35,11 @@ func withIssuers(issuers, extra []config.Issuer) ([]config.Issuer, error) {
 		if err := iss.Validate(); err != nil {
 			return nil, fmt.Errorf("issuer %s: %w", iss.URL, err)
 		}
-		i := slices.IndexFunc(out, func(known config.Issuer) bool { return known.URL == iss.URL })
+		i := slices.IndexFunc(out, func(known config.Issuer) bool { return known.URL == iss.URL && known.ClientID == iss.ClientID })
 		switch {
 		case i < 0:
 			out = append(out, iss)
-		case out[i] != iss:
+		case !out[i].Equal(iss):
 			return nil, fmt.Errorf("issuer %s is trusted already, as type %s with client id %s%s: change that, or ask for the same",
 				iss.URL, out[i].Type, out[i].ClientID, inDomain(out[i].SubjectDomain))
 		}

@@ -77,10 +77,10 @@ func (p splitPlan) config(name string, services []string) *config.Config {
 	c.Access, c.Limits = p.plain.Access, p.plain.Limits
 	c.Peers = &config.Peers{Name: name, Key: keyPeer}
 	if p.conf.CA != nil && !slices.Contains(services, "ca") {
-		c.Access.Issuers = p.conf.CA.Issuers // whose tokens count, where tokens are asked for
+		c.Access.IssuerSet = p.conf.CA.IssuerSet // whose tokens count, where tokens are asked for
 	}
 	if name == frontName {
-		c.Access.Issuers = nil
+		c.Access.IssuerSet = config.IssuerSet{}
 	}
 	c.CA, c.CTLog, c.TLog, c.TSA, c.OIDC, c.TUF = nil, nil, nil, nil, nil, nil
 	for _, s := range services {
@@ -155,8 +155,10 @@ func (sh *share) take() {
 	if c.CA != nil {
 		sh.keys, sh.files = append(sh.keys, c.CA.Key), append(sh.files, c.CA.Chain)
 	}
-	for _, iss := range c.TokenIssuers() {
-		sh.files = append(sh.files, iss.CACert)
+	accepted, _ := c.Accepted()
+	sh.files = append(sh.files, accepted.IssuersFile)
+	for _, iss := range accepted.Issuers {
+		sh.files = append(sh.files, iss.CACert, iss.Keys, iss.ServiceAccountToken)
 	}
 	if c.TSA != nil {
 		sh.keys, sh.files = append(sh.keys, c.TSA.Key), append(sh.files, c.TSA.Chain)

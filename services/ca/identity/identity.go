@@ -65,6 +65,13 @@ type Issuer struct {
 	// Keys is the issuer's key set as JSON (RFC 7517 §5). With it the issuer is never
 	// asked: its public URL is backed by keys that this authority's operator chose.
 	Keys []byte
+	// DiscoveryURL is asked for the discovery document in place of URL, which the
+	// document must name, and for the keys. Empty: URL itself. Never with Keys.
+	DiscoveryURL string
+	// BearerToken returns what the issuer asks for before it shows its keys; nil:
+	// nothing. It is sent to URL's own host alone, and never to one that a pattern
+	// matched.
+	BearerToken func() (string, error)
 	// Policy refuses verified claims, with fault.Invalid; nil refuses none.
 	Policy func(Claims) error
 	// Lifetime is that of certificates; 0 for the ten minutes that are also the most.
@@ -145,7 +152,7 @@ func (i Issuer) checkURL() error {
 		return errors.New("URL is not an absolute http or https URL")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return errors.New("URL has user, query or fragment")
-	case u.Scheme == "http" && i.HTTPClient == nil && !loopback(u.Hostname()):
+	case u.Scheme == "http" && i.HTTPClient == nil && i.Keys == nil && i.DiscoveryURL == "" && !loopback(u.Hostname()):
 		return errors.New("URL is plain http and not on the loopback interface")
 	}
 	return nil
