@@ -11,7 +11,7 @@ import (
 // ErrorFormat is how a family of services words its errors on the wire.
 type ErrorFormat struct {
 	statuses map[fault.Kind]int // differs from defaultStatus for these
-	body     func(status int, err error) any
+	body     func(status int, err error, requestID string) any
 }
 
 // RESTErrors is the format of the log, timestamp and plain endpoints:
@@ -21,7 +21,8 @@ type ErrorFormat struct {
 var RESTErrors = ErrorFormat{body: restBody}
 
 // GRPCErrors is the format of a gRPC gateway:
-// {"code":<gRPC code>,"message":"…","details":[]}.
+// {"code":<gRPC code>,"message":"…","details":[]}, with a google.rpc.ErrorInfo and a
+// google.rpc.RequestInfo in details for an error that tells programs its cause.
 //
 // Contract: ca.md §9: an over-size body is 400, a wrong method 501.
 var GRPCErrors = ErrorFormat{
@@ -96,7 +97,7 @@ func (f ErrorFormat) write(w http.ResponseWriter, err error) int {
 		}
 	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	if jsonErr := WriteJSON(w, status, f.body(status, err)); jsonErr != nil {
+	if jsonErr := WriteJSON(w, status, f.body(status, err, w.Header().Get("X-Request-Id"))); jsonErr != nil {
 		panic("httpd: error body cannot be encoded: " + jsonErr.Error())
 	}
 	return status
@@ -112,7 +113,7 @@ func retryAfter(d time.Duration) string {
 	return strconv.Itoa(int((d + time.Second - 1) / time.Second))
 }
 
-func restBody(status int, err error) any {
+func restBody(status int, err error, _ string) any {
 	code := fault.CodeOf(err)
 	if code == 0 {
 		code = status
@@ -123,10 +124,10 @@ func restBody(status int, err error) any {
 	}{code, fault.Public(err)}
 }
 
-func grpcBody(_ int, err error) any {
+func grpcBody(_ int, err error, requestID string) any {
 	return struct {
-		Code    int      `json:"code"`
-		Message string   `json:"message"`
-		Details []string `json:"details"`
-	}{grpcCode[fault.KindOf(err)], fault.Public(err), []string{}}
+		Code    int    `json:"code"`
+		Message string `json:"message"`
+		Details []any  `json:"details"`
+	}{grpcCode[fault.KindOf(err)], fault.Public(err), jsonDetails(err, requestID)}
 }

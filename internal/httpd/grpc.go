@@ -171,6 +171,9 @@ func writeStatus(w http.ResponseWriter, err error) int {
 	w.Header().Set("Content-Type", grpcType)
 	w.Header().Set("Grpc-Status", strconv.Itoa(code))
 	w.Header().Set("Grpc-Message", percentEncode(fault.Public(err)))
+	if details := callDetails(code, err, w.Header().Get("X-Request-Id")); details != "" {
+		w.Header().Set("Grpc-Status-Details-Bin", details)
+	}
 	w.WriteHeader(http.StatusOK)
 	return status
 }
