@@ -28,7 +28,7 @@ func signingLog(b *testing.B, f *fixture) SubmitPrecert {
 	b.Helper()
 	issuer := sha256.Sum256(f.cfg.Chain[0].RawSubjectPublicKeyInfo)
 	return func(_ context.Context, chain [][]byte) ([]byte, error) {
-		tbs, err := loggedTBS(chain[0], pki.OIDPoison)
+		tbs, err := pki.TBSWithout(chain[0], pki.OIDPoison)
 		if err != nil {
 			return nil, err
 		}

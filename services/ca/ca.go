@@ -39,14 +39,15 @@ const maxBody = 4 << 20
 // clients to retry.
 type SubmitPrecert func(ctx context.Context, chain [][]byte) (response []byte, err error)
 
-// Config configures New. Every field but Retired and Limit is required.
+// Config configures New. Every field but Retired, Algorithms and Limit is required.
 type Config struct {
-	// Chain, Signer, Issuers and Retired are the first Settings.
-	Chain   []*x509.Certificate
-	Signer  crypto.Signer
-	Issuers []identity.Issuer
-	Retired [][]*x509.Certificate
-	Submit  SubmitPrecert
+	// Chain, Signer, Issuers, Retired and Algorithms are the first Settings.
+	Chain      []*x509.Certificate
+	Signer     crypto.Signer
+	Issuers    []identity.Issuer
+	Retired    [][]*x509.Certificate
+	Algorithms []string
+	Submit     SubmitPrecert
 	// CTLogKey is the DER SubjectPublicKeyInfo (ECDSA or RSA) that every SCT must
 	// verify with before it is embedded.
 	CTLogKey []byte
@@ -90,7 +91,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, fmt.Errorf("certificate authority: %w", err)
 	}
 	s := &Service{cfg: cfg, ctLog: log, reloaded: make(chan struct{}, 1)}
-	first, err := s.newState(Settings{Chain: cfg.Chain, Signer: cfg.Signer, Issuers: cfg.Issuers, Retired: cfg.Retired})
+	first, err := s.newState(Settings{Chain: cfg.Chain, Signer: cfg.Signer, Issuers: cfg.Issuers, Retired: cfg.Retired, Algorithms: cfg.Algorithms})
 	if err != nil {
 		return nil, fmt.Errorf("certificate authority: %w", err)
 	}
@@ -110,6 +111,9 @@ type Settings struct {
 	Issuers []identity.Issuer
 	// Retired chains are shown in the trust bundle and issue nothing.
 	Retired [][]*x509.Certificate
+	// Algorithms are names of Algorithms: those that keys may be proven by. None:
+	// the default ones.
+	Algorithms []string
 }
 
 // state is what one request sees from its beginning to its end, never changed once
@@ -118,7 +122,11 @@ type Settings struct {
 type state struct {
 	Settings
 
-	tokens   *token.Verifier
+	tokens     *token.Verifier
+	algorithms allowList
+	leaves     *pki.LeafIssuer // of Chain[0] and Signer
+	inMemory   bool            // Signer's private half is in this process
+
 	chainDER [][]byte   // Chain, for the log
 	chainPEM []string   // Chain, each ending in a newline
 	bundle   [][]string // chainPEM, and behind it Retired likewise
@@ -157,7 +165,18 @@ func (s *Service) newState(set Settings) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	next := &state{Settings: set, tokens: tokens, chainPEM: chainPEM(set.Chain)}
+	algorithms, err := newAllowList(set.Algorithms)
+	if err != nil {
+		return nil, err
+	}
+	leaves, err := pki.NewLeafIssuer(set.Chain[0], set.Signer)
+	if err != nil {
+		return nil, err
+	}
+	next := &state{
+		Settings: set, tokens: tokens, algorithms: algorithms, leaves: leaves, inMemory: inMemory(set.Signer),
+		chainPEM: chainPEM(set.Chain),
+	}
 	for _, c := range set.Chain {
 		next.chainDER = append(next.chainDER, c.Raw)
 	}

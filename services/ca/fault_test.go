@@ -133,25 +133,6 @@ func TestClientLeaves(t *testing.T) {
 	}
 }
 
-// TestDifferentCertificate: a certificate that is not what was logged never
-// leaves, even if the fault is our own.
-func TestDifferentCertificate(t *testing.T) {
-	var approval *Approval
-	f := newFixture(t, func(f *fixture) {
-		f.cfg.Submit = func(ctx context.Context, chain [][]byte) ([]byte, error) {
-			approval.leaf.notAfter = approval.leaf.notAfter.Add(time.Second)
-			return f.log.Submit(ctx, chain)
-		}
-	})
-	var err error
-	if approval, err = f.service.Prepare(t.Context(), f.request(t)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.service.Issue(t.Context(), approval); err == nil || fault.KindOf(err) != fault.Internal {
-		t.Errorf("error = %v, want an internal one", err)
-	}
-}
-
 // brokenSigner is a key whose store is out of order.
 type brokenSigner struct {
 	crypto.Signer

@@ -73,6 +73,7 @@ func FuzzParseCSR(f *testing.F) {
 		f.Add(der)
 	}
 	f.Add([]byte{0x30, 0x00})
+	by := newFixture(f, nil).service.state.Load()
 	f.Fuzz(func(t *testing.T, der []byte) {
 		ours, err := parseCSRDER(der)
 		theirs, theirErr := x509.ParseCertificateRequest(der)
@@ -86,7 +87,7 @@ func FuzzParseCSR(f *testing.F) {
 		if theirs.PublicKeyAlgorithm == x509.RSA {
 			return
 		}
-		pub, err := keyOfCSR(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
+		pub, err := by.keyOfCSR(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
 		if err != nil {
 			if fault.KindOf(err) != fault.Invalid {
 				t.Errorf("error %v is not the caller's fault", err)

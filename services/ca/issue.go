@@ -3,15 +3,13 @@ package ca
 import (
 	"context"
 	"crypto"
-	"crypto/rand"
+	"crypto/ecdsa"
+	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"sync/atomic"
 	"time"
 
@@ -19,9 +17,10 @@ import (
 	"sigstack/internal/fault"
 	"sigstack/internal/pki"
 	"sigstack/services/ca/identity"
+	"sigstack/services/ca/token"
 )
 
-// lifetime is that of every leaf (contract: ca.md §7).
+// lifetime is the longest of a leaf, and the usual one (contract: ca.md §7).
 const lifetime = 10 * time.Minute
 
 // The sentences of the contract's §9 about tokens and signers.
@@ -45,7 +44,8 @@ type Approval struct {
 	by     *Service
 	state  *state // that it was made by, and that it is used with
 	caller caller
-	leaf   leaf
+	leaf   pki.Leaf
+	draft  *pki.Draft // of leaf
 	who    identity.Principal
 	used   atomic.Bool
 }
@@ -54,16 +54,6 @@ type Approval struct {
 type caller struct {
 	issuer  string
 	subject string // of the token; once that is decided, of the certificate
-}
-
-// leaf is what precertificate and certificate have in common: all but one
-// extension, and the signature.
-type leaf struct {
-	serial              *big.Int
-	notBefore, notAfter time.Time
-	key                 crypto.PublicKey
-	keyID               []byte
-	extensions          []pkix.Extension
 }
 
 // Prepare checks a request, the token before the key, and returns the approval
@@ -79,7 +69,8 @@ func (s *Service) Prepare(ctx context.Context, req Request) (*Approval, error) {
 }
 
 func (s *Service) prepare(ctx context.Context, req Request, a *Approval) error {
-	if err := s.authenticate(ctx, req.Token, a); err != nil {
+	by, err := s.authenticate(ctx, req.Token, a)
+	if err != nil {
 		return err
 	}
 	if s.cfg.Limit != nil {
@@ -87,27 +78,32 @@ func (s *Service) prepare(ctx context.Context, req Request, a *Approval) error {
 			return err
 		}
 	}
-	key, err := provenKey(req, a.who.Challenges)
+	if policy := by.Issuer.Policy; policy != nil {
+		if err := policy(by.Claims); err != nil {
+			return refusedToken(err)
+		}
+	}
+	key, err := a.state.provenKey(req, a.who.Challenges)
 	if err != nil {
 		return err
 	}
-	if a.leaf, err = s.profile(a.state, key, a.who); err != nil {
+	if err := s.draft(a, key, by.Issuer.Lifetime); err != nil {
 		return fault.Wrap(fault.Internal, err, badSigner)
 	}
 	return nil
 }
 
-func (s *Service) authenticate(ctx context.Context, raw string, a *Approval) error {
+func (s *Service) authenticate(ctx context.Context, raw string, a *Approval) (token.Token, error) {
 	verified, err := a.state.tokens.Verify(ctx, raw)
 	if err != nil {
-		return refusedToken(err)
+		return verified, refusedToken(err)
 	}
 	a.caller = caller{verified.Claims.Issuer, verified.Claims.Subject}
 	if a.who, err = verified.Issuer.Principal(verified.Claims); err != nil {
-		return refusedToken(err)
+		return verified, refusedToken(err)
 	}
 	a.caller.subject = a.who.Name.Value
-	return nil
+	return verified, nil
 }
 
 // refusedToken puts the contract's phrase before the reason.
@@ -118,26 +114,35 @@ func refusedToken(err error) error {
 	return fault.Wrap(fault.Invalid, err, badToken+": "+fault.Public(err))
 }
 
-// profile fills in the leaf of the contract's §7.
-func (s *Service) profile(by *state, key crypto.PublicKey, who identity.Principal) (leaf, error) {
-	l := leaf{key: key, notBefore: s.cfg.Now().UTC().Truncate(time.Second)}
-	l.notAfter = l.notBefore.Add(lifetime)
-	for _, c := range by.Chain {
-		if l.notBefore.Before(c.NotBefore) || l.notAfter.After(c.NotAfter) {
-			return leaf{}, fmt.Errorf("a certificate issued now would not lie within the life of %s", c.Subject)
+// draft fills in the leaf of the contract's §7, which lives as long as its issuer
+// wants it to, ten minutes at most.
+func (s *Service) draft(a *Approval, key crypto.PublicKey, wanted time.Duration) error {
+	l := pki.Leaf{NotBefore: s.cfg.Now().UTC().Truncate(time.Second)}
+	l.NotAfter = l.NotBefore.Add(lifetime)
+	if wanted > 0 && wanted < lifetime {
+		l.NotAfter = l.NotBefore.Add(wanted.Truncate(time.Second))
+	}
+	for _, c := range a.state.Chain {
+		if l.NotBefore.Before(c.NotBefore) || l.NotAfter.After(c.NotAfter) {
+			return fmt.Errorf("a certificate issued now would not lie within the life of %s", c.Subject)
 		}
 	}
 	var err error
-	if l.serial, err = pki.NewSerial(); err != nil {
-		return leaf{}, err
+	if l.PublicKey, err = pki.MarshalPublicKey(key); err != nil {
+		return err
 	}
-	if l.keyID, err = pki.SubjectKeyID(key); err != nil {
-		return leaf{}, err
+	if l.KeyID, err = pki.SubjectKeyIDOf(l.PublicKey); err != nil {
+		return err
 	}
-	if l.extensions, err = who.Extensions(); err != nil {
-		return leaf{}, err
+	if l.Serial, err = pki.NewSerial(); err != nil {
+		return err
 	}
-	return l, nil
+	if l.Extensions, err = a.who.Extensions(); err != nil {
+		return err
+	}
+	a.leaf = l
+	a.draft, err = a.state.leaves.Draft(l)
+	return err
 }
 
 // Issue turns an approval into the DER of a certificate: it signs a
@@ -162,16 +167,22 @@ func (s *Service) Issue(ctx context.Context, a *Approval) ([]byte, error) {
 	}
 	s.metrics.issued.Inc()
 	s.cfg.Log.DebugContext(ctx, "certificate issued",
-		slog.String("serial", a.leaf.serial.Text(16)), slog.String("name", a.who.Name.Value))
+		slog.String("serial", a.leaf.Serial.Text(16)), slog.String("name", a.who.Name.Value))
 	return der, nil
 }
 
+// certificate signs the one draft twice, so that the certificate is what was
+// logged, but for the SCT.
 func (s *Service) certificate(ctx context.Context, a *Approval) ([]byte, error) {
-	pre, err := a.state.sign(a.leaf, poison())
+	tbs, err := a.draft.TBS()
 	if err != nil {
 		return nil, err
 	}
-	sct, tbs, err := s.submit(ctx, a.state, pre)
+	pre, err := a.state.precertificate(a.draft)
+	if err != nil {
+		return nil, refusedSigner(err)
+	}
+	sct, err := s.submit(ctx, a.state, pre, tbs)
 	if err != nil {
 		return nil, err
 	}
@@ -179,11 +190,45 @@ func (s *Service) certificate(ctx context.Context, a *Approval) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	der, err := a.state.sign(a.leaf, list)
+	der, err := a.draft.Sign(list)
 	if err != nil {
-		return nil, err
+		return nil, refusedSigner(err)
 	}
-	return der, sameTBS(tbs, der)
+	return der, nil
+}
+
+// precertificate leaves it to the log to verify a signature by a key in memory: a
+// log takes nothing that does not chain to its roots (RFC 6962 §3.1), and the
+// certificate's own signature is verified in any case. One from a token or key
+// service is verified before anybody sees it, whatever it costs: were it wrong, it
+// could tell the key (a fault in an RSA signature does), and a precertificate with
+// it could stay in a careless log for ever.
+func (s *state) precertificate(draft *pki.Draft) ([]byte, error) {
+	if s.inMemory {
+		return draft.SignUnverified(poison())
+	}
+	return draft.Sign(poison())
+}
+
+// inMemory reports whether the private half of a key is in this process; of a
+// signer that does not say, it is not.
+func inMemory(signer crypto.Signer) bool {
+	switch k := signer.(type) {
+	case *ecdsa.PrivateKey, *rsa.PrivateKey:
+		return true
+	case interface{ URI() string }: // keys.Key
+		return k.URI() == ""
+	default:
+		return false
+	}
+}
+
+// refusedSigner puts the contract's phrase before the signer's failure.
+func refusedSigner(err error) error {
+	if fault.KindOf(err) == fault.Unavailable { // the key lives elsewhere, and that is away
+		return fault.Wrap(fault.Unavailable, err, badSigner+": "+fault.Public(err))
+	}
+	return fault.Wrap(fault.Internal, err, badSigner)
 }
 
 // issued is the event of a certificate.
@@ -192,10 +237,10 @@ func (a *Approval) issued(der []byte) audit.Event {
 		Action: audit.ActionCertificate, Outcome: audit.OK, Service: "ca",
 		Issuer: a.caller.issuer, Subject: a.caller.subject,
 		Detail: map[string]string{
-			"serial":             a.leaf.serial.Text(16),
-			"not_before":         a.leaf.notBefore.Format(time.RFC3339),
-			"not_after":          a.leaf.notAfter.Format(time.RFC3339),
-			"key_id":             hex.EncodeToString(a.leaf.keyID),
+			"serial":             a.leaf.Serial.Text(16),
+			"not_before":         a.leaf.NotBefore.Format(time.RFC3339),
+			"not_after":          a.leaf.NotAfter.Format(time.RFC3339),
+			"key_id":             hex.EncodeToString(a.leaf.KeyID),
 			"certificate_sha256": fmt.Sprintf("%x", sha256.Sum256(der)),
 		},
 	}
@@ -213,26 +258,4 @@ func (s *Service) refused(ctx context.Context, by caller, err error) error {
 		e.Outcome = audit.Failed
 	}
 	return errors.Join(s.cfg.Audit(ctx, e), err)
-}
-
-// sign makes a certificate of l with one more extension at the end. x509 verifies
-// the signature before it returns, so a broken signer never gets out.
-func (s *state) sign(l leaf, last pkix.Extension) ([]byte, error) {
-	extensions := append(l.extensions[:len(l.extensions):len(l.extensions)], last)
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber:    l.serial,
-		NotBefore:       l.notBefore,
-		NotAfter:        l.notAfter,
-		KeyUsage:        x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:     []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
-		SubjectKeyId:    l.keyID,
-		ExtraExtensions: extensions,
-	}, s.Chain[0], l.key, s.Signer)
-	if fault.KindOf(err) == fault.Unavailable { // the key lives elsewhere, and that is away
-		return nil, fault.Wrap(fault.Unavailable, err, badSigner+": "+fault.Public(err))
-	}
-	if err != nil {
-		return nil, fault.Wrap(fault.Internal, err, badSigner)
-	}
-	return der, nil
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // parsePublicKey reads the key of a signed challenge: PEM labelled PUBLIC KEY or
@@ -103,9 +104,38 @@ func defaultAlgorithms() []string {
 	}
 }
 
-// permitted reports whether the pair of key and hash is on the allow-list.
-func permitted(pub crypto.PublicKey, h crypto.Hash) bool {
-	return slices.Contains(defaultAlgorithms(), algorithmName(pub, h))
+// Algorithms returns every name that an allow-list may have, the default ones
+// first. An RSA name of PSS allows keys of its size as that of PKCS#1 does: proofs
+// by RSA keys are PKCS#1 v1.5 either way. Ed25519ph is a name of the contract's that
+// no proof goes by.
+func Algorithms() []string {
+	return append(defaultAlgorithms(),
+		"ecdsa-sha2-256-nistp384", "ecdsa-sha2-256-nistp521",
+		"rsa-sign-pss-2048-sha256", "rsa-sign-pss-3072-sha256", "rsa-sign-pss-4096-sha256",
+		"ed25519-ph")
+}
+
+// allowList holds names of pairs of key and hash.
+type allowList []string
+
+// newAllowList checks names; none stands for the default.
+func newAllowList(names []string) (allowList, error) {
+	if len(names) == 0 {
+		names = defaultAlgorithms()
+	}
+	var list allowList
+	for _, name := range names {
+		if !slices.Contains(Algorithms(), name) {
+			return nil, fmt.Errorf("signing algorithm %q is not known; known are %s", name, strings.Join(Algorithms(), ", "))
+		}
+		list = append(list, strings.Replace(name, "-pss-", "-pkcs1-", 1))
+	}
+	return list, nil
+}
+
+// permit reports whether the pair of key and hash is on the list.
+func (l allowList) permit(pub crypto.PublicKey, h crypto.Hash) bool {
+	return slices.Contains(l, algorithmName(pub, h))
 }
 
 // algorithmName returns the contract's name of a pair of key and hash, or one on

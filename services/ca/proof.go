@@ -30,9 +30,9 @@ const (
 // provenKey returns the key that the request proves possession of, by a CSR if
 // there is one, else by a signature over one of challenges. Errors are
 // fault.Invalid.
-func provenKey(req Request, challenges []string) (crypto.PublicKey, error) {
+func (s *state) provenKey(req Request, challenges []string) (crypto.PublicKey, error) {
 	if len(req.CSR) > 0 {
-		return keyOfCSR(req.CSR)
+		return s.keyOfCSR(req.CSR)
 	}
 	pub, err := parsePublicKey(req.PublicKey)
 	if err != nil {
@@ -42,7 +42,7 @@ func provenKey(req Request, challenges []string) (crypto.PublicKey, error) {
 		return nil, fault.Wrap(fault.Invalid, err, weakKey)
 	}
 	hash := challengeHash(pub)
-	if !permitted(pub, hash) {
+	if !s.algorithms.permit(pub, hash) {
 		return nil, fault.New(fault.Invalid, badAlgorithm)
 	}
 	for _, challenge := range challenges {
@@ -53,7 +53,7 @@ func provenKey(req Request, challenges []string) (crypto.PublicKey, error) {
 	return nil, fault.New(fault.Invalid, badSignature)
 }
 
-func keyOfCSR(text []byte) (crypto.PublicKey, error) {
+func (s *state) keyOfCSR(text []byte) (crypto.PublicKey, error) {
 	csr, err := parseCSR(text)
 	if err != nil {
 		return nil, fault.Wrap(fault.Invalid, err, badCSR)
@@ -66,7 +66,7 @@ func keyOfCSR(text []byte) (crypto.PublicKey, error) {
 		return nil, fault.Wrap(fault.Invalid, err, weakKey)
 	}
 	hash, ok := signatureHash(pub, csr.algorithm)
-	if !ok || !permitted(pub, hash) {
+	if !ok || !s.algorithms.permit(pub, hash) {
 		return nil, fault.New(fault.Invalid, badAlgorithm)
 	}
 	if !verifies(pub, hash, csr.signed, csr.signature) {

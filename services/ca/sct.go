@@ -9,14 +9,12 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/asn1"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
-	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 
 	"sigstack/internal/fault"
 	"sigstack/internal/pki"
@@ -70,23 +68,19 @@ func sctList(sct []byte) (pkix.Extension, error) {
 	return pkix.Extension{Id: pki.OIDSCTList, Value: value}, err
 }
 
-// submit logs a precertificate and returns the verified SCT, serialized as it is
-// embedded, with the TBS that it covers.
-func (s *Service) submit(ctx context.Context, by *state, pre []byte) (sct, tbs []byte, err error) {
-	tbs, err = loggedTBS(pre, pki.OIDPoison)
-	if err != nil {
-		return nil, nil, err
-	}
+// submit logs a precertificate and returns the SCT, serialized as it is embedded,
+// verified to be of tbs: that of the precertificate without the poison.
+func (s *Service) submit(ctx context.Context, by *state, pre, tbs []byte) ([]byte, error) {
 	response, err := s.ask(ctx, append([][]byte{pre}, by.chainDER...))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	issuer := sha256.Sum256(by.Chain[0].RawSubjectPublicKeyInfo)
-	sct, err = s.ctLog.verify(response, issuer, tbs)
+	sct, err := s.ctLog.verify(response, issuer, tbs)
 	if err != nil {
-		return nil, nil, fault.Wrap(fault.Internal, err, badLog)
+		return nil, fault.Wrap(fault.Internal, err, badLog)
 	}
-	return sct, tbs, nil
+	return sct, nil
 }
 
 // ask gives the log its time and words its failure.
@@ -188,68 +182,4 @@ func (l ctLog) verifySignature(message, signed []byte) error {
 		return errors.New("SCT is not signed by the log")
 	}
 	return nil
-}
-
-// sameTBS demands that a certificate without its SCT is what was logged.
-func sameTBS(logged, der []byte) error {
-	tbs, err := loggedTBS(der, pki.OIDSCTList)
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(tbs, logged) {
-		return errors.New("certificate differs from the logged precertificate")
-	}
-	return nil
-}
-
-// loggedTBS returns the TBSCertificate of a DER certificate without the one
-// extension named, which must be its last. All else stays byte for byte.
-func loggedTBS(der []byte, without asn1.ObjectIdentifier) ([]byte, error) {
-	input := cryptobyte.String(der)
-	var cert, tbs cryptobyte.String
-	if !input.ReadASN1(&cert, cbasn1.SEQUENCE) || !cert.ReadASN1(&tbs, cbasn1.SEQUENCE) {
-		return nil, errors.New("not a certificate")
-	}
-	tag := cbasn1.Tag(3).ContextSpecific().Constructed()
-	var head []byte // serial to subject public key
-	var element, wrapped, extensions cryptobyte.String
-	for !tbs.PeekASN1Tag(tag) {
-		var kind cbasn1.Tag
-		if !tbs.ReadAnyASN1Element(&element, &kind) {
-			return nil, errors.New("certificate has no extensions")
-		}
-		head = append(head, element...)
-	}
-	if !tbs.ReadASN1(&wrapped, tag) || !tbs.Empty() || !wrapped.ReadASN1(&extensions, cbasn1.SEQUENCE) {
-		return nil, errors.New("certificate extensions are malformed")
-	}
-	kept, err := dropLast(extensions, without)
-	if err != nil {
-		return nil, err
-	}
-	var b cryptobyte.Builder
-	b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddBytes(head)
-		b.AddASN1(tag, func(b *cryptobyte.Builder) {
-			b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddBytes(kept) })
-		})
-	})
-	return b.Bytes()
-}
-
-// dropLast returns the extensions without the last one, which must be of id.
-func dropLast(extensions cryptobyte.String, id asn1.ObjectIdentifier) ([]byte, error) {
-	all := extensions
-	for !extensions.Empty() {
-		kept := all[:len(all)-len(extensions)]
-		var ext cryptobyte.String
-		if !extensions.ReadASN1(&ext, cbasn1.SEQUENCE) {
-			break
-		}
-		var got asn1.ObjectIdentifier
-		if ext.ReadASN1ObjectIdentifier(&got) && got.Equal(id) && extensions.Empty() {
-			return kept, nil
-		}
-	}
-	return nil, fmt.Errorf("certificate does not end in extension %s", id)
 }
