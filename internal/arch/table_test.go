@@ -24,7 +24,8 @@ var layers = []layer{
 	{path: "internal/keys", uses: join(pure, "internal/durable")},
 	{path: "internal/merkle", uses: join(pure, "internal/durable")},
 	{path: "internal/audit", uses: join(pure, "internal/durable")},
-	{path: "internal/tlsconf", uses: pure},
+	{path: "internal/filewatch"},
+	{path: "internal/tlsconf", uses: join(pure, "internal/filewatch")},
 	{path: "internal/peer", uses: join(pure, "internal/httpd", "internal/tlsconf")},
 	{path: "internal/admin", uses: join(pure, "internal/durable", "internal/httpd")},
 
@@ -47,7 +48,7 @@ var layers = []layer{
 
 	// Assembly.
 	{path: "internal/config", uses: pure},
-	{path: "internal/stack", uses: join(foundation, "internal/admin", "internal/peer", "internal/tlsconf", "internal/config", "internal/look", "internal/signing", "tuf-root",
+	{path: "internal/stack", uses: join(foundation, "internal/admin", "internal/filewatch", "internal/peer", "internal/tlsconf", "internal/config", "internal/look", "internal/signing", "tuf-root",
 		"services/ca", "services/ctlog", "services/oidc", "services/tlog", "services/tsa", "services/tuf")},
 
 	// The edges.

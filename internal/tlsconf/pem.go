@@ -10,6 +10,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+
+	"sigstack/internal/filewatch"
 )
 
 // minRSA is the least size of an RSA key, in bits (RFC 9325 §4.5).
@@ -63,7 +65,7 @@ func certificates(data []byte) ([]*x509.Certificate, error) {
 // ReadCertificates returns all certificates of a PEM file, at least one. Text
 // between them is a comment; a damaged one is an error.
 func ReadCertificates(path string) ([]*x509.Certificate, error) {
-	data, err := readFile(path, false)
+	data, err := filewatch.Read(path)
 	if err != nil {
 		return nil, fmt.Errorf("read certificates: %w", err)
 	}

@@ -32,13 +32,13 @@ func (s *Source) Reload(ctx context.Context) error {
 	renew := s.issue
 	kind := renewalProblem
 	if s.pair != nil {
-		renew, kind = s.pair.now, pairProblem
+		renew, kind = s.pair.Now, pairProblem
 	}
 	err := renew()
 	took := err == nil
 	s.note(ctx, kind, err)
 	if s.clients != nil {
-		clientsErr := s.clients.now()
+		clientsErr := s.clients.Now()
 		took = took || clientsErr == nil
 		s.note(ctx, clientsProblem, clientsErr)
 		err = errors.Join(err, clientsErr)
@@ -55,16 +55,16 @@ func (s *Source) look(ctx context.Context) {
 	defer s.mu.Unlock()
 	took := false
 	if s.pair != nil {
-		took = s.pair.look()
-		s.note(ctx, pairProblem, s.pair.err)
+		took = s.pair.Look()
+		s.note(ctx, pairProblem, s.pair.Err())
 	} else if s.due(s.cfg.Now()) {
 		err := s.issue()
 		took = err == nil
 		s.note(ctx, renewalProblem, err)
 	}
 	if s.clients != nil {
-		took = s.clients.look() || took
-		s.note(ctx, clientsProblem, s.clients.err)
+		took = s.clients.Look() || took
+		s.note(ctx, clientsProblem, s.clients.Err())
 	}
 	if took {
 		s.changed(ctx)

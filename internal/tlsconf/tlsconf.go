@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"sigstack/internal/filewatch"
 )
 
 // DefaultInterval is how often files and expiry are looked at.
@@ -74,8 +76,8 @@ type Source struct {
 	mu       sync.Mutex // held while looking; guards all below
 	identity identity
 	issuers  *authorities        // of clients; nil without ClientCA
-	pair     *watch              // nil with Authority
-	clients  *watch              // nil without ClientCA
+	pair     *filewatch.Set      // nil with Authority
+	clients  *filewatch.Set      // nil without ClientCA
 	told     []*x509.Certificate // what clients are told to trust
 	problems map[string]string   // by kind: see note
 	stage    stage               // of what expires
@@ -101,15 +103,15 @@ func New(cfg Config) (*Source, error) {
 	s := &Source{cfg: cfg, problems: map[string]string{}}
 	if f := cfg.Files; f != nil {
 		s.pair = f.watch(s.takePair)
-		if err := s.pair.now(); err != nil {
+		if err := s.pair.Now(); err != nil {
 			return nil, fmt.Errorf("certificate files: %w", err)
 		}
 	} else if err := s.issue(); err != nil {
 		return nil, err
 	}
 	if cfg.ClientCA != "" {
-		s.clients = &watch{paths: []string{cfg.ClientCA}, take: s.takeClients}
-		if err := s.clients.now(); err != nil {
+		s.clients = &filewatch.Set{Paths: func() []string { return []string{cfg.ClientCA} }, Take: s.takeClients}
+		if err := s.clients.Now(); err != nil {
 			return nil, fmt.Errorf("authorities of clients: %w", err)
 		}
 	}
