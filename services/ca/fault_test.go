@@ -265,7 +265,7 @@ func TestNew(t *testing.T) {
 		{"no log key", func(c *Config, _ *fixture) { c.CTLogKey = nil }, "parse CT log key"},
 		{"Ed25519 log", func(c *Config, _ *fixture) { c.CTLogKey = spkiOf(t, newEd25519(t)) }, "neither ECDSA nor RSA"},
 		{"no issuer", func(c *Config, _ *fixture) { c.Issuers = nil }, "no token issuer"},
-		{"odd issuer", func(c *Config, _ *fixture) { c.Issuers[0].Type = "spiffe" }, `"spiffe" is not supported`},
+		{"odd issuer", func(c *Config, _ *fixture) { c.Issuers[0].Type = "saml" }, `"saml" is not supported`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

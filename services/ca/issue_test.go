@@ -72,7 +72,7 @@ func TestIssue(t *testing.T) {
 			15: "0c023734", 16: utf8String("https://github.com/octo-org"), 17: "0c023635",
 			18: utf8String("https://github.com/octo-org/octo-repo/.github/workflows/r.yml@refs/heads/main"), 19: "0c0433333333",
 			20: "0c0470757368", 21: utf8String("https://github.com/octo-org/octo-repo/actions/runs/987/attempts/2"),
-			22: "0c067075626c6963", 23: "0c0470726f64",
+			22: "0c067075626c6963",
 		}},
 	}
 	for _, tt := range tests {

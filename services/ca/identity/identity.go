@@ -11,8 +11,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
+
+	"sigstack/internal/fault"
+	"sigstack/services/ca/identity/jsonpath"
 )
 
 // Type says what an issuer's tokens mean; its value is the name used in
@@ -68,10 +72,10 @@ type Issuer struct {
 	// DiscoveryURL is asked for the discovery document in place of URL, which the
 	// document must name, and for the keys. Empty: URL itself. Never with Keys.
 	DiscoveryURL string
-	// BearerToken returns what the issuer asks for before it shows its keys; nil:
-	// nothing. It is sent to URL's own host alone, and never to one that a pattern
-	// matched.
-	BearerToken func() (string, error)
+	// BearerTokenFile holds the token that the issuer asks for before it shows its
+	// keys; it is read each time. Empty: none is asked for. It is sent to URL's own
+	// host alone, by TLS, and never to one that a pattern matched.
+	BearerTokenFile string
 	// Policy refuses verified claims, with fault.Invalid; nil refuses none.
 	Policy func(Claims) error
 	// Lifetime is that of certificates; 0 for the ten minutes that are also the most.
@@ -82,6 +86,9 @@ type Issuer struct {
 	// hardened default. Time limit and redirect policy are set on a copy of it.
 	HTTPClient *http.Client
 }
+
+// MaxLifetime is the longest life of a certificate (contract: ca.md §7).
+const MaxLifetime = 10 * time.Minute
 
 // Principal is who a token speaks for.
 type Principal struct {
@@ -104,14 +111,38 @@ type provider struct {
 func providerOf(t Type) (provider, error) {
 	switch t {
 	case Email:
-		return provider{"email", checkNoDomain, emailPrincipal}, nil
+		return provider{"email", checkIssuerClaim, emailPrincipal}, nil
 	case URI:
 		return provider{"sub", checkURI, uriPrincipal}, nil
+	case Username:
+		return provider{"sub", checkUsername, usernamePrincipal}, nil
+	case SPIFFE:
+		return provider{"sub", checkSPIFFE, spiffePrincipal}, nil
+	case Kubernetes:
+		return provider{"sub", checkNothing, kubernetesPrincipal}, nil
 	case GitHubWorkflow:
-		return provider{"sub", checkNoDomain, githubPrincipal}, nil
+		return provider{"sub", checkNothing, githubPrincipal}, nil
+	case GitLabPipeline:
+		return provider{"sub", checkNothing, gitlabPrincipal}, nil
+	case BuildkiteJob:
+		return provider{"sub", checkNothing, buildkitePrincipal}, nil
+	case CodefreshWorkflow:
+		return provider{"sub", checkNothing, codefreshPrincipal}, nil
+	case ChainguardIdentity:
+		return provider{"sub", checkNothing, chainguardPrincipal}, nil
+	case CIProviderType:
+		return provider{"sub", checkCIProvider, ciPrincipal}, nil
 	default:
-		return provider{}, fmt.Errorf("issuer type %q is not supported; supported are %s, %s and %s", t, Email, URI, GitHubWorkflow)
+		return provider{}, fmt.Errorf("issuer type %q is not supported; supported are %s", t, supported())
 	}
+}
+
+func supported() string {
+	names := []string{
+		string(Email), string(URI), string(Username), string(SPIFFE), string(Kubernetes), string(GitHubWorkflow),
+		string(GitLabPipeline), string(BuildkiteJob), string(CodefreshWorkflow), string(ChainguardIdentity),
+	}
+	return strings.Join(names, ", ") + " and " + string(CIProviderType)
 }
 
 // Check reports what is wrong with the issuer's configuration, without network.
@@ -130,15 +161,55 @@ func (i Issuer) check() error {
 	switch {
 	case i.ClientID == "":
 		return errors.New("client id is empty")
-	case i.SkipEmailVerification && i.Type != Email:
-		return fmt.Errorf("skipping email verification means nothing for type %s", i.Type)
+	case i.Lifetime < 0 || i.Lifetime > MaxLifetime || i.Lifetime%time.Second != 0:
+		return fmt.Errorf("lifetime %s is not one of whole seconds up to %s", i.Lifetime, MaxLifetime)
 	case i.HTTPClient != nil && len(i.RootCAs) != 0:
 		return errors.New("an HTTP client of its own brings its own root certificates")
 	}
 	if err := i.checkURL(); err != nil {
 		return err
 	}
+	if err := i.checkUnused(); err != nil {
+		return err
+	}
+	if err := i.checkBacking(); err != nil {
+		return err
+	}
 	return p.check(i)
+}
+
+// checkUnused refuses settings of other types: whoever wrote them expects an
+// effect.
+func (i Issuer) checkUnused() error {
+	settings := []struct {
+		name string
+		set  bool
+		of   []Type
+	}{
+		{"skipping email verification", i.SkipEmailVerification, []Type{Email}},
+		{"issuer claim", i.IssuerClaim != "", []Type{Email}},
+		{"subject domain", i.SubjectDomain != "", []Type{URI, Username}},
+		{"SPIFFE trust domain", i.SPIFFETrustDomain != "", []Type{SPIFFE}},
+		{"ci provider", i.CIProvider != nil, []Type{CIProviderType}},
+	}
+	for _, s := range settings {
+		if s.set && !slices.Contains(s.of, i.Type) {
+			return fmt.Errorf("%s means nothing for type %s", s.name, i.Type)
+		}
+	}
+	return nil
+}
+
+func checkNothing(Issuer) error { return nil }
+
+func checkIssuerClaim(i Issuer) error {
+	if i.IssuerClaim == "" {
+		return nil
+	}
+	if _, err := jsonpath.Parse(i.IssuerClaim); err != nil {
+		return fmt.Errorf("issuer claim: %w", err)
+	}
+	return nil
 }
 
 // checkURL refuses plain HTTP beyond this machine: whoever answers discovery
@@ -158,6 +229,28 @@ func (i Issuer) checkURL() error {
 	return nil
 }
 
+// checkBacking refuses what would mix up who says which keys are the issuer's.
+func (i Issuer) checkBacking() error {
+	switch {
+	case i.Keys != nil && (i.DiscoveryURL != "" || i.BearerTokenFile != "" || i.HTTPClient != nil):
+		return errors.New("an issuer with keys of its own is not asked, and needs no way to be asked")
+	case i.LocallyBacked() && i.Wildcard():
+		return errors.New("a pattern stands for many issuers, and has no keys or discovery URL of its own")
+	case i.BearerTokenFile != "" && (i.Wildcard() || i.DiscoveryURL != ""):
+		return errors.New("a bearer token is for one issuer's own host alone, not for a pattern or a discovery URL")
+	case i.DiscoveryURL == "":
+		return nil
+	}
+	if err := (Issuer{URL: i.DiscoveryURL}).checkURL(); err != nil {
+		return fmt.Errorf("discovery URL %q: %w", i.DiscoveryURL, err)
+	}
+	return nil
+}
+
+// LocallyBacked reports whether this authority's operator, and not the issuer that
+// URL names, says which tokens are its.
+func (i Issuer) LocallyBacked() bool { return i.Keys != nil || i.DiscoveryURL != "" }
+
 // parsed parses the URL with every `*` replaced by a letter.
 func (i Issuer) parsed() (*url.URL, error) {
 	return url.Parse(strings.ReplaceAll(i.URL, "*", "x"))
@@ -166,9 +259,12 @@ func (i Issuer) parsed() (*url.URL, error) {
 // Wildcard reports whether URL is a pattern.
 func (i Issuer) Wildcard() bool { return strings.Contains(i.URL, "*") }
 
-// ChallengeClaim names the claim that clients sign as proof of possession. It is
-// "" for a type that Check refuses.
+// ChallengeClaim names the claim that clients are told to sign as proof of
+// possession. It is "" for a type that Check refuses.
 func (i Issuer) ChallengeClaim() string {
+	if i.AdvertisedChallenge != "" {
+		return i.AdvertisedChallenge
+	}
 	p, err := providerOf(i.Type)
 	if err != nil {
 		return ""
@@ -190,19 +286,36 @@ func (i Issuer) Principal(c Claims) (Principal, error) {
 	if i.Type != Email {
 		// Several clients sign the email whenever there is one, whatever the
 		// issuer's type (contract: ca.md §4, extension).
-		if address, ok := verifiedEmail(c); ok {
+		if address, ok := verifiedEmail(c); ok && !slices.Contains(who.Challenges, address) {
 			who.Challenges = append(who.Challenges, address)
 		}
 	}
-	who.Attributes = append(who.Attributes, issuerAttributes(c)...)
+	issuer, err := i.certified(c)
+	if err != nil {
+		return Principal{}, err
+	}
+	who.Attributes = append(who.Attributes, issuerAttributes(issuer, c.Subject)...)
+	if err := who.check(); err != nil {
+		return Principal{}, err
+	}
 	return who, nil
 }
 
-func checkNoDomain(i Issuer) error {
-	if i.SubjectDomain != "" {
-		return fmt.Errorf("subject domain means nothing for type %s", i.Type)
+// certified returns the issuer that certificates name: `iss`, or what stands in
+// the issuer claim.
+func (i Issuer) certified(c Claims) (string, error) {
+	if i.IssuerClaim == "" {
+		return c.Issuer, nil
 	}
-	return nil
+	path, err := jsonpath.Parse(i.IssuerClaim)
+	if err != nil {
+		return "", fmt.Errorf("issuer claim: %w", err)
+	}
+	text, ok, err := c.at(path)
+	if err == nil && (!ok || text == "") {
+		err = fault.Newf(fault.Invalid, "claim %s, which names the issuer, is missing", i.IssuerClaim)
+	}
+	return text, err
 }
 
 func loopback(host string) bool {

@@ -2,11 +2,17 @@ package identity
 
 import (
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
+	"strings"
+	"unicode"
 
+	"sigstack/internal/fault"
 	"sigstack/internal/pki"
+	"sigstack/services/ca/identity/template"
 )
 
 // CIMetadata says how the tokens of a CI system become certificates, as written
@@ -59,24 +65,116 @@ func TemplateKeys() []TemplateKey {
 
 // CIProvider is a checked CIMetadata. It is safe for concurrent use.
 type CIProvider struct {
-	name     string
-	metadata CIMetadata
+	name       string
+	defaults   map[string]string
+	san        *template.Template
+	extensions []ciExtension
 }
 
-// NewCIProvider checks the metadata of the CI system called name, the syntax of
-// its templates included.
+type ciExtension struct {
+	key  string
+	oid  asn1.ObjectIdentifier
+	text *template.Template
+}
+
+// NewCIProvider checks the metadata of the CI system called name and compiles its
+// templates.
 func NewCIProvider(name string, m CIMetadata) (*CIProvider, error) {
-	known := map[string]bool{}
-	for _, key := range TemplateKeys() {
-		known[key.YAML] = true
-	}
-	for _, key := range slices.Sorted(maps.Keys(m.ExtensionTemplates)) {
-		if !known[key] {
-			return nil, fmt.Errorf("ci provider %q: %q is not an extension", name, key)
+	p := &CIProvider{name: name, defaults: maps.Clone(m.DefaultTemplateValues)}
+	for key, value := range p.defaults {
+		if err := checkText(key, value); err != nil {
+			return nil, fmt.Errorf("ci provider %q: default value: %w", name, err)
 		}
 	}
-	return &CIProvider{name, m}, nil
+	var err error
+	// A name with a hole where a claim is missing would be another's.
+	if p.san, err = template.Compile(m.SubjectAlternativeNameTemplate, true); err != nil {
+		return nil, fmt.Errorf("ci provider %q: subject alternative name: %w", name, err)
+	}
+	if p.extensions, err = compileExtensions(m.ExtensionTemplates); err != nil {
+		return nil, fmt.Errorf("ci provider %q: %w", name, err)
+	}
+	return p, nil
+}
+
+func compileExtensions(texts map[string]string) ([]ciExtension, error) {
+	keys := TemplateKeys()
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		if !slices.ContainsFunc(keys, func(k TemplateKey) bool { return k.YAML == name }) {
+			return nil, fmt.Errorf("%q is not an extension", name)
+		}
+	}
+	var extensions []ciExtension
+	for _, key := range keys {
+		text := texts[key.YAML]
+		if strings.TrimSpace(text) == "" {
+			continue
+		}
+		compiled, err := template.Compile(text, false)
+		if err != nil {
+			return nil, fmt.Errorf("extension %s: %w", key.YAML, err)
+		}
+		if key.oid != nil {
+			extensions = append(extensions, ciExtension{key.YAML, key.oid, compiled})
+		}
+	}
+	return extensions, nil
 }
 
 // Name returns what the CI system is called in configuration.
 func (p *CIProvider) Name() string { return p.name }
+
+func checkCIProvider(i Issuer) error {
+	if i.CIProvider == nil {
+		return errors.New("type ci-provider has no ci provider")
+	}
+	return nil
+}
+
+// ciPrincipal fills the templates of the issuer's CI system (contract: ca.md §5,
+// ci-provider).
+func ciPrincipal(i Issuer, c Claims) (Principal, error) {
+	p := i.CIProvider
+	name, err := p.apply(p.san, c)
+	if err != nil {
+		return Principal{}, fault.Wrap(fault.Invalid, err, "subject alternative name: "+fault.Public(err))
+	}
+	uri, err := url.Parse(name)
+	if err != nil {
+		return Principal{}, fault.Wrap(fault.Invalid, err, "subject alternative name: the token's claims do not make a URL")
+	}
+	who := Principal{Name: Name{URIName, uri.String()}, Challenges: []string{c.Subject}}
+	for _, e := range p.extensions {
+		value, err := p.extension(e, c)
+		if err != nil {
+			return Principal{}, fault.Wrap(fault.Invalid, err, "extension "+e.key+": "+fault.Public(err))
+		}
+		who.Attributes = append(who.Attributes, Attribute{e.oid, value})
+	}
+	return who, nil
+}
+
+func (p *CIProvider) extension(e ciExtension, c Claims) (string, error) {
+	value, err := p.apply(e.text, c)
+	switch {
+	case err != nil:
+		return "", err
+	case strings.ContainsFunc(value, unicode.IsControl):
+		return "", fault.New(fault.Invalid, "the template has a line break or another control character")
+	case strings.HasSuffix(e.key, "-uri") && dotSegment(value):
+		return "", fault.New(fault.Invalid, "the token's claims do not make a clean path")
+	default:
+		return value, nil
+	}
+}
+
+// apply fills a template with claims and, where there are none, default values.
+func (p *CIProvider) apply(t *template.Template, c Claims) (string, error) {
+	return t.Apply(func(name string) (string, bool, error) {
+		text, ok, err := c.scalar(name)
+		if err == nil && !ok {
+			text, ok = p.defaults[name]
+		}
+		return text, ok, err
+	})
+}

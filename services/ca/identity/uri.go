@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"sigstack/internal/fault"
 )
@@ -26,7 +28,7 @@ func uriPrincipal(i Issuer, c Claims) (Principal, error) {
 		return Principal{}, fault.Wrap(fault.Invalid, err, "claim sub is not a URL")
 	case subject.Scheme != domain.Scheme || subject.Hostname() != domain.Hostname():
 		return Principal{}, fault.New(fault.Invalid, "claim sub is not in the issuer's subject domain")
-	case subject.User != nil || !ascii(c.Subject):
+	case !validURI(c.Subject):
 		return Principal{}, fault.New(fault.Invalid, "claim sub is not a plain ASCII URL")
 	}
 	return Principal{
@@ -35,8 +37,23 @@ func uriPrincipal(i Issuer, c Claims) (Principal, error) {
 	}, nil
 }
 
-// checkURI demands a subject domain near the issuer's own, so that one issuer
-// cannot name the subjects of another's site.
+// usernamePrincipal names a subject by its name and the subject domain (contract:
+// ca.md §6).
+func usernamePrincipal(i Issuer, c Claims) (Principal, error) {
+	switch {
+	case strings.Contains(c.Subject, "!"):
+		return Principal{}, fault.New(fault.Invalid, "claim sub has a !, which ends names")
+	case validEmail(c.Subject):
+		return Principal{}, fault.New(fault.Invalid, "claim sub is an email address, not a name")
+	case strings.ContainsFunc(c.Subject, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }):
+		return Principal{}, fault.New(fault.Invalid, "claim sub has characters that cannot be printed")
+	}
+	return Principal{
+		Name:       Name{OtherName, c.Subject + "!" + i.SubjectDomain},
+		Challenges: []string{c.Subject},
+	}, nil
+}
+
 func checkURI(i Issuer) error {
 	domain, err := url.Parse(i.SubjectDomain)
 	if err != nil {
@@ -46,12 +63,30 @@ func checkURI(i Issuer) error {
 	if domain.Scheme == "" || domain.Hostname() == "" || bare.String() != i.SubjectDomain {
 		return errors.New(`subject domain of type uri is not a scheme and a host name, such as "https://example.com"`)
 	}
-	issuer, err := i.parsed()
-	if err != nil {
-		return fmt.Errorf("parse URL: %w", err)
+	return i.checkSite(domain.Hostname())
+}
+
+func checkUsername(i Issuer) error {
+	// The URL parser refuses what no host has, the comparison what is more than one.
+	domain, err := url.Parse("https://" + i.SubjectDomain)
+	if err != nil || domain.Hostname() == "" || domain.Hostname() != i.SubjectDomain || !visible(i.SubjectDomain) {
+		return errors.New(`subject domain of type username is not a host name, such as "example.com"`)
 	}
-	if !sameSite(issuer.Hostname(), domain.Hostname()) {
-		return fmt.Errorf("subject domain %s is not of the issuer's domain %s", domain.Hostname(), issuer.Hostname())
+	return i.checkSite(i.SubjectDomain)
+}
+
+// checkSite demands a subject domain near the issuer's own, so that one issuer
+// cannot name the subjects of another's site.
+func (i Issuer) checkSite(domain string) error {
+	// A pattern is near the domain if it is whatever stands for its wildcards.
+	for _, wildcard := range []string{"x", "y"} {
+		issuer, err := url.Parse(strings.ReplaceAll(i.URL, "*", wildcard))
+		if err != nil {
+			return fmt.Errorf("parse URL: %w", err)
+		}
+		if !sameSite(issuer.Hostname(), domain) {
+			return fmt.Errorf("subject domain %s is not of the issuer's domain %s", domain, issuer.Hostname())
+		}
 	}
 	return nil
 }

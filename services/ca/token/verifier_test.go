@@ -253,7 +253,7 @@ func TestNew(t *testing.T) {
 	bad := good
 	bad.ClientID = ""
 	odd := good
-	odd.Type = "spiffe"
+	odd.Type = "saml"
 	tests := []struct {
 		name    string
 		issuers []identity.Issuer
@@ -261,7 +261,7 @@ func TestNew(t *testing.T) {
 	}{
 		{"none", nil, []string{"no token issuer"}},
 		{"twice", []identity.Issuer{good, good}, []string{"configured twice"}},
-		{"every problem", []identity.Issuer{bad, odd}, []string{"client id is empty", `type "spiffe" is not supported`}},
+		{"every problem", []identity.Issuer{bad, odd}, []string{"client id is empty", `type "saml" is not supported`}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
