@@ -17,12 +17,12 @@ type cache struct {
 	sources []*source  // most recently used last; few enough to walk through
 }
 
-// get returns the source of an issuer, made by add if it is not there, and drops
-// the one unused for longest when there are too many.
-func (c *cache) get(url string, add func() (*source, error)) (*source, error) {
+// get returns the source of an issuer that a pattern matched, made by add if it is
+// not there, and drops the one unused for longest when there are too many.
+func (c *cache) get(url, pattern string, add func() (*source, error)) (*source, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	i := slices.IndexFunc(c.sources, func(s *source) bool { return s.url == url })
+	i := slices.IndexFunc(c.sources, func(s *source) bool { return s.url == url && s.issuer.URL == pattern })
 	if i >= 0 {
 		src := c.sources[i]
 		c.sources = append(slices.Delete(c.sources, i, i+1), src)
@@ -37,4 +37,17 @@ func (c *cache) get(url string, add func() (*source, error)) (*source, error) {
 	}
 	c.sources = append(c.sources, src)
 	return src, nil
+}
+
+// taken returns those of its sources that keep says so of, in their order.
+func (c *cache) taken(keep func(*source) bool) []*source {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []*source
+	for _, src := range c.sources {
+		if keep(src) {
+			out = append(out, src)
+		}
+	}
+	return out
 }

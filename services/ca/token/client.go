@@ -9,6 +9,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"os"
+	"strings"
 	"time"
 
 	"sigstack/services/ca/identity"
@@ -59,13 +62,37 @@ func sameHost(next *http.Request, via []*http.Request) error {
 	return nil
 }
 
-func getJSON(ctx context.Context, client *http.Client, url string, into any) error {
+// authorize shows the issuer's own host, and nobody else, the token that it asks
+// for: one that a pattern matched may be a stranger's.
+func (s *source) authorize(req *http.Request) error {
+	if s.issuer.BearerTokenFile == "" || s.issuer.Wildcard() {
+		return nil
+	}
+	own, err := url.Parse(s.url)
+	if err != nil {
+		return fmt.Errorf("parse URL: %w", err)
+	}
+	if req.URL.Scheme != "https" || req.URL.Host != own.Host {
+		return nil
+	}
+	token, err := os.ReadFile(s.issuer.BearerTokenFile)
+	if err != nil {
+		return fmt.Errorf("read token for the issuer: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	return nil
+}
+
+func (s *source) getJSON(ctx context.Context, url string, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return fmt.Errorf("ask issuer: %w", err)
 	}
 	req.Header.Set("Accept", "application/json")
-	resp, err := client.Do(req)
+	if err := s.authorize(req); err != nil {
+		return err
+	}
+	resp, err := s.client.Do(req)
 	if err != nil {
 		return fmt.Errorf("ask issuer: %w", err)
 	}

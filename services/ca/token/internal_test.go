@@ -18,7 +18,7 @@ func TestCache(t *testing.T) {
 	made := 0
 	get := func(url string) {
 		t.Helper()
-		src, err := c.get(url, func() (*source, error) { made++; return &source{url: url}, nil })
+		src, err := c.get(url, "", func() (*source, error) { made++; return &source{url: url}, nil })
 		if err != nil || src.url != url {
 			t.Fatalf("get(%s) = %v, %v", url, src, err)
 		}
@@ -35,7 +35,7 @@ func TestCache(t *testing.T) {
 			t.Errorf("step %d: %d sources are kept, want at most 2", i+1, len(c.sources))
 		}
 	}
-	if _, err := c.get("bad", func() (*source, error) { return nil, fmt.Errorf("no") }); err == nil || len(c.sources) != 2 {
+	if _, err := c.get("bad", "", func() (*source, error) { return nil, fmt.Errorf("no") }); err == nil || len(c.sources) != 2 {
 		t.Errorf("a source that could not be made was kept (%v)", err)
 	}
 }

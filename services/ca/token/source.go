@@ -1,8 +1,8 @@
 package token
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,8 +45,9 @@ type published struct {
 
 // source is one issuer and what is known of it.
 type source struct {
-	issuer identity.Issuer
-	url    string // the issuer's own, where issuer.URL may be a pattern
+	issuer identity.Issuer // how to ask; others of its URL differ in what tokens mean
+	url    string          // the issuer's own, where issuer.URL may be a pattern
+	fixed  *published      // keys of an issuer that is never asked; nil: it is
 	client *http.Client
 	now    func() time.Time
 	log    *slog.Logger
@@ -62,16 +63,25 @@ type source struct {
 }
 
 func (v *Verifier) newSource(issuer identity.Issuer, url string) (*source, error) {
-	client, err := hardened(issuer)
+	src := &source{issuer: issuer, url: url, now: v.now, log: v.log, fetching: make(chan struct{}, 1)}
+	var err error
+	if issuer.Keys != nil {
+		src.fixed, err = fixedKeys(issuer.Keys)
+	} else {
+		src.client, err = hardened(issuer)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("issuer %q: %w", issuer.URL, err)
 	}
-	return &source{issuer: issuer, url: url, client: client, now: v.now, log: v.log, fetching: make(chan struct{}, 1)}, nil
+	return src, nil
 }
 
 // published returns the issuer's keys, asking it when there are none yet or they
 // are old. Old ones stay good while the issuer does not answer.
 func (s *source) published(ctx context.Context) (*published, error) {
+	if s.fixed != nil {
+		return s.fixed, nil
+	}
 	current := s.known()
 	if current != nil && s.now().Sub(current.fetched) < staleAfter {
 		return current, nil
@@ -154,7 +164,7 @@ func (s *source) fetch(ctx context.Context) (*published, error) {
 		KeysURL    string   `json:"jwks_uri"`
 		Algorithms []string `json:"id_token_signing_alg_values_supported"`
 	}
-	if err := getJSON(ctx, s.client, strings.TrimSuffix(s.url, "/")+"/.well-known/openid-configuration", &doc); err != nil {
+	if err := s.getJSON(ctx, strings.TrimSuffix(s.base(), "/")+"/.well-known/openid-configuration", &doc); err != nil {
 		return nil, err
 	}
 	// Byte for byte, slash included (§4.3): tokens are matched the same way.
@@ -164,10 +174,8 @@ func (s *source) fetch(ctx context.Context) (*published, error) {
 	if err := s.checkKeysURL(doc.KeysURL); err != nil {
 		return nil, err
 	}
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	if err := getJSON(ctx, s.client, doc.KeysURL, &set); err != nil {
+	var set keySet
+	if err := s.getJSON(ctx, doc.KeysURL, &set); err != nil {
 		return nil, err
 	}
 	keys := usable(set.Keys)
@@ -177,32 +185,28 @@ func (s *source) fetch(ctx context.Context) (*published, error) {
 	return &published{algorithms: advertised(doc.Algorithms), keys: keys, fetched: s.now()}, nil
 }
 
-// checkKeysURL keeps the keys as well protected on their way as the document.
+// base is the URL that the discovery document is below.
+func (s *source) base() string { return cmp.Or(s.issuer.DiscoveryURL, s.url) }
+
+// checkKeysURL keeps the keys as well protected on their way as the document. Who
+// backs an issuer locally has its keys, too: a document that points to the issuer
+// itself would mix the two up.
 func (s *source) checkKeysURL(keysURL string) error {
 	u, err := url.Parse(keysURL)
 	if err != nil {
 		return fmt.Errorf("parse jwks_uri: %w", err)
 	}
-	if u.Scheme != "https" && (u.Scheme != "http" || strings.HasPrefix(s.url, "https:")) {
+	asked, err := url.Parse(s.base())
+	if err != nil {
+		return fmt.Errorf("parse URL: %w", err)
+	}
+	switch {
+	case u.Scheme != "https" && (u.Scheme != "http" || asked.Scheme == "https"):
 		return fmt.Errorf("jwks_uri %q is less protected than the issuer", keysURL)
+	case s.issuer.DiscoveryURL != "" && u.Host != asked.Host:
+		return fmt.Errorf("jwks_uri %q leads away from the discovery URL's host %s", keysURL, asked.Host)
 	}
 	return nil
-}
-
-// usable parses a key set (RFC 7517 §5), passing over keys of unknown kinds, keys
-// for encryption and secret ones: one odd key must not stop the others.
-func usable(raw []json.RawMessage) []jose.JSONWebKey {
-	var keys []jose.JSONWebKey
-	for _, r := range raw[:min(len(raw), maxKeys)] {
-		var key jose.JSONWebKey
-		if err := json.Unmarshal(r, &key); err != nil {
-			continue
-		}
-		if key.Valid() && key.IsPublic() && (key.Use == "" || key.Use == "sig") {
-			keys = append(keys, key)
-		}
-	}
-	return keys
 }
 
 // advertised returns the allowed algorithms among names, RS256 if there is none

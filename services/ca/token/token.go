@@ -56,6 +56,9 @@ func (s *source) verifySignature(ctx context.Context, raw string, keys *publishe
 	if !errors.Is(err, errNoKey) {
 		return err
 	}
+	if s.fixed != nil {
+		return fault.New(fault.Invalid, errNoKey.Error())
+	}
 	newer, fetchErr := s.newerThan(ctx, keys)
 	if fetchErr != nil {
 		if !keys.hasNamed(raw) && (ctx.Err() != nil || s.failing()) {

@@ -6,11 +6,7 @@ package token
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"regexp"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -23,38 +19,34 @@ import (
 // clock may be ahead. Expiry has no leeway at all.
 const notBeforeLeeway = 5 * time.Minute
 
-// Config configures New. Every field is required.
+// Config configures New. Every field but Previous is required.
 type Config struct {
 	Issuers []identity.Issuer // at least one
 	Now     func() time.Time
 	Log     *slog.Logger
+	// Previous is the verifier that the new one takes the place of: keys that it has
+	// of issuers which are asked the same way still are kept. nil: none.
+	Previous *Verifier
 }
 
 // Verifier verifies tokens. It is safe for concurrent use.
 type Verifier struct {
-	now       func() time.Time
-	log       *slog.Logger
-	exact     map[string]*source // by issuer URL
-	wildcards []wildcard
-	matched   *cache // sources of issuers that a wildcard matched
-}
-
-// wildcard is an issuer whose URL is a pattern.
-type wildcard struct {
-	issuer identity.Issuer
-	url    *regexp.Regexp
+	now     func() time.Time
+	log     *slog.Logger
+	trusted []*trusted // in the order of configuration
+	matched *cache     // sources of issuers that a pattern matched
 }
 
 // New returns a Verifier. The error joins everything wrong with the issuers; the
 // network is not touched.
 func New(cfg Config) (*Verifier, error) {
-	v := &Verifier{now: cfg.Now, log: cfg.Log, exact: map[string]*source{}, matched: &cache{limit: maxMatched}}
+	v := &Verifier{now: cfg.Now, log: cfg.Log, matched: &cache{limit: maxMatched}}
 	if len(cfg.Issuers) == 0 {
 		return nil, errors.New("no token issuer is configured")
 	}
 	var problems []error
 	for _, issuer := range cfg.Issuers {
-		if err := v.add(issuer); err != nil {
+		if err := v.add(issuer, cfg.Previous); err != nil {
 			problems = append(problems, err)
 		}
 	}
@@ -62,36 +54,6 @@ func New(cfg Config) (*Verifier, error) {
 		return nil, err
 	}
 	return v, nil
-}
-
-func (v *Verifier) add(issuer identity.Issuer) error {
-	if err := issuer.Check(); err != nil {
-		return err
-	}
-	if issuer.Wildcard() {
-		v.wildcards = append(v.wildcards, wildcard{issuer, compile(issuer.URL)})
-		return nil
-	}
-	if v.exact[issuer.URL] != nil {
-		return fmt.Errorf("issuer %q is configured twice", issuer.URL)
-	}
-	src, err := v.newSource(issuer, issuer.URL)
-	if err != nil {
-		return err
-	}
-	v.exact[issuer.URL] = src
-	return nil
-}
-
-// compile turns a URL pattern into an expression anchored at both ends: an
-// unanchored one would let a token choose the host that we contact. What `*`
-// matches holds none of the characters that separate the parts of a URL.
-func compile(pattern string) *regexp.Regexp {
-	parts := strings.Split(pattern, "*")
-	for i, part := range parts {
-		parts[i] = regexp.QuoteMeta(part)
-	}
-	return regexp.MustCompile(`\A` + strings.Join(parts, `[-_a-zA-Z0-9]+`) + `\z`)
 }
 
 // Token is what a verified ID token says, and the issuer that vouches for it.
@@ -113,12 +75,12 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	src, err := v.source(claims.Issuer)
+	issuer, src, err := v.find(claims)
 	if err != nil {
 		return Token{}, err
 	}
 	// Who comes with a token that is of no use anyway is not told to try again.
-	if err := v.checkClaims(src.issuer, claims); err != nil {
+	if err := v.checkTimes(claims); err != nil {
 		return Token{}, err
 	}
 	keys, err := src.published(ctx)
@@ -128,18 +90,33 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Token, error) {
 	if err := src.verifySignature(ctx, raw, keys); err != nil {
 		return Token{}, err
 	}
-	return Token{src.issuer, claims}, nil
+	return Token{issuer, claims}, nil
 }
 
-// checkClaims checks audience and times.
-func (v *Verifier) checkClaims(issuer identity.Issuer, claims identity.Claims) error {
+// find returns the issuer that vouches for a token and is meant by its audience,
+// and its keys.
+func (v *Verifier) find(claims identity.Claims) (identity.Issuer, *source, error) {
+	found := v.candidates(claims.Issuer)
+	if len(found) == 0 {
+		return identity.Issuer{}, nil, fault.New(fault.Invalid, "the issuer is not trusted here")
+	}
 	audience, err := claims.Audience()
 	if err != nil {
-		return err
+		return identity.Issuer{}, nil, err
 	}
-	if !slices.Contains(audience, issuer.ClientID) {
-		return fault.New(fault.Invalid, "the token is for another audience")
+	for _, t := range found {
+		issuer, ok := t.forAudience(audience)
+		if !ok {
+			continue
+		}
+		src, err := v.sourceOf(t, claims.Issuer)
+		return issuer, src, err
 	}
+	return identity.Issuer{}, nil, fault.New(fault.Invalid, "the token is for another audience")
+}
+
+// checkTimes checks expiry and start.
+func (v *Verifier) checkTimes(claims identity.Claims) error {
 	now := v.now()
 	expiry, ok, err := claims.Time("exp")
 	switch {
@@ -160,27 +137,16 @@ func (v *Verifier) checkClaims(issuer identity.Issuer, claims identity.Claims) e
 	return nil
 }
 
-// source finds who vouches for tokens of an issuer: exact URLs first, then
-// patterns in the order of configuration.
-func (v *Verifier) source(url string) (*source, error) {
-	if src := v.exact[url]; src != nil {
-		return src, nil
-	}
-	for _, w := range v.wildcards {
-		if w.url.MatchString(url) {
-			return v.matched.get(url, func() (*source, error) { return v.newSource(w.issuer, url) })
-		}
-	}
-	return nil, fault.New(fault.Invalid, "the issuer is not trusted here")
-}
-
-// Warm fetches the keys of every issuer that is no pattern. One that cannot be
-// reached is logged; Verify asks it again.
+// Warm fetches the keys of every issuer that is no pattern and whose keys are not
+// there yet. One that cannot be reached is logged; Verify asks it again.
 func (v *Verifier) Warm(ctx context.Context) {
-	for url, src := range v.exact {
-		if _, err := src.published(ctx); err != nil {
+	for _, t := range v.trusted {
+		if t.source == nil {
+			continue
+		}
+		if _, err := t.source.published(ctx); err != nil {
 			v.log.WarnContext(ctx, "token issuer is not reachable yet",
-				slog.String("issuer", url), slog.Any("error", err))
+				slog.String("issuer", t.url()), slog.Any("error", err))
 		}
 	}
 }
