@@ -67,6 +67,11 @@ type CA struct {
 	// Chain is a PEM file, issuing certificate first, root last; a relative
 	// path is below the data directory.
 	Chain string `yaml:"chain"`
+	// SigningAlgorithms that keys may be proven by, some of SigningAlgorithms.
+	// Default: the first seven of them, each curve with the hash of its size,
+	// RSA with SHA-256, and Ed25519. A name of PSS lets RSA keys of that size in; how
+	// they are proven stays PKCS#1 v1.5. By ed25519-ph nothing can be proven.
+	SigningAlgorithms []string `yaml:"signing_algorithms,omitempty"`
 	// Whose tokens are accepted.
 	IssuerSet `yaml:",inline"`
 }

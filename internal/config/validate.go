@@ -110,6 +110,7 @@ func (c *Config) validateServices(p *problems) {
 func (ca *CA) validate(p *problems) {
 	p.key("ca.key", ca.Key)
 	p.check(ca.Chain != "", "ca.chain: missing")
+	p.names("ca.signing_algorithms", "signing algorithm", ca.SigningAlgorithms, SigningAlgorithms)
 	p.check(!ca.empty(), "ca.issuers: none, so no token would be accepted")
 	ca.validateIn(p, "ca")
 }
