@@ -299,7 +299,7 @@ func (b *builder) buildCA(context.Context) error {
 		return err
 	}
 	b.services.ca, err = ca.New(ca.Config{
-		Chain: chain, Signer: key, Issuers: issuers,
+		Chain: chain, Signer: key, Issuers: issuers, Algorithms: b.conf.CA.SigningAlgorithms,
 		Submit: submit, CTLogKey: ctLogKey, Audit: b.record, AuditReady: b.audit.Ready, Limit: b.issuanceLimit(),
 		URL: b.conf.URL, Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	})
