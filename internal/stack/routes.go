@@ -45,6 +45,7 @@ func passedOn(ctPrefix string) []httpd.Route {
 		{Service: "ctlog", Method: get, Path: ct + "get-entries"},
 		{Service: "ctlog", Method: get, Path: ct + "get-roots"},
 		{Service: "ctlog", Method: get, Path: ct + "get-entry-and-proof"},
+		{Service: "ctlog", Method: get, Path: ctPrefix + "/log.v3.json"},
 
 		{Service: "tlog", Method: post, Path: log + "/entries", MaxBody: maxEntry},
 		{Service: "tlog", Method: get, Path: log + "/entries"},

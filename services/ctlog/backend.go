@@ -35,20 +35,28 @@ type Tree interface {
 // backend is Trillian's log client on a Tree, without a connection. Errors are
 // gRPC statuses, which ctfe maps to HTTP; their text is fit for strangers.
 type backend struct {
-	tree Tree
-	log  *slog.Logger
-	scts *prometheus.CounterVec
+	tree  Tree
+	log   *slog.Logger
+	most  uint64 // entries answered at once
+	fresh prometheus.Counter
+	again prometheus.Counter
 }
 
 var _ trillian.TrillianLogClient = (*backend)(nil)
 
-func newBackend(tree Tree, log *slog.Logger, reg prometheus.Registerer) *backend {
-	b := &backend{tree: tree, log: log, scts: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "sigstack_ctlog_submissions_total",
-		Help: "Chains logged, by whether their certificate was new to the log.",
-	}, []string{"entry"})}
-	reg.MustRegister(b.scts)
-	return b
+func newBackend(cfg Config) (*backend, error) {
+	scts := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name:        "sigstack_ctlog_submissions_total",
+		Help:        "Chains logged, by log and by whether their certificate was new to it.",
+		ConstLabels: prometheus.Labels{"log": cfg.Prefix},
+	}, []string{"entry"})
+	if err := cfg.Metrics.Register(scts); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	return &backend{
+		tree: cfg.Tree, log: cfg.Log, most: uint64(cfg.Entries),
+		fresh: scts.WithLabelValues("new"), again: scts.WithLabelValues("duplicate"),
+	}, nil
 }
 
 // QueueLeaf adds a leaf durably. For a certificate that is there already it
@@ -60,18 +68,31 @@ func (b *backend) QueueLeaf(ctx context.Context, in *trillian.QueueLeafRequest, 
 	if err != nil {
 		return nil, err
 	}
-	added, err := b.tree.Add(ctx, merkle.Leaf{Value: leaf.GetLeafValue(), Extra: leaf.GetExtraData(), Identity: identity})
+	if seen, ok := ctx.Value(queuedKey{}).(*queued); ok {
+		seen.value, seen.extra = leaf.GetLeafValue(), leaf.GetExtraData()
+	}
+	added, err := b.add(ctx, merkle.Leaf{Value: leaf.GetLeafValue(), Extra: leaf.GetExtraData(), Identity: identity})
 	if err != nil {
 		return nil, b.status(ctx, "add leaf", err)
 	}
 	queued := &trillian.QueuedLogLeaf{Leaf: logLeaf(added.Entry)}
 	if added.Duplicate {
 		queued.Status = status.New(codes.AlreadyExists, "leaf is in the log already").Proto()
-		b.scts.WithLabelValues("duplicate").Inc()
-	} else {
-		b.scts.WithLabelValues("new").Inc()
 	}
 	return &trillian.QueueLeafResponse{QueuedLeaf: queued}, nil
+}
+
+// add adds a leaf and counts it.
+func (b *backend) add(ctx context.Context, leaf merkle.Leaf) (merkle.Added, error) {
+	added, err := b.tree.Add(ctx, leaf)
+	switch {
+	case err != nil:
+	case added.Duplicate:
+		b.again.Inc()
+	default:
+		b.fresh.Inc()
+	}
+	return added, err
 }
 
 // GetLatestSignedLogRoot returns the head that get-sth signs.
@@ -83,8 +104,8 @@ func (b *backend) GetLatestSignedLogRoot(ctx context.Context, _ *trillian.GetLat
 	return &trillian.GetLatestSignedLogRootResponse{SignedLogRoot: root}, nil
 }
 
-// GetLeavesByRange returns up to Count entries from StartIndex on, maxEntries at
-// most; none when the tree is shorter, which ctfe recognizes by the root.
+// GetLeavesByRange returns up to Count entries from StartIndex on, as many as
+// are answered at once at most; none when the tree is shorter, which ctfe recognizes by the root.
 func (b *backend) GetLeavesByRange(ctx context.Context, in *trillian.GetLeavesByRangeRequest, _ ...grpc.CallOption) (*trillian.GetLeavesByRangeResponse, error) {
 	first, count, err := unsigned(in.GetStartIndex(), in.GetCount())
 	if err != nil {
@@ -95,7 +116,7 @@ func (b *backend) GetLeavesByRange(ctx context.Context, in *trillian.GetLeavesBy
 	if err != nil || first >= head.Size {
 		return &trillian.GetLeavesByRangeResponse{SignedLogRoot: root}, err
 	}
-	entries, err := b.tree.Entries(ctx, first, min(count, maxEntries))
+	entries, err := b.tree.Entries(ctx, first, min(count, b.most))
 	if err != nil {
 		return nil, b.status(ctx, "read entries", err)
 	}

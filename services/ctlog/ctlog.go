@@ -1,80 +1,125 @@
-// Package ctlog is the certificate transparency log (RFC 6962): chains of the
-// stack's own CA in, signed certificate timestamps and proofs out.
-// certificate-transparency-go's ctfe speaks the protocol; storing, sequencing
-// and proving is the merkle engine's work.
+// Package ctlog is a certificate transparency log (RFC 6962): chains of the
+// stack's own CA, and of others that it is told of, in; signed certificate
+// timestamps and proofs out. certificate-transparency-go's ctfe speaks the
+// protocol; storing, sequencing and proving is the merkle engine's work.
 package ctlog
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
-	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
-	ct "github.com/google/certificate-transparency-go"
-	"github.com/google/certificate-transparency-go/trillian/ctfe"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
 
-	"sigstack/internal/fault"
-	"sigstack/internal/httpd"
 	"sigstack/internal/keys"
+	"sigstack/internal/pki"
 	"sigstack/internal/trust"
 )
 
-// Config configures New. Every field is required but TempDir.
+// State says what a log still does.
+type State string
+
+// States of a log.
+const (
+	Active   State = ""         // it takes chains
+	ReadOnly State = "readonly" // it takes none; tree heads are signed on
+	Frozen   State = "frozen"   // its last tree head is signed for ever
+)
+
+const (
+	// DefaultMergeDelay is the maximum merge delay of logs that clients know.
+	DefaultMergeDelay = 24 * time.Hour
+	// DefaultEntries and MaxEntries are how many entries get-entries answers at
+	// once, of about 5 KB each; RFC 6962 §4.6 lets a log return fewer than asked
+	// for.
+	DefaultEntries = 256
+	MaxEntries     = 1000
+)
+
+// Config configures New. What is not said to have a default is required.
 type Config struct {
 	// Tree holds the entries. Its roots must differ by whole milliseconds
 	// (merkle.Config.TimeStep), because RFC 6962 §3.5 wants each tree head later
-	// than the one before and ctfe drops what is below a millisecond.
+	// than the one before and ctfe drops what is below a millisecond. Its root must
+	// be made anew well within MergeDelay (merkle.Config.RefreshEvery), and not at
+	// all in a frozen log.
 	Tree Tree
 	// Signer signs timestamps and tree heads: ECDSA P-256 (RFC 6962 §2.1.4).
 	Signer keys.Key
-	// Roots are the CAs whose certificates are logged.
+	// Roots are the CAs whose certificates are logged. SetRoots replaces them.
 	Roots []*x509.Certificate
 	// Prefix is the path before /ct/v1/, without slashes at its ends.
 	Prefix string
 	// URL is the base URL of the stack, absolute and without final slash.
 	URL string
-	// TempDir is where ctfe's roots file lives while New runs; empty: the
-	// system's directory for temporary files, which a bare container lacks.
+	// State: a log that is not active refuses chains with 403. Default: Active.
+	State State
+	// FinalHead is the tree head of a frozen log, as SignHead made it; others have
+	// none.
+	FinalHead []byte
+	// NotAfterStart and NotAfterLimit bound the log to certificates that end at
+	// NotAfterStart or later, and before NotAfterLimit. Default, each: no bound.
+	NotAfterStart, NotAfterLimit time.Time
+	// MergeDelay is published as the log's maximum merge delay, in whole seconds.
+	// Entries are in the tree when their timestamp is signed, so that it bounds the
+	// age of tree heads alone. Default: DefaultMergeDelay.
+	MergeDelay time.Duration
+	// Entries is how many entries are answered at once, to MaxEntries. Default:
+	// DefaultEntries.
+	Entries int
+	// TempDir is where ctfe's roots file lives while New and SetRoots run; empty:
+	// the system's directory for temporary files, which a bare container lacks.
 	TempDir string
 	// Now is the stack's clock.
-	Now     func() time.Time
-	Log     *slog.Logger
+	Now func() time.Time
+	Log *slog.Logger
+	// Metrics must have no other log's of the same Prefix.
 	Metrics prometheus.Registerer
 }
 
 // Service is one log. It is safe for concurrent use. It owns no goroutine: the
 // tree batches adds and refreshes an idle head by itself.
 type Service struct {
-	handlers ctfe.PathHandlers
-	prefix   string // with leading slash
-	url      string
-	key      keys.Key
-	roots    []*x509.Certificate
-	bulk     *semaphore.Weighted // of answers of many entries
+	cfg     Config
+	id      [32]byte // RFC 6962 §3.2
+	backend *backend
+	bulk    *semaphore.Weighted // of answers of many entries
+
+	swap    sync.Mutex // held while current is replaced
+	current atomic.Pointer[instance]
 }
 
 // New checks cfg and sets up the log. It writes nothing to the tree.
 func New(ctx context.Context, cfg Config) (*Service, error) {
+	if cfg.MergeDelay == 0 {
+		cfg.MergeDelay = DefaultMergeDelay
+	}
+	if cfg.Entries == 0 {
+		cfg.Entries = DefaultEntries
+	}
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("ct log: %w", err)
 	}
-	handlers, err := setUp(ctx, cfg, newBackend(cfg.Tree, cfg.Log, cfg.Metrics))
+	s := &Service{cfg: cfg, id: pki.LogID(cfg.Signer.SPKI()), bulk: semaphore.NewWeighted(maxBulk)}
+	var err error
+	if s.backend, err = newBackend(cfg); err != nil {
+		return nil, fmt.Errorf("ct log: %w", err)
+	}
+	first, err := s.newInstance(ctx, cfg.Roots)
 	if err != nil {
 		return nil, fmt.Errorf("ct log: set up: %w", err)
 	}
-	return &Service{handlers: handlers, prefix: "/" + cfg.Prefix, url: cfg.URL, key: cfg.Signer, roots: cfg.Roots, bulk: semaphore.NewWeighted(maxBulk)}, nil
+	s.current.Store(first)
+	return s, nil
 }
 
 func (c Config) check() error {
@@ -84,65 +129,39 @@ func (c Config) check() error {
 	if pub, ok := c.Signer.Public().(*ecdsa.PublicKey); !ok || pub.Curve != elliptic.P256() {
 		return fmt.Errorf("key %s is not ECDSA P-256", c.Signer.Name)
 	}
-	if len(c.Roots) == 0 {
-		return errors.New("no root certificate: nothing could be logged")
-	}
 	if c.Prefix == "" || strings.Trim(c.Prefix, "/") != c.Prefix {
 		return fmt.Errorf("prefix %q: want a path without slashes at its ends", c.Prefix)
 	}
-	return nil
+	if !c.NotAfterStart.IsZero() && !c.NotAfterLimit.IsZero() && !c.NotAfterStart.Before(c.NotAfterLimit) {
+		return fmt.Errorf("no certificate ends from %v on and before %v", c.NotAfterStart, c.NotAfterLimit)
+	}
+	if c.MergeDelay < time.Second || c.MergeDelay%time.Second != 0 {
+		return fmt.Errorf("merge delay %v is not in whole seconds", c.MergeDelay)
+	}
+	if c.Entries < 1 || c.Entries > MaxEntries {
+		return fmt.Errorf("%d entries at once: want 1 to %d", c.Entries, MaxEntries)
+	}
+	return errors.Join(c.checkState(), checkRoots(c.Roots))
 }
 
-// Trust returns the log's public half.
+// Trust returns the log's public half. A log with an end promises nothing behind
+// it: what it gave timestamps for has ended by then.
 func (s *Service) Trust() trust.Log {
 	return trust.Log{
-		BaseURL:    s.url + s.prefix,
-		PublicKey:  s.key.SPKI(),
+		BaseURL:    s.base(),
+		PublicKey:  s.cfg.Signer.SPKI(),
 		APIVersion: 1,
-		Window:     trust.Window{Start: s.key.Created},
+		Window:     trust.Window{Start: s.cfg.Signer.Created, End: s.cfg.NotAfterLimit},
 	}
 }
 
-// AddPreChain logs a precertificate and returns ctfe's AddChainResponse as JSON
-// (RFC 6962 §4.2), by the code that answers add-pre-chain, without a
-// connection. The chain is DER, the precertificate first; its root may be left
-// out. The entry is durable when it returns. The error is fault.Invalid for a
-// chain that the log refuses and fault.Unavailable when it could not log it.
-func (s *Service) AddPreChain(ctx context.Context, chain [][]byte) ([]byte, error) {
-	body, err := json.Marshal(ct.AddChainRequest{Chain: s.belowRoot(chain)})
-	if err != nil {
-		return nil, fmt.Errorf("encode chain: %w", err)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+s.prefix+ct.AddPreChainPath, bytes.NewReader(body))
-	if err != nil {
-		return nil, fmt.Errorf("add precertificate: %w", err)
-	}
-	resp, err := httpd.InProcess{Handler: s.handler(ct.AddPreChainPath)}.RoundTrip(req)
-	if err != nil {
-		return nil, fmt.Errorf("add precertificate: %w", err)
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, fmt.Errorf("add precertificate: %w", err)
-	}
-	if resp.StatusCode == http.StatusOK {
-		return answer, nil
-	}
-	cause := fmt.Errorf("ct log answered %d: %s", resp.StatusCode, bytes.TrimSpace(answer))
-	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= http.StatusInternalServerError {
-		return nil, fault.Wrap(fault.Unavailable, cause, "certificate transparency log is unavailable")
-	}
-	return nil, fault.Wrap(fault.Invalid, cause, "certificate transparency log refused the certificate chain")
+// Takes reports whether the log takes certificates that end at notAfter.
+func (s *Service) Takes(notAfter time.Time) bool {
+	from, to := s.cfg.NotAfterStart, s.cfg.NotAfterLimit
+	return s.cfg.State == Active && (from.IsZero() || !notAfter.Before(from)) && (to.IsZero() || notAfter.Before(to))
 }
 
-// belowRoot drops a final root of this log from chain. It changes nothing in
-// the entry, which always has the root, but ctfe would verify the certificate
-// below it twice: by the root of its own and by the one submitted.
-func (s *Service) belowRoot(chain [][]byte) [][]byte {
-	last := len(chain) - 1
-	if last < 1 || !slices.ContainsFunc(s.roots, func(c *x509.Certificate) bool { return bytes.Equal(c.Raw, chain[last]) }) {
-		return chain
-	}
-	return chain[:last]
-}
+// base is the log's URL, below which RFC 6962 has ct/v1/.
+func (s *Service) base() string { return s.cfg.URL + s.prefix() }
+
+func (s *Service) prefix() string { return "/" + s.cfg.Prefix }

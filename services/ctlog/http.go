@@ -19,16 +19,13 @@ const (
 	// requestTimeout bounds the work on one request; an add takes milliseconds.
 	requestTimeout = 20 * time.Second
 
-	// maxEntries is how many entries are answered at once, of about 5 KB each;
-	// RFC 6962 §4.6 lets a log return fewer than asked for.
-	maxEntries = 256
-
 	// maxBulk is how many answers of many entries are made at once, each in a few
 	// megabytes.
 	maxBulk = 8
 )
 
-// routes are the endpoints of RFC 6962 §4.
+// routes are the endpoints of RFC 6962 §4, and the document about the log that
+// makers of log lists ask for.
 var routes = []struct {
 	method, path string
 	maxBody      int64
@@ -41,23 +38,29 @@ var routes = []struct {
 	{http.MethodGet, ct.GetEntriesPath, 0},
 	{http.MethodGet, ct.GetRootsPath, 0},
 	{http.MethodGet, ct.GetEntryAndProofPath, 0},
+	{http.MethodGet, ct.LogV3JSONPath, 0},
 }
 
 // Mount adds the log's routes to mux. ctfe words its own errors, as text.
 func (s *Service) Mount(mux *httpd.Mux) {
 	g := mux.Group("ctlog", httpd.RESTErrors)
 	for _, r := range routes {
-		g.HandleForeign(r.method, s.prefix+r.path, r.maxBody, s.handler(r.path))
+		g.HandleForeign(r.method, s.prefix()+r.path, r.maxBody, s.handler(r.path))
 	}
 }
 
-// handler returns ctfe's handler for an endpoint, under a deadline of real time.
+// handler returns what answers an endpoint: ctfe, as it is when the request comes,
+// under a deadline of real time.
 func (s *Service) handler(path string) http.Handler {
-	h, ok := s.handlers[s.prefix+path]
-	if !ok {
+	if adds := path == ct.AddChainPath || path == ct.AddPreChainPath; adds && s.cfg.State != Active {
+		return http.HandlerFunc(s.refuseChain)
+	}
+	full := s.prefix() + path
+	if _, ok := s.current.Load().handlers[full]; !ok {
 		panic("ctlog: ctfe does not serve " + path)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := s.current.Load().handlers[full]
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 		defer cancel()
 		r = r.WithContext(ctx)
@@ -68,8 +71,13 @@ func (s *Service) handler(path string) http.Handler {
 			s.serveBulk(w, r, h)
 			return
 		}
-		h.ServeHTTP(signing{w, s.key}, r)
+		h.ServeHTTP(signing{w, s.cfg.Signer}, r)
 	})
+}
+
+// refuseChain answers for a log that takes no more chains.
+func (s *Service) refuseChain(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, errClosedLog, http.StatusForbidden)
 }
 
 // serveBulk answers from h when few others are being made. Sending the answer,
@@ -82,7 +90,7 @@ func (s *Service) serveBulk(w http.ResponseWriter, r *http.Request, h http.Handl
 	}
 	made := sync.OnceFunc(func() { s.bulk.Release(1) })
 	defer made()
-	h.ServeHTTP(making{signing{w, s.key}, made}, r)
+	h.ServeHTTP(making{signing{w, s.cfg.Signer}, made}, r)
 }
 
 // making tells when an answer is made: when it begins to be sent.

@@ -6,7 +6,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"math"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/google/trillian/monitoring"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"sigstack/internal/pki"
@@ -28,36 +31,35 @@ import (
 // instead. The longest Duration is 292 years.
 const unbounded = 100 * 365 * 24 * time.Hour
 
-// setUp makes a ctfe instance on backend and returns its handlers by path.
-func setUp(ctx context.Context, cfg Config, backend *backend) (ctfe.PathHandlers, error) {
-	roots, err := writeRoots(cfg.TempDir, cfg.Roots)
+// instance is a ctfe instance with the roots that it has read. Another set of
+// roots is another instance.
+type instance struct {
+	handlers ctfe.PathHandlers
+	roots    []*x509.Certificate
+	known    known // chains above a precertificate that it has taken
+}
+
+func (s *Service) newInstance(ctx context.Context, roots []*x509.Certificate) (*instance, error) {
+	file, err := writeRoots(s.cfg.TempDir, roots)
 	if err != nil {
 		return nil, err
 	}
-	handlers, err := setUpInstance(ctx, cfg, backend, roots)
-	return handlers, errors.Join(err, os.Remove(roots)) // it is read once
+	handlers, err := s.setUp(ctx, file)
+	if err = errors.Join(err, os.Remove(file)); err != nil { // it is read once
+		return nil, err
+	}
+	return &instance{handlers: handlers, roots: slices.Clone(roots)}, nil
 }
 
-func setUpInstance(ctx context.Context, cfg Config, backend *backend, roots string) (ctfe.PathHandlers, error) {
-	signer, err := anypb.New(wrapperspb.String(cfg.Signer.Name))
+func (s *Service) setUp(ctx context.Context, rootsFile string) (ctfe.PathHandlers, error) {
+	validated, err := s.ctfeConfig(rootsFile)
 	if err != nil {
-		return nil, fmt.Errorf("encode key name: %w", err)
-	}
-	validated, err := ctfe.ValidateLogConfig(&configpb.LogConfig{
-		LogId:        cfg.Tree.ID(),
-		Prefix:       cfg.Prefix,
-		RootsPemFile: []string{roots},
-		PrivateKey:   signer,
-		PublicKey:    &keyspb.PublicKey{Der: cfg.Signer.SPKI()},
-		ExtKeyUsages: []string{"CodeSigning"},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("validate config: %w", err)
+		return nil, err
 	}
 	registerSigner()
-	inst, err := ctfe.SetUpInstance(context.WithValue(ctx, signerKey{}, cfg.Signer.Signer), ctfe.InstanceOptions{
+	inst, err := ctfe.SetUpInstance(context.WithValue(ctx, signerKey{}, s.cfg.Signer.Signer), ctfe.InstanceOptions{
 		Validated: validated,
-		Client:    backend,
+		Client:    s.backend,
 		Deadline:  unbounded,
 		// The mux counts requests. ctfe's own metrics are process-global and
 		// would belong to whichever log was set up first.
@@ -69,9 +71,43 @@ func setUpInstance(ctx context.Context, cfg Config, backend *backend, roots stri
 		return nil, err
 	}
 	for _, h := range inst.Handlers {
-		h.Info.TimeSource = timeSource{cfg.Now} // shared by all handlers
+		h.Info.TimeSource = timeSource{s.cfg.Now} // shared by all handlers
 	}
 	return inst.Handlers, nil
+}
+
+func (s *Service) ctfeConfig(rootsFile string) (*ctfe.ValidatedLogConfig, error) {
+	signer, err := anypb.New(wrapperspb.String(s.cfg.Signer.Name))
+	if err != nil {
+		return nil, fmt.Errorf("encode key name: %w", err)
+	}
+	conf := &configpb.LogConfig{
+		LogId:            s.cfg.Tree.ID(),
+		Prefix:           s.cfg.Prefix,
+		RootsPemFile:     []string{rootsFile},
+		PrivateKey:       signer,
+		PublicKey:        &keyspb.PublicKey{Der: s.cfg.Signer.SPKI()},
+		ExtKeyUsages:     []string{"CodeSigning"},
+		IsReadonly:       s.cfg.State != Active,
+		MaxMergeDelaySec: int32(min(s.cfg.MergeDelay/time.Second, math.MaxInt32)),
+		Logv3Url:         s.base() + "/",
+	}
+	if from := s.cfg.NotAfterStart; !from.IsZero() {
+		conf.NotAfterStart = timestamppb.New(from)
+	}
+	if to := s.cfg.NotAfterLimit; !to.IsZero() {
+		conf.NotAfterLimit = timestamppb.New(to)
+	}
+	if s.cfg.State == Frozen {
+		if conf.FrozenSth, err = parseHead(s.cfg.FinalHead); err != nil {
+			return nil, err
+		}
+	}
+	validated, err := ctfe.ValidateLogConfig(conf)
+	if err != nil {
+		return nil, fmt.Errorf("validate config: %w", err)
+	}
+	return validated, nil
 }
 
 // writeRoots writes roots as PEM to a private temporary file, the one form in

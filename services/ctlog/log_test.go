@@ -127,6 +127,8 @@ type disk struct {
 	key   keys.Key
 	tree  int64
 	store pebblelog.Options
+	// adjust changes what logs opened from now on are configured with.
+	adjust func(*ctlog.Config)
 }
 
 func newDisk(t testing.TB) *disk {
@@ -193,6 +195,9 @@ func (d *disk) open(t testing.TB, ca *authority, wrap func(*merkle.Tree) ctlog.T
 	cfg.Metrics = r.reg
 	if wrap != nil {
 		cfg.Tree = wrap(tree)
+	}
+	if d.adjust != nil {
+		d.adjust(&cfg)
 	}
 	if r.Service, err = ctlog.New(t.Context(), cfg); err != nil {
 		t.Fatal(err)
