@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
@@ -77,8 +76,8 @@ func TestClientCertificates(t *testing.T) {
 	first.Stop()
 	clients, strangers := newClientAuthority(t), newClientAuthority(t)
 	authorities := e2etest.WriteFile(t, t.TempDir(), "clients.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: clients.cert.Raw})))
-	for _, service := range slices.Compact([]string{first.ServiceDir("tuf"), first.ServiceDir("ca"), first.ServiceDir("tlog"), first.ServiceDir("oidc")}) {
-		demandCertificates(t, filepath.Join(service, "config.yaml"), authorities)
+	for _, d := range first.ProcessDirs() {
+		demandCertificates(t, filepath.Join(d, "config.yaml"), authorities)
 	}
 	s := e2etest.Start(t, dir)
 	roots := x509.NewCertPool()

@@ -57,7 +57,7 @@ func startFlooded(t *testing.T, issuer *testissuer.Issuer, limits config.Limits)
 	dir := filepath.Join(t.TempDir(), "data")
 	first := e2etest.Start(t, dir)
 	first.Stop()
-	for _, d := range slices.Compact([]string{first.ServiceDir("tuf"), first.ServiceDir("ca"), first.ServiceDir("tlog"), first.ServiceDir("oidc")}) {
+	for _, d := range first.ProcessDirs() {
 		setLimits(t, filepath.Join(d, "config.yaml"), limits)
 	}
 	s := &floodedStack{Stack: e2etest.Start(t, dir, "--trust-issuer", issuer.URL), roots: x509.NewCertPool()}

@@ -3,6 +3,7 @@ package e2etest
 import (
 	"net/http"
 	"path/filepath"
+	"slices"
 )
 
 // Split tells whether stacks run in several processes.
@@ -19,6 +20,16 @@ func (s *Stack) ServiceDir(service string) string {
 		s.t.Fatalf("there is no service %q", service)
 	}
 	return filepath.Join(s.Dir, "processes", process)
+}
+
+// ProcessDirs are the directories of all processes, as ServiceDir gives them.
+func (s *Stack) ProcessDirs() (dirs []string) {
+	for _, service := range []string{"tuf", "ca", "tlog", "oidc"} {
+		if dir := s.ServiceDir(service); !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
 }
 
 // Dying tells whether a status may come from a stack that is being killed: of

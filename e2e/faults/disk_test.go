@@ -28,8 +28,10 @@ func TestFullDisk(t *testing.T) {
 	dir := smallDisk(t)
 	first := e2etest.Start(t, dir)
 	first.Stop()
-	config := e2etest.ReadFile(t, filepath.Join(dir, "config.yaml"))
-	e2etest.WriteFile(t, dir, "config.yaml", config+"\nlimits:\n  free_disk: 134217728\n")
+	for _, process := range first.ProcessDirs() {
+		config := e2etest.ReadFile(t, filepath.Join(process, "config.yaml"))
+		e2etest.WriteFile(t, process, "config.yaml", config+"\nlimits:\n  free_disk: 134217728\n")
+	}
 	s := e2etest.Start(t, dir)
 	ledger := tlogtest.NewLedger("localhost")
 	check := func(when string) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -62,6 +63,18 @@ func (l *link) status(service string) httpd.ServiceStatus {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.report[service]
+}
+
+// others is what the process said of anything but its services: each process has
+// a record of its own, without which its services sign nothing.
+func (l *link) others() map[string]httpd.ServiceStatus {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	others := maps.Clone(l.report)
+	for _, service := range l.conf.Services {
+		delete(others, service)
+	}
+	return others
 }
 
 // set reports whether the process has come or gone.
@@ -238,6 +251,9 @@ func (s *Stack) reportLinks() {
 				status = httpd.ServiceStatus{Status: httpd.Down, Detail: p.checked}
 			}
 			s.ready.Set(service, status.Status, status.Detail)
+		}
+		for part, status := range l.others() {
+			s.ready.SetPart(part, "process "+l.conf.Name, status.Status, "process "+l.conf.Name+": "+status.Detail)
 		}
 	}
 }
