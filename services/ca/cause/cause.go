@@ -101,13 +101,18 @@ func Conclude(ctx context.Context, c Check, err error, facts func() Facts) error
 	return step.Err
 }
 
+// explain gives a refusal what it lacks of reason and metadata.
 func explain(step Step) error {
-	if _, told := fault.DetailOf(step.Err); told {
+	detail, _ := fault.DetailOf(step.Err)
+	if detail.Metadata != nil {
 		return step.Err
 	}
-	metadata := map[string]string{"check": string(step.Check), "expected": step.Expected}
-	if step.Found != "" {
-		metadata["found"] = step.Found
+	if detail.Reason == "" {
+		detail.Reason = step.Check.reason()
 	}
-	return fault.Because(step.Err, fault.Detail{Reason: step.Check.reason(), Metadata: metadata})
+	detail.Metadata = map[string]string{"check": string(step.Check), "expected": step.Expected}
+	if step.Found != "" {
+		detail.Metadata["found"] = step.Found
+	}
+	return fault.Because(step.Err, detail)
 }

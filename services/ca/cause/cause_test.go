@@ -35,10 +35,19 @@ func TestReasons(t *testing.T) {
 }
 
 func TestExacterCauseStays(t *testing.T) {
-	known := fault.Because(fault.New(fault.Invalid, "no"), fault.Detail{Reason: "TOKEN_MISSING"})
-	got, _ := fault.DetailOf(cause.Conclude(t.Context(), cause.Form, known, func() cause.Facts { return cause.Facts{} }))
-	if got.Reason != "TOKEN_MISSING" {
-		t.Errorf("reason %q, want that of the error", got.Reason)
+	conclude := func(d fault.Detail) fault.Detail {
+		err := cause.Conclude(t.Context(), cause.Form, fault.Because(fault.New(fault.Invalid, "no"), d), func() cause.Facts {
+			return cause.Facts{Expected: "this"}
+		})
+		got, _ := fault.DetailOf(err)
+		return got
+	}
+	if got := conclude(fault.Detail{Reason: "TOKEN_MISSING"}); got.Reason != "TOKEN_MISSING" || got.Metadata["expected"] != "this" {
+		t.Errorf("got %+v, want the error's reason with the check's facts", got)
+	}
+	whole := fault.Detail{Reason: "CLAIM_MISSING", Metadata: map[string]string{"claim": "exp"}}
+	if got := conclude(whole); got.Reason != whole.Reason || !maps.Equal(got.Metadata, whole.Metadata) {
+		t.Errorf("got %+v, want what the error tells", got)
 	}
 }
 

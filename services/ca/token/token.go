@@ -4,12 +4,17 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/json"
 
 	"sigstack/internal/fault"
+	"sigstack/services/ca/cause"
+	"sigstack/services/ca/identity"
 )
 
 // maxToken bounds a token in bytes. Providers that list groups reach some 20 KiB.
@@ -21,7 +26,7 @@ const maxToken = 64 << 10
 func split(raw string) ([]byte, error) {
 	switch {
 	case raw == "":
-		return nil, fault.New(fault.Invalid, "there is no token")
+		return nil, fault.Because(fault.New(fault.Invalid, "there is no token"), fault.Detail{Reason: "TOKEN_MISSING"})
 	case len(raw) > maxToken:
 		return nil, fault.Newf(fault.Invalid, "the token is over %d bytes", maxToken)
 	case strings.Count(raw, ".") != 2 || strings.ContainsFunc(raw, notCompact):
@@ -89,7 +94,8 @@ func (p *published) hasNamed(raw string) bool {
 func (p *published) verify(raw string) error {
 	jws, err := jose.ParseSignedCompact(raw, p.algorithms)
 	if err != nil {
-		return fault.Wrap(fault.Invalid, err, "the token's signature algorithm is not accepted")
+		return fault.Because(fault.Wrap(fault.Invalid, err, "the token's signature algorithm is not accepted"),
+			fault.Detail{Reason: "ALGORITHM_NOT_ACCEPTED"})
 	}
 	header := jws.Signatures[0].Protected
 	for _, key := range p.keys {
@@ -104,4 +110,110 @@ func (p *published) verify(raw string) error {
 		}
 	}
 	return errNoKey
+}
+
+func formFacts(raw string) cause.Facts {
+	return cause.Facts{
+		Expected: fmt.Sprintf("three parts of base64url, at most %d bytes, the second a JSON object with iss and sub", maxToken),
+		Found:    fmt.Sprintf("%d bytes with %d dots", len(raw), strings.Count(raw, ".")),
+	}
+}
+
+// issuerFacts do not list whom the CA trusts: its configuration endpoint does.
+func issuerFacts(claims identity.Claims, found []*trusted) cause.Facts {
+	facts := cause.Facts{Expected: "an issuer that the CA trusts, byte for byte", Said: claims.Issuer}
+	if len(found) > 0 {
+		facts.Found = found[0].url()
+	}
+	return facts
+}
+
+func audienceFacts(claims identity.Claims, found []*trusted) cause.Facts {
+	var clientIDs []string
+	for _, t := range found {
+		for _, issuer := range t.issuers {
+			clientIDs = append(clientIDs, issuer.ClientID)
+		}
+	}
+	facts := cause.Facts{Expected: strings.Join(clientIDs, " or "), Found: "none"}
+	if audience, err := claims.Audience(); err == nil {
+		facts.Found, facts.Said = counted(len(audience), "audience"), strings.Join(audience, " ")
+	}
+	return facts
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// timeFacts are those of a claim with a time, which has to be how much to bound.
+func timeFacts(claims identity.Claims, claim, how string, bound time.Time) cause.Facts {
+	facts := cause.Facts{Expected: how + " " + bound.UTC().Format(time.RFC3339), Found: "none"}
+	switch at, ok, err := claims.Time(claim); {
+	case err != nil:
+		facts.Found = "not a time"
+	case ok:
+		facts.Found = at.UTC().Format(time.RFC3339)
+	}
+	return facts
+}
+
+// keysFacts are those of keys, which are nil if there are none.
+func (s *source) keysFacts(keys *published) cause.Facts {
+	facts := cause.Facts{Expected: "keys of " + s.issuer.URL, Found: "none"}
+	if s.fixed != nil {
+		facts.Expected = "keys for " + s.issuer.URL + " in the CA's own configuration"
+	}
+	if keys != nil {
+		facts.Found = counted(len(keys.keys), "key")
+	}
+	return facts
+}
+
+// signatureFacts look at the newest keys: the issuer may have been asked anew.
+func (s *source) signatureFacts(raw string, keys *published) cause.Facts {
+	if newest := s.known(); newest != nil {
+		keys = newest
+	}
+	var names []string
+	for _, a := range keys.algorithms {
+		names = append(names, string(a))
+	}
+	algorithm, id := header(raw)
+	facts := cause.Facts{Expected: strings.Join(names, " or ") + " by one of the issuer's keys", Said: id}
+	switch {
+	case id == "":
+		facts.Found = algorithm + ", and no key id"
+	case slices.ContainsFunc(keys.keys, func(k jose.JSONWebKey) bool { return k.KeyID == id }):
+		facts.Found = algorithm + ", and the id of one of them"
+	default:
+		facts.Found = algorithm + ", and the id of another key"
+	}
+	return facts
+}
+
+// header returns algorithm and key id of a token's header. The algorithm is a
+// registered one (RFC 7518 §3.1, RFC 8037 §3.1) or "an unknown algorithm".
+func header(raw string) (algorithm, keyID string) {
+	const unknown = "an unknown algorithm"
+	first, _, _ := strings.Cut(raw, ".")
+	text, err := base64.RawURLEncoding.DecodeString(first)
+	if err != nil {
+		return unknown, ""
+	}
+	var h struct {
+		Algorithm string `json:"alg"`
+		KeyID     string `json:"kid"`
+	}
+	if err := json.Unmarshal(text, &h); err != nil {
+		return unknown, ""
+	}
+	registered := append(allowed(), jose.HS256, jose.HS384, jose.HS512, "none")
+	if !slices.Contains(registered, jose.SignatureAlgorithm(h.Algorithm)) {
+		return unknown, h.KeyID
+	}
+	return h.Algorithm, h.KeyID
 }

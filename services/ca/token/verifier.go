@@ -12,6 +12,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"sigstack/internal/fault"
+	"sigstack/services/ca/cause"
 	"sigstack/services/ca/identity"
 )
 
@@ -67,71 +68,118 @@ type Token struct {
 // issuer could not be asked, fault.Canceled or fault.Timeout where ctx ended; no
 // sentence in it repeats the token.
 func (v *Verifier) Verify(ctx context.Context, raw string) (Token, error) {
-	payload, err := split(raw)
+	token, src, err := v.inspect(ctx, raw)
 	if err != nil {
-		return Token{}, err
-	}
-	claims, err := identity.ParseClaims(payload)
-	if err != nil {
-		return Token{}, err
-	}
-	issuer, src, err := v.find(claims)
-	if err != nil {
-		return Token{}, err
-	}
-	// Who comes with a token that is of no use anyway is not told to try again.
-	if err := v.checkTimes(claims); err != nil {
 		return Token{}, err
 	}
 	keys, err := src.published(ctx)
 	if err != nil {
-		return Token{}, src.unanswered(ctx, err)
+		err = src.unanswered(ctx, err)
 	}
-	if err := src.verifySignature(ctx, raw, keys); err != nil {
+	if err := cause.Conclude(ctx, cause.Keys, err, func() cause.Facts { return src.keysFacts(keys) }); err != nil {
 		return Token{}, err
 	}
-	return Token{issuer, claims}, nil
+	err = src.verifySignature(ctx, raw, keys)
+	if err := cause.Conclude(ctx, cause.Signature, err, func() cause.Facts { return src.signatureFacts(raw, keys) }); err != nil {
+		return Token{}, err
+	}
+	return token, nil
+}
+
+// Inspect makes those of Verify's checks that need neither the issuer nor its keys.
+// What it returns may be made up by anybody: it is good for telling why a token is
+// refused, and for nothing else.
+func (v *Verifier) Inspect(ctx context.Context, raw string) (Token, error) {
+	token, _, err := v.inspect(ctx, raw)
+	return token, err
+}
+
+func (v *Verifier) inspect(ctx context.Context, raw string) (Token, *source, error) {
+	claims, err := parse(raw)
+	if err := cause.Conclude(ctx, cause.Form, err, func() cause.Facts { return formFacts(raw) }); err != nil {
+		return Token{}, nil, err
+	}
+	issuer, src, err := v.find(ctx, claims)
+	if err != nil {
+		return Token{}, nil, err
+	}
+	// Who comes with a token that is of no use anyway is not told to try again.
+	if err := v.checkTimes(ctx, claims); err != nil {
+		return Token{}, nil, err
+	}
+	return Token{issuer, claims}, src, nil
+}
+
+func parse(raw string) (identity.Claims, error) {
+	payload, err := split(raw)
+	if err != nil {
+		return identity.Claims{}, err
+	}
+	return identity.ParseClaims(payload)
 }
 
 // find returns the issuer that vouches for a token and is meant by its audience,
 // and its keys.
-func (v *Verifier) find(claims identity.Claims) (identity.Issuer, *source, error) {
-	found := v.candidates(claims.Issuer)
+func (v *Verifier) find(ctx context.Context, claims identity.Claims) (identity.Issuer, *source, error) {
+	found, err := v.candidates(claims.Issuer), error(nil)
 	if len(found) == 0 {
-		return identity.Issuer{}, nil, fault.New(fault.Invalid, "the issuer is not trusted here")
+		err = fault.New(fault.Invalid, "the issuer is not trusted here")
 	}
+	if err := cause.Conclude(ctx, cause.Issuer, err, func() cause.Facts { return issuerFacts(claims, found) }); err != nil {
+		return identity.Issuer{}, nil, err
+	}
+	issuer, at, err := chooseByAudience(found, claims)
+	if err := cause.Conclude(ctx, cause.Audience, err, func() cause.Facts { return audienceFacts(claims, found) }); err != nil {
+		return identity.Issuer{}, nil, err
+	}
+	src, err := v.sourceOf(at, claims.Issuer)
+	return issuer, src, err
+}
+
+func chooseByAudience(found []*trusted, claims identity.Claims) (identity.Issuer, *trusted, error) {
 	audience, err := claims.Audience()
 	if err != nil {
 		return identity.Issuer{}, nil, err
 	}
 	for _, t := range found {
-		issuer, ok := t.forAudience(audience)
-		if !ok {
-			continue
+		if issuer, ok := t.forAudience(audience); ok {
+			return issuer, t, nil
 		}
-		src, err := v.sourceOf(t, claims.Issuer)
-		return issuer, src, err
 	}
 	return identity.Issuer{}, nil, fault.New(fault.Invalid, "the token is for another audience")
 }
 
 // checkTimes checks expiry and start.
-func (v *Verifier) checkTimes(claims identity.Claims) error {
+func (v *Verifier) checkTimes(ctx context.Context, claims identity.Claims) error {
 	now := v.now()
+	latest := now.Add(notBeforeLeeway)
+	err := checkExpiry(claims, now)
+	if err := cause.Conclude(ctx, cause.Expiry, err, func() cause.Facts { return timeFacts(claims, "exp", "not before", now) }); err != nil {
+		return err
+	}
+	err = checkStart(claims, latest)
+	return cause.Conclude(ctx, cause.NotBefore, err, func() cause.Facts { return timeFacts(claims, "nbf", "none, or at the latest", latest) })
+}
+
+func checkExpiry(claims identity.Claims, now time.Time) error {
 	expiry, ok, err := claims.Time("exp")
 	switch {
 	case err != nil:
 		return err
 	case !ok:
-		return fault.New(fault.Invalid, "claim exp is missing")
+		return fault.Because(fault.New(fault.Invalid, "claim exp is missing"), fault.Detail{Reason: "CLAIM_MISSING"})
 	case now.After(expiry):
 		return fault.New(fault.Invalid, "the token has expired")
 	}
+	return nil
+}
+
+func checkStart(claims identity.Claims, latest time.Time) error {
 	start, ok, err := claims.Time("nbf")
 	if err != nil {
 		return err
 	}
-	if ok && start.After(now.Add(notBeforeLeeway)) {
+	if ok && start.After(latest) {
 		return fault.New(fault.Invalid, "the token is not valid yet")
 	}
 	return nil
