@@ -278,13 +278,12 @@ func TestPatterns(t *testing.T) {
 	for _, url := range []string{
 		"https://oidc..example.com/id/A", "https://oidc.a.b.example.com/id/A", "https://oidc.a/b.example.com/id/A",
 		"https://oidc.evil.org:80.example.com/id/A", "https://oidc.a%2eb.example.com/id/A",
-		"https://oidcxeu.example.com/id/A", "https://oidc.eu.example.com/id/A/b", "https://oidc.eu.example.com/id/",
+		"https://oidc.eu.example.com/id/A\n", "https://oidcxeu.example.com/id/A", "https://oidc.eu.example.com/id/A/b", "https://oidc.eu.example.com/id/",
 		"xhttps://oidc.eu.example.com/id/A", "https://oidc.eu.example.com/id/A?x",
 		"https://evil.org/https://oidc.eu.example.com/id/A", "http://oidc.eu.example.com/id/A", "https://oidc.é.example.com/id/A",
 	} {
 		refused(t, v, s.issuer.Token(t, claims{"iss": url}), "issuer is not trusted")
 	}
-	refused(t, v, s.issuer.Token(t, claims{"iss": "https://oidc.eu.example.com/id/A\n"}), "claim iss has control characters")
 }
 
 // keySet is the issuer's key set as JSON.
