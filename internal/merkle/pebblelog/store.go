@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -126,8 +125,8 @@ func (s *Store) pebbleOptions(o Options) *pebble.Options {
 	}
 	// Every add asks for an identity that is not there. An index in one piece
 	// spares a second block read where the filter says it may be.
+	useFilters(po)
 	for i := range po.Levels {
-		po.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
 		po.Levels[i].IndexBlockSize = indexBlockBytes
 	}
 	return po

@@ -168,36 +168,6 @@ func (t *readTX) LatestSignedLogRoot(context.Context) (*trillian.SignedLogRoot, 
 	return &trillian.SignedLogRoot{LogRoot: root.row}, nil
 }
 
-// GetRow returns the extra row that a write transaction put under key.
-func (t *readTX) GetRow(_ context.Context, key []byte) (value []byte, found bool, err error) {
-	return get(t.rows, extraKey(t.tree.TreeId, key))
-}
-
-// LastRows calls each with the extra rows of low <= key < high, from the last
-// down, at most limit of them, until it returns an error. Key and value are
-// valid during the call only.
-func (t *readTX) LastRows(_ context.Context, low, high []byte, limit int, each func(key, value []byte) error) (err error) {
-	prefix := len(dataKey(t.tree.TreeId, kindExtra))
-	it, err := t.rows.NewIter(&pebble.IterOptions{
-		LowerBound: extraKey(t.tree.TreeId, low), UpperBound: extraKey(t.tree.TreeId, high),
-	})
-	if err != nil {
-		return fmt.Errorf("read extra rows: %w", err)
-	}
-	defer func() { err = errors.Join(err, it.Close()) }()
-	for ok := it.Last(); ok && limit > 0; ok = it.Prev() {
-		value, err := it.ValueAndErr()
-		if err != nil {
-			return fmt.Errorf("read extra row: %w", err)
-		}
-		if err := each(it.Key()[prefix:], value); err != nil {
-			return err
-		}
-		limit--
-	}
-	return it.Error()
-}
-
 // Commit ends a read-only transaction; what it read was consistent all along.
 func (t *readTX) Commit(context.Context) error { return t.Close() }
 
@@ -232,11 +202,6 @@ func (t *writeTX) StoreSignedLogRoot(_ context.Context, slr *trillian.SignedLogR
 		return status.Errorf(codes.FailedPrecondition, "tree %d: refusing a second root hash for size %d", t.tree.TreeId, old.size)
 	}
 	return t.batch.Set(rootKey(t.tree.TreeId), sealed(slices.Clip(root.row)), nil)
-}
-
-// PutRow stores an extra row of a service in the same commit.
-func (t *writeTX) PutRow(_ context.Context, key, value []byte) error {
-	return t.batch.Set(extraKey(t.tree.TreeId, key), value, nil)
 }
 
 // Commit writes the batch durably.
