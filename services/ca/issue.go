@@ -78,10 +78,8 @@ func (s *Service) prepare(ctx context.Context, req Request, a *Approval) error {
 			return err
 		}
 	}
-	if policy := by.Issuer.Policy; policy != nil {
-		if err := policy(by.Claims); err != nil {
-			return refusedToken(err)
-		}
+	if err := by.CheckPolicy(ctx); err != nil {
+		return refusedToken(err)
 	}
 	key, err := a.state.provenKey(req, a.who.Challenges)
 	if err != nil {
@@ -99,7 +97,7 @@ func (s *Service) authenticate(ctx context.Context, raw string, a *Approval) (to
 		return verified, refusedToken(err)
 	}
 	a.caller = caller{verified.Claims.Issuer, verified.Claims.Subject}
-	if a.who, err = verified.Issuer.Principal(verified.Claims); err != nil {
+	if a.who, err = verified.Principal(ctx); err != nil {
 		return verified, refusedToken(err)
 	}
 	a.caller.subject = a.who.Name.Value

@@ -63,6 +63,25 @@ type Token struct {
 	Claims identity.Claims
 }
 
+// Principal returns who the token speaks for. An error is fault.Invalid.
+func (t Token) Principal(ctx context.Context) (identity.Principal, error) {
+	who, err := t.Issuer.Principal(t.Claims)
+	err = cause.Conclude(ctx, cause.Identity, err, func() cause.Facts {
+		return cause.Facts{Expected: "the claims of an issuer of type " + string(t.Issuer.Type)}
+	})
+	return who, err
+}
+
+// CheckPolicy refuses the token, with fault.Invalid, unless it meets every rule of
+// its issuer's.
+func (t Token) CheckPolicy(ctx context.Context) error {
+	facts, err := cause.Facts{Expected: "nothing: the issuer has no rules"}, error(nil)
+	if t.Issuer.Policy != nil {
+		facts.Expected, err = "every rule of the issuer", t.Issuer.Policy(t.Claims)
+	}
+	return cause.Conclude(ctx, cause.Policy, err, func() cause.Facts { return facts })
+}
+
 // Verify checks a token as the contract asks, and what needs no network first. An
 // error is fault.Invalid where the token is at fault, fault.Unavailable where its
 // issuer could not be asked, fault.Canceled or fault.Timeout where ctx ended; no
