@@ -10,13 +10,17 @@ import (
 )
 
 // CheckIssuingChain verifies a CA chain at load time: ordered, lowest first,
-// ending in a self-signed root; every certificate a CA and valid now; with two
-// or more certificates the first carries eku; the first's key is signer's.
+// ending in a self-signed root; every certificate a CA that may sign certificates,
+// and valid now; with two or more certificates the first carries eku; the first's
+// key is signer's.
 // A single self-signed root is a valid chain (contract: ca.md §7).
 func CheckIssuingChain(chain []*x509.Certificate, signer crypto.PublicKey, eku x509.ExtKeyUsage, now time.Time) error {
 	for i, c := range chain {
-		if !c.IsCA {
+		switch {
+		case !c.IsCA:
 			return fmt.Errorf("certificate %d (%s) is not a CA", i+1, c.Subject)
+		case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0: // RFC 5280 §4.2.1.3
+			return fmt.Errorf("certificate %d (%s) may not sign certificates", i+1, c.Subject)
 		}
 	}
 	if err := checkOrder(chain, eku, now); err != nil {

@@ -236,8 +236,9 @@ func (f *fixture) counter(t *testing.T, name string) float64 {
 	return 0
 }
 
-// TestPoison: what is logged before there is an SCT can never be used.
-func TestPoison(t *testing.T) {
+// TestCreatePrecertificateAndIssueFinalCertificate: what is logged before there is
+// an SCT can never be used; the certificate is the same with the SCT in its place.
+func TestCreatePrecertificateAndIssueFinalCertificate(t *testing.T) {
 	var pre []byte
 	f := newFixture(t, func(f *fixture) {
 		f.cfg.Submit = func(ctx context.Context, chain [][]byte) ([]byte, error) {
@@ -264,6 +265,15 @@ func TestPoison(t *testing.T) {
 	}
 	if err := f.verify(chain[0]); err != nil {
 		t.Errorf("certificate does not verify: %v", err)
+	}
+	f.checkTransparency(t, chain)
+	before, err := pki.TBSWithout(pre, pki.OIDPoison)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := pki.TBSWithout(chain[0].Raw, pki.OIDSCTList)
+	if err != nil || !bytes.Equal(before, after) {
+		t.Errorf("certificate without SCT is %x (%v), precertificate without poison %x", after, err, before)
 	}
 }
 
