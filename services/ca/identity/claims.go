@@ -75,7 +75,8 @@ func (c Claims) optionalText(name string) (string, error) {
 	return text, checkText(name, text)
 }
 
-// decoded returns a claim that must be a string if it is there.
+// decoded returns a claim that must be a string of at most 4096 bytes if it is
+// there.
 func (c Claims) decoded(name string) (string, error) {
 	var text *string
 	if raw, ok := c.members[name]; ok {
@@ -86,18 +87,21 @@ func (c Claims) decoded(name string) (string, error) {
 	if text == nil {
 		return "", nil
 	}
-	return *text, nil
+	return *text, checkLength(name, *text)
+}
+
+func checkLength(name, text string) error {
+	if len(text) > maxClaim {
+		return fault.Newf(fault.Invalid, "claim %s is over %d bytes", name, maxClaim)
+	}
+	return nil
 }
 
 func checkText(name, text string) error {
-	switch {
-	case len(text) > maxClaim:
-		return fault.Newf(fault.Invalid, "claim %s is over %d bytes", name, maxClaim)
-	case strings.ContainsFunc(text, unicode.IsControl):
+	if strings.ContainsFunc(text, unicode.IsControl) {
 		return fault.Newf(fault.Invalid, "claim %s has control characters", name)
-	default:
-		return nil
 	}
+	return checkLength(name, text)
 }
 
 // scalar returns a claim's text for templates: whole numbers in plain decimal,
