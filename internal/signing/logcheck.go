@@ -5,11 +5,9 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -24,22 +22,17 @@ import (
 
 // LogChecker asks a kit's Rekor v1 log about what it once promised.
 type LogChecker struct {
-	kit  *Kit
-	http *http.Client
-	base string
+	kit *Kit
+	log *LogReader
 }
 
 // NewLogChecker chooses the log; it does not call it yet.
 func (k *Kit) NewLogChecker(now time.Time) (*LogChecker, error) {
-	logs, _, err := k.witnesses(now)
+	log, err := k.NewLogReader("", now)
 	if err != nil {
 		return nil, err
 	}
-	client, err := k.HTTPClient()
-	if err != nil {
-		return nil, err
-	}
-	return &LogChecker{k, client, logs[0]}, nil
+	return &LogChecker{k, log}, nil
 }
 
 // LeafHash is the hash under which a log knows the entry of a bundle with one.
@@ -64,13 +57,13 @@ func (c *LogChecker) Holds(ctx context.Context, b *Bundle, digest []byte, id *Id
 		return err
 	}
 	// By its tree, too: anybody may log the same again in a later one.
-	got, err := c.get(ctx, fmt.Sprintf("/api/v1/log/entries/%016x%x", tree, b.LeafHash()))
+	got, err := c.log.get(ctx, fmt.Sprintf("/api/v1/log/entries/%016x%x", tree, b.LeafHash()))
 	if err != nil {
 		return err
 	}
 	entry, err := parseLogAnswer(got)
 	if err != nil {
-		return fmt.Errorf("read answer of transparency log at %s: %w", c.base, err)
+		return fmt.Errorf("read answer of transparency log at %s: %w", c.log.base, err)
 	}
 	if entry.GetLogIndex() != was.GetLogIndex() {
 		return fmt.Errorf("the transparency log has the entry at %d, it promised %d", entry.GetLogIndex(), was.GetLogIndex())
@@ -106,7 +99,7 @@ func (c *LogChecker) grown(ctx context.Context, tree uint64, was, now *protoreko
 	if now.GetTreeSize() < was.GetTreeSize() {
 		return fmt.Errorf("the transparency log had %d entries, and now has %d", was.GetTreeSize(), now.GetTreeSize())
 	}
-	hashes, err := c.consistency(ctx, tree, was.GetTreeSize(), now.GetTreeSize())
+	hashes, err := c.log.fetchConsistency(ctx, strconv.FormatUint(tree, 10), uint64(was.GetTreeSize()), uint64(now.GetTreeSize()))
 	if err != nil {
 		return err
 	}
@@ -116,29 +109,6 @@ func (c *LogChecker) grown(ctx context.Context, tree uint64, was, now *protoreko
 		return fmt.Errorf("the transparency log of %d entries is not the one that had %d: %w", now.GetTreeSize(), was.GetTreeSize(), plainMismatch(err))
 	}
 	return nil
-}
-
-func (c *LogChecker) consistency(ctx context.Context, tree uint64, first, last int64) ([][]byte, error) {
-	if first == last {
-		return nil, nil
-	}
-	got, err := c.get(ctx, fmt.Sprintf("/api/v1/log/proof?firstSize=%d&lastSize=%d&treeID=%d", first, last, tree))
-	if err != nil {
-		return nil, err
-	}
-	var answer struct {
-		Hashes []string `json:"hashes"`
-	}
-	if err := json.Unmarshal(got, &answer); err != nil {
-		return nil, fmt.Errorf("read consistency proof: %w", err)
-	}
-	hashes := make([][]byte, len(answer.Hashes))
-	for i, h := range answer.Hashes {
-		if hashes[i], err = hex.DecodeString(h); err != nil {
-			return nil, fmt.Errorf("read consistency proof: %w", err)
-		}
-	}
-	return hashes, nil
 }
 
 // SignedBy asks the log for all entries of key, an ECDSA key, and returns the
@@ -154,7 +124,7 @@ func (c *LogChecker) SignedBy(ctx context.Context, key crypto.PublicKey, known f
 	for _, id := range ids {
 		leaf, err := hex.DecodeString(id[max(0, len(id)-2*sha256.Size):])
 		if err != nil || len(leaf) != sha256.Size {
-			return nil, false, fmt.Errorf("the transparency log at %s names an entry %q", c.base, shorten(id, maxMessage))
+			return nil, false, fmt.Errorf("the transparency log at %s names an entry %q", c.log.base, shorten(id, maxMessage))
 		}
 		if known([32]byte(leaf)) {
 			continue
@@ -168,36 +138,18 @@ func (c *LogChecker) SignedBy(ctx context.Context, key crypto.PublicKey, known f
 	return digests, all, nil
 }
 
-// headerTruncated is set where a search of the log has more hits than it tells.
-const headerTruncated = "X-Results-Truncated"
-
 func (c *LogChecker) entriesOf(ctx context.Context, key crypto.PublicKey) (ids []string, all bool, err error) {
 	spki, err := pki.MarshalPublicKey(key)
 	if err != nil {
 		return nil, false, err
 	}
-	query, err := json.Marshal(map[string]any{
-		"publicKey": map[string]string{"format": "x509", "content": base64.StdEncoding.EncodeToString(pki.PublicKeyPEM(spki))},
-	})
-	if err != nil {
-		return nil, false, fmt.Errorf("encode search: %w", err)
-	}
-	got, err := call(ctx, c.http, request{
-		service: logService, method: http.MethodPost, url: c.base + "/api/v1/index/retrieve",
-		header: http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}}, body: query,
-	}, http.StatusOK)
-	if err != nil {
-		return nil, false, err
-	}
-	if err := json.Unmarshal(got.body, &ids); err != nil {
-		return nil, false, fmt.Errorf("read search of transparency log at %s: %w", c.base, err)
-	}
-	return ids, got.header.Get(headerTruncated) == "", nil
+	ids, more, err := c.log.Search(ctx, LogQuery{KeyFormat: "x509", Key: pki.PublicKeyPEM(spki)})
+	return ids, !more, err
 }
 
 // signed returns the digest that the entry with a leaf hash is over.
 func (c *LogChecker) signed(ctx context.Context, leaf string, key crypto.PublicKey) (digest [32]byte, err error) {
-	got, err := c.get(ctx, "/api/v1/log/entries/"+leaf)
+	got, err := c.log.get(ctx, "/api/v1/log/entries/"+leaf)
 	if err != nil {
 		return digest, err
 	}
@@ -215,11 +167,4 @@ func (c *LogChecker) signed(ctx context.Context, leaf string, key crypto.PublicK
 		return digest, refuse(CheckEntry, fmt.Errorf("the transparency log says that entry %s is of a key that has not signed it", leaf))
 	}
 	return [32]byte(raw), nil
-}
-
-func (c *LogChecker) get(ctx context.Context, path string) ([]byte, error) {
-	got, err := call(ctx, c.http, request{
-		service: logService, method: http.MethodGet, url: c.base + path, header: http.Header{"Accept": {"application/json"}},
-	}, http.StatusOK)
-	return got.body, err
 }

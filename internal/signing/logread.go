@@ -270,6 +270,9 @@ func decodeHashes(list []string) ([][]byte, error) {
 	return hashes, nil
 }
 
+// headerTruncated is set where a search of the log has more hits than it tells.
+const headerTruncated = "X-Results-Truncated"
+
 // LogQuery is a question to a log's index; what is "" is not asked for.
 type LogQuery struct {
 	Email, Subject, Hash string
