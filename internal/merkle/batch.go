@@ -32,6 +32,7 @@ const (
 //   - answered: every answer is on disk already.
 func (t *Tree) commit(ctx context.Context, first *pending) error {
 	ps := t.collect(first)
+	defer func() { t.company = len(ps) + len(t.queue) }()
 	t.metrics.queued.Observe(float64(len(ps)))
 	if t.frozen.Load() { // queued before that was known
 		refuse(ps, errFrozen())

@@ -191,6 +191,8 @@ func Open(ctx context.Context, c Config) (*Tree, error) {
 		closing: make(chan struct{}),
 		stopped: make(chan struct{}),
 		nodes:   c.Nodes,
+
+		gathering: gathering{enough: make(chan struct{}, 1)},
 	}
 	t.frozen.Store(tree.TreeState == trillian.TreeState_FROZEN)
 	if err := t.reload(ctx); err != nil {

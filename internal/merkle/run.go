@@ -26,7 +26,8 @@ func (t *Tree) Run(ctx context.Context) error {
 }
 
 // runBatches commits batches until ctx ends or storage is lost. A batch is
-// whatever queued while the one before was being committed: no timer decides.
+// whatever queued while the one before was being committed, and what gather
+// waits for.
 func (t *Tree) runBatches(ctx context.Context) error {
 	defer close(t.stopped)
 	// A batch under way is finished even when ctx ends: its callers wait.
@@ -36,6 +37,7 @@ func (t *Tree) runBatches(ctx context.Context) error {
 	for {
 		select {
 		case p := <-t.queue:
+			t.gather(ctx)
 			if err := t.commit(work, p); err != nil {
 				close(t.closing)
 				return err

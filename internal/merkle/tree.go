@@ -33,6 +33,8 @@ type Tree struct {
 	closing chan struct{}        // closed: Add refuses
 	stopped chan struct{}        // closed: nothing queued will be answered any more
 
+	gathering
+
 	// Owned by the batcher, and by Open before it.
 	edge  map[compact.NodeID][]byte // nodes that make the head's root; nil: read them from storage
 	stale bool                      // a commit failed: re-read the head before anything else
@@ -110,6 +112,7 @@ func (t *Tree) enqueue(p *pending) error {
 	if t.waiting.Add(size) <= t.cfg.QueueBytes || size > t.cfg.QueueBytes && len(t.queue) == 0 {
 		select {
 		case t.queue <- p:
+			t.gathering.queued(len(t.queue))
 			return nil
 		default:
 		}
