@@ -115,7 +115,7 @@ func (p *published) verify(raw string) error {
 func formFacts(raw string) cause.Facts {
 	return cause.Facts{
 		Expected: fmt.Sprintf("three parts of base64url, at most %d bytes, the second a JSON object with iss and sub", maxToken),
-		Found:    fmt.Sprintf("%d bytes with %d dots", len(raw), strings.Count(raw, ".")),
+		Found:    counted(len(raw), "byte") + " with " + counted(strings.Count(raw, "."), "dot"),
 	}
 }
 
