@@ -119,22 +119,7 @@ func TestReindexLeavesRowsOfDamagedEntries(t *testing.T) {
 // TestReindexOfALogInUse adds entries all the while; then every row must be there.
 func TestReindexOfALogInUse(t *testing.T) {
 	fs := vfs.NewMem()
-	store, err := pebblelog.Open(dbDir, pebblelog.Options{FS: fs, Now: now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, err := merkle.CreateTree(t.Context(), store, "tlog")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tree, err := merkle.Open(t.Context(), merkle.Config{Storage: store, TreeID: id, Now: now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	stop := running(t, tree)
-	s := newService(t, tlog.Config{
-		Shard: tlog.Shard{Tree: tree, Signer: key(t, keys.ECDSAP256)}, URL: "https://log.example", Host: "log.example", Now: now,
-	})
+	store, id, s, stop := startPlainLog(t, fs)
 	addRecords(t, s, 0, 300)
 	low, high := pebblelog.ExtraRange(id, 's')
 	view, err := store.View()
@@ -215,25 +200,30 @@ func TestReindexCutShort(t *testing.T) {
 	}
 }
 
-// newPlainLog is a stopped log of n entries of one kind.
-func newPlainLog(t *testing.T, fs *vfs.MemFS, n int) *wholeLog {
+// startPlainLog is a log of one tree that takes entries until it is stopped.
+func startPlainLog(t *testing.T, fs vfs.FS) (store *pebblelog.Store, id int64, s *tlog.Service, stop func()) {
 	t.Helper()
 	store, err := pebblelog.Open(dbDir, pebblelog.Options{FS: fs, Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := merkle.CreateTree(t.Context(), store, "tlog")
-	if err != nil {
+	if id, err = merkle.CreateTree(t.Context(), store, "tlog"); err != nil {
 		t.Fatal(err)
 	}
 	tree, err := merkle.Open(t.Context(), merkle.Config{Storage: store, TreeID: id, Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop := running(t, tree)
-	s := newService(t, tlog.Config{
+	s = newService(t, tlog.Config{
 		Shard: tlog.Shard{Tree: tree, Signer: key(t, keys.ECDSAP256)}, URL: "https://log.example", Host: "log.example", Now: now,
 	})
+	return store, id, s, running(t, tree)
+}
+
+// newPlainLog is a stopped log of n entries of one kind.
+func newPlainLog(t *testing.T, fs *vfs.MemFS, n int) *wholeLog {
+	t.Helper()
+	store, id, s, stop := startPlainLog(t, fs)
 	addRecords(t, s, 0, n)
 	stop()
 	if err := store.Close(); err != nil {

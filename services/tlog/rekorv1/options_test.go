@@ -15,7 +15,6 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"sigstack/internal/keys"
 	"sigstack/internal/merkle"
 	"sigstack/services/tlog"
 	"sigstack/services/tlog/rekorv1"
@@ -119,10 +118,7 @@ func TestKinds(t *testing.T) {
 // startAttesting serves a log that stores attestations of up to limit bytes.
 func startAttesting(t *testing.T, fs vfs.FS, limit int) *rig {
 	t.Helper()
-	key, err := keys.Ephemeral("rekor", keys.ECDSAP256, now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := pinnedKey(t)
 	svc, err := tlog.New(tlog.Config{
 		Shard: tlog.Shard{Tree: startTree(t, fs, "db"), Signer: key}, URL: "http://log.example", Host: "log.example",
 		Now: now, AttestationLimit: limit,

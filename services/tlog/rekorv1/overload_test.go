@@ -1,7 +1,6 @@
 package rekorv1_test
 
 import (
-	"context"
 	"net/http"
 	"strconv"
 	"sync"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"sigstack/internal/keys"
 	"sigstack/internal/merkle"
 	"sigstack/internal/merkle/pebblelog"
 	"sigstack/services/tlog"
@@ -68,49 +66,14 @@ func TestOverload(t *testing.T) {
 // stuckTree takes entries that nothing commits.
 func stuckTree(t *testing.T, queue int) *merkle.Tree {
 	t.Helper()
-	store, err := pebblelog.Open("db", pebblelog.Options{FS: vfs.NewMem(), Now: time.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Errorf("close storage: %v", err)
-		}
-	})
-	id, err := merkle.CreateTree(t.Context(), store, "rekor")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tree, err := merkle.Open(t.Context(), merkle.Config{Storage: store, TreeID: id, Now: time.Now, QueueLimit: queue})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tree
-}
-
-func runTree(t *testing.T, tree *merkle.Tree) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- tree.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("run tree: %v", err)
-		}
-	})
+	return treeIn(t, openStore(t, "db", pebblelog.Options{FS: vfs.NewMem(), Now: time.Now}), 0, queue)
 }
 
 // impatient waits for an entry as long as it takes everybody to ask.
 func impatient(t *testing.T, tree *merkle.Tree) *tlog.Service {
 	t.Helper()
-	key, err := keys.Ephemeral("rekor", keys.ECDSAP256, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
 	svc, err := tlog.New(tlog.Config{
-		Shard: tlog.Shard{Tree: tree, Signer: key}, URL: "https://log.example", Host: "log.example",
-		Now: time.Now, AddTimeout: time.Second,
+		Shard: newShard(t, tree), URL: "https://log.example", Host: "log.example", Now: time.Now, AddTimeout: time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)

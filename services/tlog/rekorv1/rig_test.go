@@ -83,18 +83,24 @@ func newMux(tb testing.TB, svc *tlog.Service) *httpd.Mux {
 
 func newService(tb testing.TB, tree tlog.Tree) *tlog.Service {
 	tb.Helper()
-	key, err := keys.Ephemeral("rekor", keys.ECDSAP256, time.Now())
-	if err != nil {
-		tb.Fatal(err)
-	}
 	svc, err := tlog.New(tlog.Config{
-		Shard: tlog.Shard{Tree: tree, Signer: key}, URL: "https://log.example:3000/base", Host: "log.example",
+		Shard: newShard(tb, tree), URL: "https://log.example:3000/base", Host: "log.example",
 		Now: time.Now, Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return svc
+}
+
+// newShard gives a tree a key.
+func newShard(tb testing.TB, tree tlog.Tree) tlog.Shard {
+	tb.Helper()
+	key, err := keys.Ephemeral("rekor", keys.ECDSAP256, time.Now())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return tlog.Shard{Tree: tree, Signer: key}
 }
 
 func startTree(tb testing.TB, fs vfs.FS, dir string) *merkle.Tree {
@@ -105,6 +111,13 @@ func startTree(tb testing.TB, fs vfs.FS, dir string) *merkle.Tree {
 // openTree opens the tree with that id, or makes one if it is 0.
 func openTree(tb testing.TB, dir string, o pebblelog.Options, id int64) *merkle.Tree {
 	tb.Helper()
+	tree := treeIn(tb, openStore(tb, dir, o), id, 0)
+	runTree(tb, tree)
+	return tree
+}
+
+func openStore(tb testing.TB, dir string, o pebblelog.Options) *pebblelog.Store {
+	tb.Helper()
 	store, err := pebblelog.Open(dir, o)
 	if err != nil {
 		tb.Fatal(err)
@@ -114,15 +127,28 @@ func openTree(tb testing.TB, dir string, o pebblelog.Options, id int64) *merkle.
 			tb.Errorf("close storage: %v", err)
 		}
 	})
+	return store
+}
+
+// treeIn opens the tree with that id, or makes one if it is 0, with a queue of that
+// many leaves, or as many as usual. It takes none before it runs.
+func treeIn(tb testing.TB, store *pebblelog.Store, id int64, queue int) *merkle.Tree {
+	tb.Helper()
 	if id == 0 {
+		var err error
 		if id, err = merkle.CreateTree(tb.Context(), store, "rekor"); err != nil {
 			tb.Fatal(err)
 		}
 	}
-	tree, err := merkle.Open(tb.Context(), merkle.Config{Storage: store, TreeID: id, Now: time.Now})
+	tree, err := merkle.Open(tb.Context(), merkle.Config{Storage: store, TreeID: id, Now: time.Now, QueueLimit: queue})
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return tree
+}
+
+func runTree(tb testing.TB, tree *merkle.Tree) {
+	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- tree.Run(ctx) }()
@@ -132,7 +158,6 @@ func openTree(tb testing.TB, dir string, o pebblelog.Options, id int64) *merkle.
 			tb.Errorf("run tree: %v", err)
 		}
 	})
-	return tree
 }
 
 // answer is a response, read whole.

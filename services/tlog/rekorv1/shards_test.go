@@ -1,7 +1,6 @@
 package rekorv1_test
 
 import (
-	"context"
 	"crypto"
 	"encoding/base64"
 	"encoding/hex"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"sigstack/internal/keys"
 	"sigstack/internal/merkle"
 	"sigstack/internal/merkle/pebblelog"
 	"sigstack/internal/pki"
@@ -35,21 +33,8 @@ type sharded struct {
 
 func startSharded(t *testing.T) *sharded {
 	t.Helper()
-	store, err := pebblelog.Open("db", pebblelog.Options{FS: vfs.NewMem(), Now: time.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Errorf("close storage: %v", err)
-		}
-	})
-	id, err := merkle.CreateTree(t.Context(), store, "1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &sharded{store: store}
-	s.shards = []tlog.Shard{s.shard(t, id)}
+	s := &sharded{store: openStore(t, "db", pebblelog.Options{FS: vfs.NewMem(), Now: time.Now})}
+	s.shards = []tlog.Shard{s.shard(t, 0)}
 	svc := s.service(t)
 	s.rig = &rig{mux: newMux(t, svc), svc: svc, log: s.known(s.shards[0], 0)}
 	s.logs = []tlogtest.Log{s.log}
@@ -76,27 +61,12 @@ func (s *sharded) known(sh tlog.Shard, first uint64) tlogtest.Log {
 	return tlogtest.Log{Host: "log.example", TreeID: sh.Tree.ID(), Key: sh.Signer.SPKI(), First: first}
 }
 
-// shard opens a tree and runs it.
+// shard opens a tree, or makes the first one if id is 0, and runs it.
 func (s *sharded) shard(t *testing.T, id int64) tlog.Shard {
 	t.Helper()
-	key, err := keys.Ephemeral("rekor", keys.ECDSAP256, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	tree, err := merkle.Open(t.Context(), merkle.Config{Storage: s.store, TreeID: id, Now: time.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- tree.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("run tree: %v", err)
-		}
-	})
-	return tlog.Shard{Tree: tree, Signer: key}
+	tree := treeIn(t, s.store, id, 0)
+	runTree(t, tree)
+	return newShard(t, tree)
 }
 
 // succeed gives the log its next shard.
