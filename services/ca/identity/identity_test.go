@@ -1,15 +1,12 @@
 package identity_test
 
 import (
-	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"sigstack/internal/fault"
 	"sigstack/services/ca/identity"
@@ -235,103 +232,5 @@ func TestChallenges(t *testing.T) {
 				t.Errorf("challenges = %q, want %q", who.Challenges, tt.want)
 			}
 		})
-	}
-}
-
-func TestCheck(t *testing.T) {
-	good := identity.Issuer{URL: "https://issuer.example.com", ClientID: "sigstore", Type: identity.URI, SubjectDomain: "https://example.com"}
-	tests := []struct {
-		name   string
-		change func(*identity.Issuer)
-		want   string // "" for accepted
-	}{
-		{"good", func(*identity.Issuer) {}, ""},
-		{"loopback over http", func(i *identity.Issuer) { i.URL, i.SubjectDomain = "http://127.0.0.1:80/dex", "http://127.0.0.1" }, ""},
-		{"own client over http", func(i *identity.Issuer) { i.URL, i.HTTPClient = "http://x.example.com", &http.Client{} }, ""},
-		{"pattern", func(i *identity.Issuer) { i.URL = "https://*.example.com/id/*" }, ""},
-		{"no client id", func(i *identity.Issuer) { i.ClientID = "" }, "client id is empty"},
-		{"unknown type", func(i *identity.Issuer) { i.Type = "saml" }, `issuer type "saml" is not supported; supported are email, uri, username, spiffe, kubernetes, github-workflow, gitlab-pipeline, buildkite-job, codefresh-workflow, chainguard-identity and ci-provider`},
-		{"no type", func(i *identity.Issuer) { i.Type = "" }, "is not supported"},
-		{"relative URL", func(i *identity.Issuer) { i.URL = "issuer" }, "not an absolute"},
-		{"other scheme", func(i *identity.Issuer) { i.URL = "ftp://issuer.example.com" }, "not an absolute"},
-		{"broken URL", func(i *identity.Issuer) { i.URL = "https://%" }, "parse URL"},
-		{"query", func(i *identity.Issuer) { i.URL += "?a=b" }, "has user, query or fragment"},
-		{"plain http", func(i *identity.Issuer) { i.URL = "http://issuer.example.com" }, "plain http"},
-		{"two sources of roots", func(i *identity.Issuer) { i.HTTPClient, i.RootCAs = &http.Client{}, []*x509.Certificate{{}} }, "root certificates"},
-		{"skip without email", func(i *identity.Issuer) { i.SkipEmailVerification = true }, "means nothing for type uri"},
-		{"no subject domain", func(i *identity.Issuer) { i.SubjectDomain = "" }, "not a scheme and a host name"},
-		{"subject domain without scheme", func(i *identity.Issuer) { i.SubjectDomain = "example.com" }, "not a scheme and a host name"},
-		{"subject domain with path", func(i *identity.Issuer) { i.SubjectDomain = "https://example.com/a" }, "not a scheme and a host name"},
-		{"another site", func(i *identity.Issuer) { i.SubjectDomain = "https://example.org" }, "not of the issuer's domain"},
-		{"top level only", func(i *identity.Issuer) { i.SubjectDomain = "https://com" }, "not of the issuer's domain"},
-		{"addresses alike", func(i *identity.Issuer) { i.URL, i.SubjectDomain = "https://10.0.0.1", "https://11.1.0.1" }, "not of the issuer's domain"},
-		{"domain for email", func(i *identity.Issuer) { i.Type = identity.Email }, "subject domain means nothing"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			i := good
-			tt.change(&i)
-			err := i.Check()
-			switch {
-			case tt.want == "" && err != nil:
-				t.Errorf("error = %v, want none", err)
-			case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
-				t.Errorf("error = %v, want one with %q", err, tt.want)
-			}
-		})
-	}
-}
-
-func TestParseClaims(t *testing.T) {
-	tests := []struct{ name, payload, want string }{
-		{"good", `{"iss":"a","sub":"b"}`, ""},
-		{"not JSON", `x`, "not a JSON object"},
-		{"array", `[]`, "not a JSON object"},
-		{"null", `null`, "claim iss is missing"},
-		{"duplicate", `{"iss":"a","sub":"b","sub":"c"}`, "not a JSON object"},
-		{"trailing data", `{"iss":"a","sub":"b"}{}`, "not a JSON object"},
-		{"no issuer", `{"sub":"b"}`, "claim iss is missing"},
-		{"no subject", `{"iss":"a"}`, "claim sub is missing"},
-		{"empty subject", `{"iss":"a","sub":""}`, "claim sub is missing"},
-		{"issuer by another case", `{"ISS":"a","sub":"b"}`, "claim iss is missing"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			_, err := identity.ParseClaims([]byte(tt.payload))
-			if tt.want == "" && err == nil {
-				return
-			}
-			if fault.KindOf(err) != fault.Invalid || !strings.Contains(fault.Public(err), tt.want) {
-				t.Errorf("error = %v, want an invalid one with %q", err, tt.want)
-			}
-		})
-	}
-}
-
-func TestTimes(t *testing.T) {
-	tests := []struct {
-		json string
-		want time.Time
-		ok   bool
-		bad  bool
-	}{
-		{json: `1767225600`, want: time.Unix(1767225600, 0), ok: true},
-		{json: `1767225600.5`, want: time.Unix(1767225600, 500_000_000), ok: true},
-		{json: `1.7672256e9`, want: time.Unix(1767225600, 0), ok: true},
-		{json: `null`},
-		{json: `-1`, bad: true},
-		{json: `1e300`, bad: true},
-		{json: `253402300800`, bad: true},
-		{json: `"1767225600"`, bad: true},
-	}
-	for _, tt := range tests {
-		c, err := identity.ParseClaims([]byte(`{"iss":"a","sub":"b","exp":` + tt.json + `}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, ok, err := c.Time("exp")
-		if (err != nil) != tt.bad || ok != tt.ok || !got.Equal(tt.want) {
-			t.Errorf("Time(%s) = %v, %v, %v, want %v, %v, error %v", tt.json, got, ok, err, tt.want, tt.ok, tt.bad)
-		}
 	}
 }

@@ -63,13 +63,14 @@ func checkURI(i Issuer) error {
 	if domain.Scheme == "" || domain.Hostname() == "" || bare.String() != i.SubjectDomain {
 		return errors.New(`subject domain of type uri is not a scheme and a host name, such as "https://example.com"`)
 	}
+	if scheme, _, _ := strings.Cut(i.URL, ":"); scheme != domain.Scheme {
+		return fmt.Errorf("subject domain's scheme %s is not the issuer's %s", domain.Scheme, scheme)
+	}
 	return i.checkSite(domain.Hostname())
 }
 
 func checkUsername(i Issuer) error {
-	// The URL parser refuses what no host has, the comparison what is more than one.
-	domain, err := url.Parse("https://" + i.SubjectDomain)
-	if err != nil || domain.Hostname() == "" || domain.Hostname() != i.SubjectDomain || !visible(i.SubjectDomain) {
+	if i.SubjectDomain == "" || strings.Trim(i.SubjectDomain, hostChars+upperCase) != "" {
 		return errors.New(`subject domain of type username is not a host name, such as "example.com"`)
 	}
 	return i.checkSite(i.SubjectDomain)

@@ -52,7 +52,7 @@ func parseSPIFFE(id string) (domain string, ok bool) {
 		return domain, true
 	}
 	for segment := range strings.SplitSeq(path, "/") {
-		if segment == "" || segment == "." || segment == ".." || strings.Trim(segment, spiffeChars+upperCase) != "" {
+		if segment == "" || segment == "." || segment == ".." || strings.Trim(segment, hostChars+upperCase) != "" {
 			return "", false
 		}
 	}
@@ -60,12 +60,12 @@ func parseSPIFFE(id string) (domain string, ok bool) {
 }
 
 const (
-	spiffeChars = "abcdefghijklmnopqrstuvwxyz0123456789-._"
-	upperCase   = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	hostChars = "abcdefghijklmnopqrstuvwxyz0123456789-._"
+	upperCase = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 )
 
 func validTrustDomain(domain string) bool {
-	return domain != "" && len(domain) <= maxTrustDomain && strings.Trim(domain, spiffeChars) == "" &&
+	return domain != "" && len(domain) <= maxTrustDomain && strings.Trim(domain, hostChars) == "" &&
 		!strings.HasPrefix(domain, ".") && !strings.HasSuffix(domain, ".") && !strings.Contains(domain, "..")
 }
 
