@@ -50,7 +50,9 @@ func (r *reader) document(data []byte) (*node, *Problem) {
 			return nil, &Problem{Line: max(more.Line, 1), Message: "more than one YAML document"}
 		}
 		if errors.Is(err, io.EOF) {
-			return &node{doc.Content[0]}, nil
+			root := &node{doc.Content[0]}
+			root.Line = 1 // also of a null that stands for nothing
+			return root, nil
 		}
 	}
 	if errors.Is(err, io.EOF) {
