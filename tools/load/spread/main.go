@@ -54,7 +54,7 @@ func (r round) name() string {
 // floorOf names the benchmark of a target's bare cryptography, if it has any: a
 // search needs no more than one hash.
 func floorOf(target string) string {
-	return map[string]string{"rekor1": "BenchmarkAddEntryFloor", "get": "BenchmarkGetEntryFloor"}[target]
+	return map[string]string{"ca": "BenchmarkCertificateFloor", "rekor1": "BenchmarkAddEntryFloor", "get": "BenchmarkGetEntryFloor"}[target]
 }
 
 func run(floorFile string, files []string, w io.Writer) error {
