@@ -33,7 +33,9 @@ func TestCheck(t *testing.T) {
 	}{
 		{"good", func(*identity.Issuer) {}, ""},
 		{"loopback over http", func(i *identity.Issuer) { i.URL, i.SubjectDomain = "http://127.0.0.1:80/dex", "http://127.0.0.1" }, ""},
-		{"own client over http", func(i *identity.Issuer) { i.URL, i.SubjectDomain, i.HTTPClient = "http://x.example.com", "http://example.com", &http.Client{} }, ""},
+		{"own client over http", func(i *identity.Issuer) {
+			i.URL, i.SubjectDomain, i.HTTPClient = "http://x.example.com", "http://example.com", &http.Client{}
+		}, ""},
 		{"pattern", func(i *identity.Issuer) { i.URL = "https://*.example.com/id/*" }, ""},
 		{"no client id", func(i *identity.Issuer) { i.ClientID = "" }, "client id is empty"},
 		{"unknown type", func(i *identity.Issuer) { i.Type = "saml" }, `issuer type "saml" is not supported; supported are email, uri, username, spiffe, kubernetes, github-workflow, gitlab-pipeline, buildkite-job, codefresh-workflow, chainguard-identity and ci-provider`},

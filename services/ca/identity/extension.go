@@ -71,10 +71,13 @@ func validURI(s string) bool {
 	if err != nil || u.String() != s || !visible(s) || len(s) > maxClaim || u.Scheme == "" || u.User != nil {
 		return false
 	}
-	if u.Opaque == "" && (u.Hostname() == "" || slices.Contains(strings.Split(u.Host, "."), "") || strings.HasSuffix(u.Host, ":")) {
-		return false
-	}
-	return !dotSegment(u.EscapedPath())
+	return (u.Opaque != "" || validHost(u)) && !dotSegment(u.EscapedPath())
+}
+
+// validHost accepts a host name or address, with a port or without.
+func validHost(u *url.URL) bool {
+	return u.Hostname() != "" && strings.Trim(u.Host, hostChars+upperCase+"[]:") == "" &&
+		!slices.Contains(strings.Split(u.Hostname(), "."), "") && !strings.HasSuffix(u.Host, ":")
 }
 
 // dotSegment reports whether a path has a segment that clients resolve away.
