@@ -21,6 +21,7 @@ type Record struct {
 	LogIndex       uint64 // in the whole log, across its trees
 	IntegratedTime int64  // Unix seconds, fixed for ever
 	SET            []byte // signed entry timestamp: ECDSA in ASN.1 DER
+	Signed         []byte // what SET signs: a JSON object, see setMessage; not to be changed
 	Proof          Proof
 }
 
@@ -140,7 +141,8 @@ func (sh *shard) record(e merkle.Entry, p merkle.Proof) (Record, error) {
 	if r.Proof.Checkpoint, err = sh.checkpoint(p.Size, p.Root); err != nil {
 		return Record{}, err
 	}
-	r.SET, err = sh.signEntry(r)
+	r.Signed = setMessage(r)
+	r.SET, err = sh.signEntry(r.Signed)
 	return r, err
 }
 

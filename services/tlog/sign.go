@@ -66,15 +66,16 @@ func (sh *shard) signHead(size uint64, root [32]byte) (string, error) {
 }
 
 // signEntry makes the signed entry timestamp (contract: rekor-v1.md §4).
-func (sh *shard) signEntry(r Record) ([]byte, error) {
-	set, err := sh.sign(setMessage(r))
+func (sh *shard) signEntry(message []byte) ([]byte, error) {
+	set, err := sh.sign(message)
 	if err != nil {
 		return nil, fmt.Errorf("sign entry timestamp: %w", err)
 	}
 	return set, nil
 }
 
-// setMessage is RFC 8785 JSON. Nothing in it needs escaping.
+// setMessage is RFC 8785 JSON: body, integratedTime, logID and logIndex. Nothing in
+// it needs escaping.
 func setMessage(r Record) []byte {
 	out := make([]byte, 0, base64.StdEncoding.EncodedLen(len(r.Body))+192)
 	out = append(out, `{"body":"`...)

@@ -188,11 +188,15 @@ func (s *splitter) value() json.RawMessage {
 	return s.data[start:s.pos]
 }
 
-// text moves past the string that begins here.
+// text moves past the string that begins here. Strings are long, base64 most of
+// them, and are passed over once for each object that they are in.
 func (s *splitter) text() {
-	for s.pos++; s.data[s.pos] != '"'; s.pos++ {
-		if s.data[s.pos] == '\\' {
-			s.pos++
+	start := s.pos
+	for escaped := true; escaped; {
+		s.pos += 1 + bytes.IndexByte(s.data[s.pos+1:], '"')
+		escaped = false
+		for i := s.pos - 1; i > start && s.data[i] == '\\'; i-- {
+			escaped = !escaped
 		}
 	}
 	s.pos++

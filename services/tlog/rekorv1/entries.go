@@ -50,7 +50,8 @@ func (a *API) createEntry(w http.ResponseWriter, r *http.Request) error {
 	}
 	// Not quoted, against RFC 9110: sigstore-go takes it for the key of the map.
 	w.Header().Set("ETag", id)
-	return httpd.WriteJSON(w, http.StatusCreated, wireEntry(record))
+	writeJSON(w, http.StatusCreated, appendEntry(nil, record, nil))
+	return nil
 }
 
 // checkEntry reads a proposed entry, and what it is found by.
@@ -127,27 +128,27 @@ func (a *API) answerEntry(w http.ResponseWriter, r *http.Request, record tlog.Re
 	if err != nil {
 		return err
 	}
-	e, err := a.readEntry(r.Context(), record)
+	e, err := a.appendRead(r.Context(), nil, record)
 	if err != nil {
 		return err
 	}
-	return httpd.WriteJSON(w, http.StatusOK, e)
+	writeJSON(w, http.StatusOK, e)
+	return nil
 }
 
-// readEntry is the entry as a reader gets it: with its attestation, where one is
-// stored.
-func (a *API) readEntry(ctx context.Context, record tlog.Record) (logEntry, error) {
-	data, err := a.cfg.Log.Attestation(ctx, record)
+// appendRead appends the entry as a reader gets it: with its attestation, where one
+// is stored.
+func (a *API) appendRead(ctx context.Context, out []byte, record tlog.Record) ([]byte, error) {
+	attestation, err := a.cfg.Log.Attestation(ctx, record)
 	if err != nil {
 		return nil, err
 	}
-	e := wireEntry(record)
-	if data != nil {
-		value := e[record.EntryID()]
-		value.Attestation = &attestation{data}
-		e[record.EntryID()] = value
-	}
-	return e, nil
+	return appendEntry(out, record, attestation), nil
+}
+
+// writeJSON answers with what is JSON already, and a newline as everywhere.
+func writeJSON(w http.ResponseWriter, status int, out []byte) {
+	httpd.WriteBytes(w, status, "application/json", append(out, '\n'))
 }
 
 // entryID is a parsed entry ID.

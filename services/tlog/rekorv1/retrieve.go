@@ -36,7 +36,7 @@ func (a *API) retrieve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	found := []logEntry{}
+	found := []byte{'['}
 	collect := func(record tlog.Record, err error) error {
 		if err != nil {
 			if fault.KindOf(err) == fault.NotFound {
@@ -44,8 +44,10 @@ func (a *API) retrieve(w http.ResponseWriter, r *http.Request) error {
 			}
 			return err
 		}
-		e, err := a.readEntry(r.Context(), record)
-		found = append(found, e)
+		if len(found) > 1 {
+			found = append(found, ',')
+		}
+		found, err = a.appendRead(r.Context(), found, record)
 		return err
 	}
 	for _, id := range ids {
@@ -64,7 +66,8 @@ func (a *API) retrieve(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	return httpd.WriteJSON(w, http.StatusOK, found)
+	writeJSON(w, http.StatusOK, append(found, ']'))
+	return nil
 }
 
 // lookupAll finds an entry by its ID: one of each shard where the ID names none, since
