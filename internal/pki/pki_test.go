@@ -7,6 +7,8 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -142,6 +144,21 @@ func check(t *testing.T, err error, want string) {
 		t.Errorf("refused: %v", err)
 	case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
 		t.Errorf("got %v, want an error with %q", err, want)
+	}
+}
+
+func TestPEMIsThatOfThePackagePEM(t *testing.T) {
+	for size := range 200 {
+		der := make([]byte, size)
+		rand.Read(der)
+		cert := &x509.Certificate{Raw: der}
+		if got, want := pki.PublicKeyPEM(der), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}); !bytes.Equal(got, want) {
+			t.Errorf("key of %d bytes: got %q, want %q", size, got, want)
+		}
+		one := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+		if got, want := pki.CertificatesPEM([]*x509.Certificate{cert, cert}), slices.Concat(one, one); !bytes.Equal(got, want) {
+			t.Errorf("certificates of %d bytes: got %q, want %q", size, got, want)
+		}
 	}
 }
 
