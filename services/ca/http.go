@@ -105,6 +105,7 @@ func (s *Service) configuration(w http.ResponseWriter, _ *http.Request) error {
 		entry := oidcIssuer{
 			Audience:              i.ClientID,
 			ChallengeClaim:        i.ChallengeClaim(),
+			SPIFFETrustDomain:     i.SPIFFETrustDomain,
 			IssuerType:            string(i.Type),
 			SubjectDomain:         i.SubjectDomain,
 			SkipEmailVerification: i.SkipEmailVerification,

@@ -138,6 +138,7 @@ func encodeIssuer(i identity.Issuer) (message []byte) {
 	message = appendBytes(message, arm, []byte(i.URL))
 	message = appendText(message, 3, i.ClientID)
 	message = appendText(message, 4, i.ChallengeClaim())
+	message = appendText(message, 5, i.SPIFFETrustDomain)
 	message = appendText(message, 6, string(i.Type))
 	message = appendText(message, 7, i.SubjectDomain)
 	if i.SkipEmailVerification {
