@@ -7,7 +7,6 @@ package httpd
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -39,7 +38,7 @@ func WriteBytes(w http.ResponseWriter, status int, contentType string, body []by
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = io.Copy(w, bytes.NewReader(body))
+	_, _ = w.Write(body)
 }
 
 // BearerToken returns the token of the Authorization header (RFC 6750 §2.1), ""

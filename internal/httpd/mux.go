@@ -48,6 +48,7 @@ type resource struct {
 	group   *Group
 	path    string
 	tree    bool
+	wild    bool // has wildcards
 	methods map[string]endpoint
 }
 
@@ -147,7 +148,7 @@ func foreign(h http.Handler) HandlerFunc {
 func (g *Group) add(method, path string, tree bool, ep endpoint) {
 	res := g.mux.paths[path]
 	if res == nil {
-		res = &resource{group: g, path: path, tree: tree, methods: map[string]endpoint{}}
+		res = &resource{group: g, path: path, tree: tree, wild: strings.Contains(path, "{"), methods: map[string]endpoint{}}
 		g.mux.paths[path] = res
 		pattern := path
 		if path == "/" {
@@ -182,7 +183,11 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		// Before the call, so that a panic is counted where it happened.
 		seen.service, seen.route = res.group.service, res.path
-		m.mux.ServeHTTP(w, r)
+		if res.wild {
+			m.mux.ServeHTTP(w, r) // which finds it again, for the values of wildcards
+			return
+		}
+		res.ServeHTTP(w, r)
 	})
 }
 
@@ -203,6 +208,9 @@ func (m *Mux) clean(r *http.Request) *http.Request {
 			return r
 		}
 	}
+	if isClean(r.URL.Path) {
+		return r
+	}
 	path := "/" + strings.Join(strings.FieldsFunc(r.URL.Path, func(c rune) bool { return c == '/' }), "/")
 	if path == r.URL.Path {
 		return r
@@ -210,6 +218,11 @@ func (m *Mux) clean(r *http.Request) *http.Request {
 	r2 := r.Clone(r.Context())
 	r2.URL.Path, r2.URL.RawPath = path, ""
 	return r2
+}
+
+// isClean reports what most paths are.
+func isClean(path string) bool {
+	return strings.HasPrefix(path, "/") && !strings.Contains(path, "//") && (path == "/" || !strings.HasSuffix(path, "/"))
 }
 
 // ServeHTTP picks the method's endpoint, limits its body and renders its error.

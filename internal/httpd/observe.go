@@ -172,6 +172,10 @@ func (m *Mux) finish(w *recorder, r *http.Request, seen *observed, took time.Dur
 	}
 	m.metrics.observe(seen, r.Method, status, took)
 	seen.rpc.end(seen.err)
+	at := level(status, seen)
+	if !m.cfg.Log.Enabled(r.Context(), at) {
+		return
+	}
 	attrs := []slog.Attr{
 		slog.String("request_id", RequestID(r.Context())),
 		slog.String("service", seen.service),
@@ -184,7 +188,7 @@ func (m *Mux) finish(w *recorder, r *http.Request, seen *observed, took time.Dur
 	if seen.err != nil {
 		attrs = append(attrs, slog.String("error", seen.err.Error()))
 	}
-	m.cfg.Log.LogAttrs(r.Context(), level(status, seen), "request", attrs...)
+	m.cfg.Log.LogAttrs(r.Context(), at, "request", attrs...)
 }
 
 // level: our faults are errors, the callers' are information, the rest detail,
