@@ -49,6 +49,10 @@ func TestCauses(t *testing.T) {
 			"ALGORITHM_NOT_ACCEPTED", cause.Signature, "RS256 or ES256 by one of the issuer's keys", "none, and no key id",
 		},
 		{
+			"no signature", strings.TrimRight(s.issuer.Token(t, nil), "-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") + "x",
+			"TOKEN_MALFORMED", cause.Signature, "RS256 or ES256 by one of the issuer's keys", "ES256, and the id of one of them",
+		},
+		{
 			"made up", identitytest.Unsigned(t, "hunter2", s.issuer.Claims(nil), nil),
 			"ALGORITHM_NOT_ACCEPTED", cause.Signature, "RS256 or ES256 by one of the issuer's keys", "an unknown algorithm, and no key id",
 		},

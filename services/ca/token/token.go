@@ -89,13 +89,22 @@ func (p *published) hasNamed(raw string) bool {
 	return named == "" || slices.ContainsFunc(p.keys, func(k jose.JSONWebKey) bool { return k.KeyID == named })
 }
 
+// notSigned words why a token has no signature that could be verified.
+func notSigned(err error) error {
+	var algorithm *jose.ErrUnexpectedSignatureAlgorithm
+	if !errors.As(err, &algorithm) {
+		return fault.Because(fault.Wrap(fault.Invalid, err, "the token is not a signed one"), fault.Detail{Reason: "TOKEN_MALFORMED"})
+	}
+	return fault.Because(fault.Wrap(fault.Invalid, err, "the token's signature algorithm is not accepted"),
+		fault.Detail{Reason: "ALGORITHM_NOT_ACCEPTED"})
+}
+
 // verify checks the one signature of raw by the key that its header names, or by
 // any if it names none. The error is errNoKey where other keys might help.
 func (p *published) verify(raw string) error {
 	jws, err := jose.ParseSignedCompact(raw, p.algorithms)
 	if err != nil {
-		return fault.Because(fault.Wrap(fault.Invalid, err, "the token's signature algorithm is not accepted"),
-			fault.Detail{Reason: "ALGORITHM_NOT_ACCEPTED"})
+		return notSigned(err)
 	}
 	header := jws.Signatures[0].Protected
 	for _, key := range p.keys {
