@@ -169,6 +169,9 @@ func (a *app) releaseVerify(ctx context.Context, c release.VerifyConfig) error {
 		}
 		a.printf("%s: %d files, %d signatures verified, %d problems, %s, in %s\n",
 			shown(rep.Tree), len(rep.Files), rep.Signed, len(rep.Problems), size(rep.Bytes), seconds(a.now().Sub(start)))
+		if note := rep.IssuerBacking.Note(); note != "" {
+			a.printf("  issuer      %s\n", note)
+		}
 		a.printf("  trust root  %s\n", rep.TrustRoot)
 	})
 	if err := rep.Err(); err != nil {

@@ -110,6 +110,9 @@ func (a *app) printResult(r signing.Result) {
 		by += " (" + r.Issuer + ")"
 	}
 	a.printf("  signed by   %s\n", by)
+	if note := r.IssuerBacking.Note(); note != "" {
+		a.printf("  issuer      %s\n", note)
+	}
 	a.printf("  digest      %s\n", r.Digest)
 	switch {
 	case !r.IntegratedTime.IsZero():

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,12 +56,15 @@ type FileReport struct {
 
 // Report is the verdict on a tree.
 type Report struct {
-	Tree      string       `json:"tree"`
-	TrustRoot string       `json:"trust_root"`
-	Signed    int          `json:"signed"`   // files whose signature verified
-	Bytes     int64        `json:"bytes"`    // of all files but sidecars
-	Files     []FileReport `json:"files"`    // in walk order
-	Problems  []Problem    `json:"problems"` // all of them: the files' and the tree's own
+	Tree      string `json:"tree"`
+	TrustRoot string `json:"trust_root"`
+	// IssuerBacking is that of the issuer of the signatures that verified.
+	IssuerBacking signing.IssuerBacking `json:"issuer_backing,omitempty"`
+
+	Signed   int          `json:"signed"`   // files whose signature verified
+	Bytes    int64        `json:"bytes"`    // of all files but sidecars
+	Files    []FileReport `json:"files"`    // in walk order
+	Problems []Problem    `json:"problems"` // all of them: the files' and the tree's own
 }
 
 // RefusedError says that a tree has problems.
@@ -291,6 +295,7 @@ func (v *verification) report() *Report {
 		r.Bytes += f.Size
 		if f.Signature != nil {
 			r.Signed++
+			r.IssuerBacking = cmp.Or(r.IssuerBacking, f.Signature.IssuerBacking)
 		}
 		r.Problems = append(r.Problems, f.Problems...)
 	}

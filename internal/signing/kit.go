@@ -34,6 +34,7 @@ type TrustRoot struct {
 	DemandTimestamp bool
 
 	material root.TrustedMaterial
+	issuers  *trust.Issuers // nil: the root came without a kit that tells
 }
 
 // LoadTrustRoot reads the trusted root in file path.
@@ -72,7 +73,7 @@ type Kit struct {
 }
 
 // LoadKit reads trusted_root.json and signing_config.v0.2.json from dir, and
-// tls-ca.crt.pem if there is one.
+// tls-ca.crt.pem and issuers.json if they are there.
 func LoadKit(dir string) (*Kit, error) {
 	rootPath := filepath.Join(dir, trust.TrustedRootName)
 	trustedRoot, err := os.ReadFile(rootPath)
@@ -85,6 +86,9 @@ func LoadKit(dir string) (*Kit, error) {
 	}
 	kit, err := NewKit(rootPath, trustedRoot, config)
 	if err != nil {
+		return nil, err
+	}
+	if kit.Trusted.issuers, err = loadIssuers(dir); err != nil {
 		return nil, err
 	}
 	kit.TLS, err = LoadAuthorities(dir)

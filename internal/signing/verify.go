@@ -28,6 +28,9 @@ type Result struct {
 	IntegratedTime time.Time `json:"integrated_time"` // zero for logs that promise none (Rekor v2)
 	Timestamp      time.Time `json:"timestamp"`       // of the first RFC 3161 token; zero without one
 	TrustRoot      string    `json:"trust_root"`      // path and short hash
+
+	// IssuerBacking tells where the issuer's name may say more than the root knows.
+	IssuerBacking IssuerBacking `json:"issuer_backing,omitempty"`
 }
 
 // VerifyFile verifies the file at path against a bundle, streaming it once.
@@ -118,6 +121,7 @@ func verifyBundle(digest []byte, algorithm string, b *Bundle, trusted *TrustRoot
 	}
 	res := newResult(got, entries[0], id)
 	res.Digest, res.TrustRoot = algorithm+":"+hex.EncodeToString(digest), trusted.String()
+	res.IssuerBacking = trusted.Backing(res.Issuer)
 	return res, nil
 }
 

@@ -28,7 +28,7 @@ const (
 func KitNames() []string {
 	return []string{
 		RootName, TrustedRootName, SigningConfigName, ClientTrustConfigName,
-		FulcioPEMName, RekorPEMName, CTPEMName, TSAPEMName, TLSPEMName, AuditPEMName, EnvName, ReadmeName,
+		FulcioPEMName, RekorPEMName, CTPEMName, TSAPEMName, TLSPEMName, AuditPEMName, IssuersName, EnvName, ReadmeName,
 	}
 }
 
@@ -47,6 +47,8 @@ type Kit struct {
 	// AuditKeys are SPKIs of the keys that sign the heads of audit records, one of
 	// each process; none where they are not signed.
 	AuditKeys [][]byte
+	// Issuers tells of those of the stack's CA; nil: not known here.
+	Issuers *Issuers
 }
 
 // File is one file of a kit.
@@ -91,6 +93,13 @@ func (k Kit) Files(home string) ([]File, error) {
 			keys = append(keys, pki.PublicKeyPEM(spki)...)
 		}
 		files = append(files, File{AuditPEMName, keys})
+	}
+	if k.Issuers != nil {
+		data, err := k.Issuers.Encode()
+		if err != nil {
+			return nil, fmt.Errorf("render kit: %w", err)
+		}
+		files = append(files, File{IssuersName, data})
 	}
 	has := func(name string) bool {
 		for _, f := range files {
@@ -148,8 +157,18 @@ func (k Kit) readme() []byte {
 	if len(k.TLSAuthorities) > 0 {
 		text += readmeTLS
 	}
-	return []byte(strings.NewReplacer("URL", k.URL, "SHA256", RootSHA256(k.RootJSON), "ISSUER", issuer).Replace(text))
+	text = strings.NewReplacer("URL", k.URL, "SHA256", RootSHA256(k.RootJSON), "ISSUER", issuer).Replace(text)
+	if k.Issuers != nil && len(k.Issuers.LocallyBacked) > 0 {
+		text += readmeIssuers + "  " + strings.Join(k.Issuers.LocallyBacked, "\n  ") + "\n"
+	}
+	return []byte(text)
 }
+
+// readmeIssuers goes before the names of issuers.
+const readmeIssuers = `
+LOCALLY BACKED issuers: certificates of this stack that name one of these were issued
+by keys of the stack's operator, not of whom the name belongs to (issuers.json):
+`
 
 const readmeText = `Client kit of the Sigstore at URL
 

@@ -20,7 +20,7 @@ import (
 
 var kitNames = []string{
 	"root.json", "trusted_root.json", "signing_config.v0.2.json", "client_trust_config.json",
-	"fulcio.crt.pem", "rekor.pub", "ctfe.pub", "tsa.crt.pem", "tls-ca.crt.pem", "audit.pub", "env.sh", "README.txt",
+	"fulcio.crt.pem", "rekor.pub", "ctfe.pub", "tsa.crt.pem", "tls-ca.crt.pem", "audit.pub", "issuers.json", "env.sh", "README.txt",
 }
 
 func newKit(tb testing.TB) trust.Kit {
@@ -28,6 +28,7 @@ func newKit(tb testing.TB) trust.Kit {
 	return trust.Kit{
 		Material: newMaterial(tb), RootJSON: []byte("{}\n"), URL: "http://localhost:8080",
 		TLSAuthorities: caChain(tb)[1:], AuditKeys: [][]byte{newMaterial(tb).TLogs[0].PublicKey},
+		Issuers: &trust.Issuers{LocallyBacked: []string{"https://token.actions.githubusercontent.com"}},
 	}
 }
 
@@ -63,6 +64,9 @@ func TestKitHoldsTheFilesOfTheInterface(t *testing.T) {
 	}
 	if sum := trust.RootSHA256([]byte("{}\n")); !bytes.Contains(files["README.txt"], []byte(sum)) {
 		t.Errorf("README.txt does not name %s:\n%s", sum, files["README.txt"])
+	}
+	if !bytes.Contains(files["README.txt"], []byte("\n  https://token.actions.githubusercontent.com\n")) {
+		t.Errorf("README.txt does not name the locally backed issuer:\n%s", files["README.txt"])
 	}
 }
 
