@@ -70,12 +70,22 @@ func https(host string) url.URL { return url.URL{Scheme: "https", Host: host} }
 // leaves the deployment environment to ci-provider, as upstream's does.
 func githubPrincipal(_ Issuer, c Claims) (Principal, error) {
 	run, err := readRun(c, []ciClaim{
-		{name: "event_name"}, {name: "sha"}, {name: "workflow"}, {name: "ref"},
-		{name: "repository", kind: inPath}, {name: "repository_id"},
-		{name: "repository_owner", kind: inPath}, {name: "repository_owner_id"}, {name: "repository_visibility"},
-		{name: "job_workflow_ref", kind: inPath}, {name: "job_workflow_sha"},
-		{name: "workflow_ref", kind: inPath}, {name: "workflow_sha"},
-		{name: "runner_environment"}, {name: "run_id", kind: segment}, {name: "run_attempt", kind: segment},
+		{name: "event_name"},
+		{name: "sha"},
+		{name: "workflow"},
+		{name: "ref"},
+		{name: "repository", kind: inPath},
+		{name: "repository_id"},
+		{name: "repository_owner", kind: inPath},
+		{name: "repository_owner_id"},
+		{name: "repository_visibility"},
+		{name: "job_workflow_ref", kind: inPath},
+		{name: "job_workflow_sha"},
+		{name: "workflow_ref", kind: inPath},
+		{name: "workflow_sha"},
+		{name: "runner_environment"},
+		{name: "run_id", kind: segment},
+		{name: "run_attempt", kind: segment},
 	})
 	if err != nil {
 		return Principal{}, err
@@ -113,11 +123,20 @@ func githubPrincipal(_ Issuer, c Claims) (Principal, error) {
 // leaves the deployment environment to ci-provider, as upstream's does.
 func gitlabPrincipal(_ Issuer, c Claims) (Principal, error) {
 	run, err := readRun(c, []ciClaim{
-		{name: "project_path", kind: inPath}, {name: "project_id"}, {name: "project_visibility", optional: true},
-		{name: "namespace_path", kind: inPath}, {name: "namespace_id"},
-		{name: "pipeline_source"}, {name: "pipeline_id"}, {name: "job_id", kind: segment},
-		{name: "ci_config_ref_uri"}, {name: "ci_config_sha", optional: true},
-		{name: "ref"}, {name: "ref_type"}, {name: "sha"}, {name: "runner_environment"},
+		{name: "project_path", kind: inPath},
+		{name: "project_id"},
+		{name: "project_visibility", optional: true},
+		{name: "namespace_path", kind: inPath},
+		{name: "namespace_id"},
+		{name: "pipeline_source"},
+		{name: "pipeline_id"},
+		{name: "job_id", kind: segment},
+		{name: "ci_config_ref_uri"},
+		{name: "ci_config_sha", optional: true},
+		{name: "ref"},
+		{name: "ref_type"},
+		{name: "sha"},
+		{name: "runner_environment"},
 	})
 	if err != nil {
 		return Principal{}, err
@@ -193,10 +212,15 @@ func buildkitePrincipal(_ Issuer, c Claims) (Principal, error) {
 // may change and by ids that do not (contract: ca.md §5 and §6).
 func codefreshPrincipal(_ Issuer, c Claims) (Principal, error) {
 	run, err := readRun(c, []ciClaim{
-		{name: "account_id", kind: segment}, {name: "account_name", kind: inPath, optional: true},
-		{name: "pipeline_id", kind: segment}, {name: "pipeline_name", kind: inPath, optional: true},
-		{name: "workflow_id", kind: segment}, {name: "platform_url", optional: true},
-		{name: "runner_environment", optional: true}, {name: "scm_repo_url", optional: true}, {name: "scm_ref", optional: true},
+		{name: "account_id", kind: segment},
+		{name: "account_name", kind: inPath, optional: true},
+		{name: "pipeline_id", kind: segment},
+		{name: "pipeline_name", kind: inPath, optional: true},
+		{name: "workflow_id", kind: segment},
+		{name: "platform_url", optional: true},
+		{name: "runner_environment", optional: true},
+		{name: "scm_repo_url", optional: true},
+		{name: "scm_ref", optional: true},
 	})
 	if err != nil {
 		return Principal{}, err

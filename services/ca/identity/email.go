@@ -45,13 +45,18 @@ func emailClaim(c Claims) (string, error) {
 
 // validEmail accepts local@domain as an rfc822Name can hold it (RFC 5280
 // §4.2.1.6): ASCII, no display name, no quoting, no comment, no address literal.
+// Unlike upstream it takes domains without a dot, which closed networks have.
 func validEmail(s string) bool {
-	if len(s) > 254 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return false
-	}
+	return len(s) <= 254 && visible(s) && bareAddress(s) && !strings.ContainsAny(s, `"\()<>[],;:`)
+}
+
+// addressLike reports whether a subject reads as an email address, in any script.
+func addressLike(s string) bool {
+	domain := s[strings.LastIndexByte(s, '@')+1:]
+	return bareAddress(s) && strings.Contains(domain, ".")
+}
+
+func bareAddress(s string) bool {
 	parsed, err := mail.ParseAddress(s)
-	if err != nil || parsed.Name != "" || parsed.Address != s {
-		return false
-	}
-	return !strings.ContainsAny(s, `"\()<>[],;:`)
+	return err == nil && parsed.Name == "" && parsed.Address == s
 }

@@ -30,6 +30,7 @@ type golden struct {
 
 	Refused    bool
 	Stricter   string
+	Looser     bool
 	Challenge  string
 	Extensions []string
 }
@@ -61,7 +62,8 @@ func (base golden) varied(c golden) golden {
 	out.Claims = maps.Clone(base.Claims)
 	maps.DeleteFunc(out.Claims, func(name string, _ json.RawMessage) bool { return slices.Contains(c.Without, name) })
 	maps.Copy(out.Claims, c.Claims)
-	out.Name, out.Refused, out.Stricter, out.Challenge, out.Extensions = c.Name, c.Refused, c.Stricter, c.Challenge, c.Extensions
+	out.Name, out.Challenge, out.Extensions = c.Name, c.Challenge, c.Extensions
+	out.Refused, out.Stricter, out.Looser = c.Refused, c.Stricter, c.Looser
 	return out
 }
 
@@ -113,6 +115,10 @@ func TestUpstream(t *testing.T) {
 					t.Error("upstream refuses this, too: no need to call it stricter")
 				}
 				wantInvalid(t, err, c.Stricter)
+			case c.Looser:
+				if !c.Refused || err != nil {
+					t.Errorf("error = %v, upstream refuses: %v; want it refused there only", err, c.Refused)
+				}
 			case c.Refused:
 				wantInvalid(t, err, "")
 			case err != nil:

@@ -19,7 +19,7 @@ func uriPrincipal(i Issuer, c Claims) (Principal, error) {
 	if err != nil {
 		return Principal{}, fmt.Errorf("parse subject domain: %w", err)
 	}
-	if validEmail(c.Subject) {
+	if addressLike(c.Subject) {
 		return Principal{}, fault.New(fault.Invalid, "claim sub is an email address, not a URL")
 	}
 	subject, err := url.Parse(c.Subject)
@@ -43,7 +43,7 @@ func usernamePrincipal(i Issuer, c Claims) (Principal, error) {
 	switch {
 	case strings.Contains(c.Subject, "!"):
 		return Principal{}, fault.New(fault.Invalid, "claim sub has a !, which ends names")
-	case validEmail(c.Subject):
+	case addressLike(c.Subject):
 		return Principal{}, fault.New(fault.Invalid, "claim sub is an email address, not a name")
 	case strings.ContainsFunc(c.Subject, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }):
 		return Principal{}, fault.New(fault.Invalid, "claim sub has characters that cannot be printed")
