@@ -95,32 +95,54 @@ func (a *app) printPrepared(dir string, st stack.ShardStatus) {
 
 // targetsKey loads the key that signs TUF's targets.
 func (a *app) targetsKey(ctx context.Context, f shardFlags, p prepareFlags) (keys.Key, error) {
+	o, err := a.offlineKeys(ctx, f, p)
+	if err != nil {
+		return keys.Key{}, err
+	}
+	return o.targets()
+}
+
+// offlineKeys are where the root keys are, and how to open them.
+type offlineKeys struct {
+	dir        string
+	passphrase []byte
+	devices    keys.Devices
+}
+
+func (a *app) offlineKeys(ctx context.Context, f shardFlags, p prepareFlags) (o offlineKeys, err error) {
 	l := stack.Layout{Dir: f.dir}
 	conf, err := loadConfig(l)
 	if err != nil {
-		return keys.Key{}, err
+		return o, err
 	}
-	offline := cmp.Or(p.offline, l.Offline())
+	o.dir = cmp.Or(p.offline, l.Offline())
 	log, err := f.log.logger(a.err)
 	if err != nil {
-		return keys.Key{}, err
+		return o, err
 	}
-	var passphrase []byte
-	file := cmp.Or(p.passphraseFile, filepath.Join(offline, "passphrase"))
+	o.devices = keys.Devices{PluginDir: f.plugins.dir, Log: log}
+	file := cmp.Or(p.passphraseFile, filepath.Join(o.dir, "passphrase"))
 	_, missing := os.Stat(file)
 	if conf.Profile == config.ProfileServe && (p.passphraseFile != "" || !errors.Is(missing, fs.ErrNotExist)) {
-		if passphrase, err = readSecret(ctx, passphraseWord, file); err != nil {
-			return keys.Key{}, err
-		}
+		o.passphrase, err = readSecret(ctx, passphraseWord, file)
 	}
-	key, err := stack.TargetsKey(offline, passphrase, keys.Devices{PluginDir: f.plugins.dir, Log: log})
+	return o, err
+}
+
+func (o offlineKeys) targets() (keys.Key, error) {
+	key, err := stack.TargetsKey(o.dir, o.passphrase, o.devices)
+	return key, explainOffline(err)
+}
+
+// explainOffline names the flag that helps.
+func explainOffline(err error) error {
 	switch {
 	case errors.Is(err, keys.ErrNoPassphrase):
-		err = fmt.Errorf("%w: give it with --offline-passphrase-file", err)
+		return fmt.Errorf("%w: give it with --offline-passphrase-file", err)
 	case errors.Is(err, fs.ErrNotExist):
-		err = fmt.Errorf("%w, with --offline", err)
+		return fmt.Errorf("%w, with --offline", err)
 	}
-	return key, err
+	return err
 }
 
 func (a *app) shardActivateCommand() *cobra.Command {

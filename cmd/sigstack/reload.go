@@ -19,11 +19,13 @@ func (a *app) reloadCommand() *cobra.Command {
 		Use:   "reload",
 		Short: "Make a running stack read its files again",
 		Long: `Ask the process that serves a directory, over the directory's admin.sock, to
-read again what can change without a restart: the files of TLS, a certificate and
-its key together or not at all. Nothing is taken while config.yaml has a problem;
-what it says that is not in force yet is named, and waits for a restart. A hangup
-signal to serve does the same. Exit code 1 if the process refuses or a file is not
-taken, 3 if it does not run.`,
+read again what can change without a restart: token issuers with their policies and
+files, the chain and key of the certificate authority, and the files of TLS; all of
+it or nothing. Nothing is taken while config.yaml or a file that it names has a
+problem; what config.yaml says that is not in force yet is named, and waits for a
+restart. A hangup signal to serve does the same, and so does a change of config.yaml
+or of these files, within seconds. Exit code 1 if the process refuses, 3 if it does
+not run.`,
 		Example: "  sigstack reload --dir /var/lib/sigstack",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -56,6 +58,15 @@ func hangups() (received <-chan os.Signal, stop func()) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGHUP)
 	return c, func() { signal.Stop(c) }
+}
+
+// hangupsOfTests are hangups, but for a stack that was started from a terminal and
+// ends when that does.
+func (a *app) hangupsOfTests() (received <-chan os.Signal, stop func()) {
+	if isTerminal(a.in) {
+		return nil, func() {}
+	}
+	return hangups()
 }
 
 // reloadOn reloads s at each signal until stop is called.

@@ -114,9 +114,27 @@ func (a *app) printDetails(st stack.Status) {
 		a.printf("key      %-24s sha256:%s %s\n", k.Name, k.SHA256, cmp.Or(k.URI, "in keys/"))
 	}
 	a.printf("audit    record %d, anchored up to %d, sha256:%s\n", st.Audit.Seq, st.Audit.Anchored, st.Audit.Hash)
+	if r := st.Reload; r != nil {
+		a.printf("reload   %s by %s: %s\n", r.At.Format(time.RFC3339), r.By, reloadWords(*r))
+	}
 	for _, e := range st.Expiry {
 		a.printf("expires  %s  %s  %s\n", e.At.Format(time.RFC3339), left(e.Days), e.What)
 	}
+}
+
+// reloadWords says how a reload ended.
+func reloadWords(r stack.ReloadStatus) string {
+	words := "took what it found"
+	switch {
+	case !r.OK:
+		return "refused: " + r.Error
+	case len(r.Changed) > 0:
+		words = "took " + strings.Join(r.Changed, ", ")
+	}
+	if len(r.NeedsRestart) > 0 {
+		words += "; a restart is needed for " + strings.Join(r.NeedsRestart, ", ")
+	}
+	return words
 }
 
 // left words the days that are left.

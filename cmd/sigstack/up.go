@@ -35,7 +35,10 @@ entry and a timestamp were obtained and verified.
 With --tls the listener speaks TLS by a certificate of an authority that the first
 start makes; the client kit has that authority. With --split the services run in
 four processes, as sigstack split makes them of a real stack; a directory that ran
-so once runs no other way.`,
+so once runs no other way.
+
+A hangup signal does what sigstack reload does, in each process, unless standard
+input is a terminal: a test stack ends with it.`,
 		Example: `  sigstack up
   sigstack up --tls
   sigstack up --tls --split
@@ -94,10 +97,13 @@ func (a *app) up(ctx context.Context, u upFlags, tls *bool) error {
 			return err
 		}
 	}
+	received, stop := a.hangupsOfTests()
+	defer stop()
 	s, err := stack.Open(ctx, opts)
 	if err != nil {
 		return err
 	}
+	defer reloadOn(ctx, received, s, opts.Log)()
 	return s.Run(ctx, func() {
 		if name := s.Process(); name != "" {
 			a.announceProcess(s)

@@ -137,6 +137,8 @@ func (s *supervisor) run(ctx context.Context) (err error) {
 		return err
 	}
 	s.ended = make(chan error, len(s.processes))
+	received, stop := s.app.hangupsOfTests()
+	defer stop()
 	var children []*child
 	defer func() { err = errors.Join(err, s.stop(children)) }()
 	for _, p := range s.processes {
@@ -160,12 +162,29 @@ func (s *supervisor) run(ctx context.Context) (err error) {
 		defer func() { err = errors.Join(err, forget()) }()
 		s.app.announce(line, s.layout)
 	}
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-s.ended:
-		return err
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-s.ended:
+			return err
+		case <-received:
+			if err := hangUp(children); err != nil {
+				return err
+			}
+		}
 	}
+}
+
+// hangUp passes a hangup on, on which each process reloads its own files.
+func hangUp(children []*child) error {
+	var errs []error
+	for _, c := range children {
+		if err := c.cmd.Process.Signal(syscall.SIGHUP); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			errs = append(errs, fmt.Errorf("reload process %s: %w", c.name, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // awaitOrphans waits until the processes of a supervisor that was killed are gone:

@@ -64,18 +64,21 @@ func (b *builder) buildAccess(context.Context) error {
 	if err != nil {
 		return err
 	}
-	if b.bearer, err = token.New(token.Config{Issuers: issuers, Now: b.opts.Now, Log: b.opts.Log}); err != nil {
+	bearer, err := token.New(token.Config{Issuers: issuers, Now: b.opts.Now, Log: b.opts.Log})
+	if err != nil {
 		return fmt.Errorf("access by bearer token: %w", err)
 	}
+	b.bearer.Store(bearer)
 	return nil
 }
 
 // verifyBearer accepts the tokens that the CA would issue a certificate for.
 func (s *Stack) verifyBearer(ctx context.Context, raw string) error {
-	if s.bearer == nil {
+	bearer := s.bearer.Load()
+	if bearer == nil {
 		return fault.New(fault.Invalid, "this server accepts no tokens here")
 	}
-	verified, err := s.bearer.Verify(ctx, raw)
+	verified, err := bearer.Verify(ctx, raw)
 	if err != nil {
 		return err
 	}

@@ -6,14 +6,11 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"sigstack/internal/admin"
 	"sigstack/internal/audit"
-	"sigstack/internal/config"
 	"sigstack/internal/fault"
 	"sigstack/internal/keys"
 	"sigstack/internal/run"
@@ -47,10 +44,13 @@ func (s *Stack) addAdmin(ctx context.Context, g *run.Group) error {
 // act that changes something has a name, under which it is recorded.
 func (s *Stack) handleActs(a *admin.Server) {
 	a.Handle(http.MethodGet, AdminStatus, "", func(context.Context, *http.Request) (any, error) { return s.Status(), nil })
-	a.Handle(http.MethodPost, AdminReload, "reload", func(ctx context.Context, _ *http.Request) (any, error) { return s.reload(ctx) })
+	a.Handle(http.MethodPost, AdminReload, "reload", func(ctx context.Context, _ *http.Request) (any, error) {
+		return s.reload(ctx, "command")
+	})
 	a.Handle(http.MethodPost, AdminKeyTest, "key-test", s.testKey)
 	a.Handle(http.MethodPost, AdminAnchor, "audit-anchor", s.anchorAudit)
 	s.handleShardActs(a)
+	s.handleChainActs(a)
 	s.handleReindex(a)
 }
 
@@ -62,86 +62,6 @@ func (s *Stack) recordAct(ctx context.Context, a admin.Act) error {
 	return s.record(ctx, audit.Event{
 		Action: "admin." + a.Name, Outcome: a.Outcome, Service: "admin", RequestID: a.RequestID, Detail: detail,
 	})
-}
-
-// Reloaded is the answer to a reload.
-type Reloaded struct {
-	// Changed is what this process has taken.
-	Changed []string `json:"changed"`
-	// NeedsRestart are the sections of config.yaml that differ from those this
-	// process runs with. They are valid.
-	NeedsRestart []string `json:"needs_restart"`
-}
-
-// Details are for the audit record.
-func (r Reloaded) Details() map[string]string {
-	return map[string]string{
-		"changed": strings.Join(r.Changed, "; "), "needs_restart": strings.Join(r.NeedsRestart, ", "),
-	}
-}
-
-// Reload does for a signal what AdminReload does for a caller.
-func (s *Stack) Reload(ctx context.Context, signal string) (Reloaded, error) {
-	server := s.admin.Load()
-	if server == nil {
-		return Reloaded{}, errors.New("the stack is not running yet: nothing was reloaded")
-	}
-	answer, err := server.Do(ctx, admin.Act{Name: "reload", By: "signal " + signal}, func(ctx context.Context) (any, error) {
-		return s.reload(ctx)
-	})
-	if err != nil {
-		return Reloaded{}, err
-	}
-	return answer.(Reloaded), nil
-}
-
-// reload takes what can change without a restart. A configuration with problems
-// is a refusal, even if the files of TLS are in order.
-func (s *Stack) reload(ctx context.Context) (Reloaded, error) {
-	r := Reloaded{Changed: []string{}, NeedsRestart: []string{}}
-	conf, err := s.loadConfig()
-	if err != nil {
-		return r, fault.Wrap(fault.Invalid, err, "nothing was reloaded")
-	}
-	if err := CheckConfig(conf); err != nil {
-		return r, fault.Wrap(fault.Invalid, err, "nothing was reloaded: configuration "+s.layout.Config())
-	}
-	r.NeedsRestart = changedSections(s.loaded, conf)
-	if s.tls == nil {
-		return r, nil
-	}
-	before, clients := s.tls.Chain()[0], s.tls.ClientAuthorities()
-	err = s.reloadTLS(ctx)
-	if after := s.tls.Chain()[0]; !after.Equal(before) {
-		r.Changed = append(r.Changed, "tls certificate "+after.SerialNumber.Text(16)+" until "+after.NotAfter.UTC().Format(time.RFC3339))
-	}
-	if !s.tls.ClientAuthorities().Equal(clients) {
-		r.Changed = append(r.Changed, "authorities of tls client certificates")
-	}
-	switch {
-	case err != nil && len(r.Changed) > 0: // the files of each are taken whole, or not at all
-		return r, fault.Wrap(fault.Invalid, err, "took "+strings.Join(r.Changed, ", ")+", and goes on with what it has of the rest")
-	case err != nil:
-		return r, fault.Wrap(fault.Invalid, err, "tls goes on with what it has")
-	}
-	return r, nil
-}
-
-// changedSections names the sections of config.yaml in which two configurations
-// differ.
-func changedSections(a, b *config.Config) []string {
-	names := []string{}
-	va, vb := reflect.ValueOf(*a), reflect.ValueOf(*b)
-	for i := range va.NumField() {
-		if !va.Type().Field(i).IsExported() {
-			continue
-		}
-		if !reflect.DeepEqual(va.Field(i).Interface(), vb.Field(i).Interface()) {
-			name, _, _ := strings.Cut(va.Type().Field(i).Tag.Get("yaml"), ",")
-			names = append(names, name)
-		}
-	}
-	return names
 }
 
 // anchorTimeout bounds an anchor that is asked for.

@@ -11,19 +11,22 @@ import (
 	"sigstack/services/ca/identity"
 )
 
-// trustExtraIssuers adds those of the options to the configuration.
-func (s *Stack) trustExtraIssuers() (err error) {
+// withExtraIssuers returns conf with more issuers; conf itself stays what the file
+// says.
+func withExtraIssuers(conf *config.Config, extra []config.Issuer) (*config.Config, error) {
 	switch {
-	case len(s.opts.ExtraIssuers) == 0:
-		return nil
-	case s.conf.CA == nil:
-		return errors.New("there is no CA in this stack that could trust an issuer")
+	case len(extra) == 0:
+		return conf, nil
+	case conf.CA == nil:
+		return nil, errors.New("there is no CA in this stack that could trust an issuer")
 	}
-	conf, ca := *s.conf, *s.conf.CA // s.loaded stays what the file says
-	conf.CA = &ca
-	s.conf = &conf
-	ca.Issuers, err = withIssuers(ca.Issuers, s.opts.ExtraIssuers)
-	return err
+	issuers, err := withIssuers(conf.CA.Issuers, extra)
+	if err != nil {
+		return nil, err
+	}
+	more, ca := *conf, *conf.CA
+	ca.Issuers, more.CA = issuers, &ca
+	return &more, nil
 }
 
 // withIssuers returns issuers and, behind them, those of extra that are not among

@@ -27,6 +27,7 @@ type keyWatch struct {
 	ready    *httpd.Readiness
 	log      *slog.Logger
 	up       prometheus.Gauge
+	inUse    func() bool // false once another key has taken its place
 
 	signatures uint64 // when last looked
 	idle       int    // ticks since then without another
@@ -56,6 +57,7 @@ func (s *Stack) watchKey(key keys.Key) (c component, ok bool) {
 		s.metrics.MustRegister(s.keyUp)
 	}
 	w := &keyWatch{key: key, services: s.needing(key.Name), ready: s.ready, log: s.opts.Log, up: s.keyUp.WithLabelValues(key.Name)}
+	w.inUse = func() bool { return s.services.hasKey(key.Name) }
 	w.look(context.Background())
 	return component{"key " + key.Name, w.run}, true
 }
@@ -63,8 +65,11 @@ func (s *Stack) watchKey(key keys.Key) (c component, ok bool) {
 // needing returns the services whose sections name a key, the transparency log for
 // those of its shards.
 func (s *Stack) needing(name string) (services []string) {
-	if s.shards.has(name) {
+	switch {
+	case s.shards.has(name):
 		return []string{"tlog"}
+	case name == s.caKey.Name:
+		return []string{"ca"}
 	}
 	for _, k := range s.conf.Keys() {
 		service, _, _ := strings.Cut(k.Field, ".")
@@ -91,6 +96,9 @@ func (w *keyWatch) run(ctx context.Context) error {
 // tick makes a signature if the last one failed or nobody asked for one for a
 // while: a key in use needs none of ours to be known to work.
 func (w *keyWatch) tick(ctx context.Context) {
+	if !w.inUse() {
+		return
+	}
 	signatures, failure := w.key.Use()
 	if signatures != w.signatures {
 		w.signatures, w.idle = signatures, 0

@@ -134,6 +134,9 @@ func (s *Stack) checkPublished(repo *tufroot.Repository) error {
 	if found, err := s.nextIsPublished(repo, published); found || err != nil {
 		return err
 	}
+	if found, err := s.draftIsPublished(repo, published); found || err != nil {
+		return err
+	}
 	return errors.New("published trusted_root.json does not match the live services' keys and chains: " +
 		"the key or chain files were changed, or come from another directory")
 }

@@ -76,6 +76,18 @@ func (s *services) addKey(key keys.Key) {
 	s.keys = append(s.keys, key)
 }
 
+// hasKey reports whether a key of that name signs.
+func (s *services) hasKey(name string) bool {
+	return slices.ContainsFunc(s.allKeys(), func(k keys.Key) bool { return k.Name == name })
+}
+
+// dropKey forgets a key that signs nothing any more.
+func (s *services) dropKey(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys = slices.DeleteFunc(s.keys, func(k keys.Key) bool { return k.Name == name })
+}
+
 // allTrees returns the logs' trees by name.
 func (s *services) allTrees() map[string]*merkle.Tree {
 	s.mu.Lock()
@@ -96,8 +108,13 @@ type builder struct{ *Stack }
 func (s *Stack) buildServices(ctx context.Context) error {
 	s.services = &services{trees: map[string]*merkle.Tree{}, nodes: merkle.NewNodeCache(merkle.DefaultNodeCache)}
 	b := &builder{s}
+	s.later = newLater()
+	b.run("later", s.later.run)
 	if err := s.openAudit(ctx); err != nil {
 		return fmt.Errorf("start audit: %w", err)
+	}
+	if err := s.openChains(); err != nil {
+		return err
 	}
 	if s.conf.CTLog != nil || s.conf.TLog != nil {
 		store, err := pebblelog.Open(s.layout.LogDB(), pebblelog.Options{Now: s.opts.Now, Log: s.opts.Log})
@@ -282,15 +299,7 @@ func (b *builder) buildOIDC(ctx context.Context) error {
 }
 
 func (b *builder) buildCA(context.Context) error {
-	key, err := b.key(b.conf.CA.Key)
-	if err != nil {
-		return err
-	}
-	chain, err := b.chain(b.conf.CA.Chain)
-	if err != nil {
-		return err
-	}
-	issuers, err := b.issuers(b.conf.CA.Issuers)
+	set, err := b.firstSettings()
 	if err != nil {
 		return err
 	}
@@ -299,7 +308,7 @@ func (b *builder) buildCA(context.Context) error {
 		return err
 	}
 	b.services.ca, err = ca.New(ca.Config{
-		Chain: chain, Signer: key, Issuers: issuers, Algorithms: b.conf.CA.SigningAlgorithms,
+		Chain: set.Chain, Signer: set.Signer, Issuers: set.Issuers, Algorithms: set.Algorithms, Retired: set.Retired,
 		Submit: submit, CTLogKey: ctLogKey, Audit: b.record, AuditReady: b.audit.Ready, Limit: b.issuanceLimit(),
 		URL: b.conf.URL, Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	})
@@ -323,9 +332,11 @@ func (s *Stack) material() trust.Material {
 		m = m.With(s.othersMaterial()...)
 	}
 	if svc := s.services.ca; svc != nil {
-		t := svc.Trust()
-		m.CAs = append(m.CAs, t)
-		m.CAServices = append(m.CAServices, trust.Service{URL: s.conf.URL, APIVersion: 1, Window: t.Window})
+		chains, _ := s.chains.all()
+		all := authorities(s.conf.URL, chains)
+		m.CAs = append(m.CAs, all...)
+		// The service is as old as its first chain, whichever issues.
+		m.CAServices = append(m.CAServices, trust.Service{URL: s.conf.URL, APIVersion: 1, Window: trust.Window{Start: all[0].Window.Start}})
 	}
 	if svc := s.services.ctlog; svc != nil {
 		m.CTLogs = append(m.CTLogs, svc.Trust())

@@ -397,7 +397,7 @@ func (s *Stack) openNext(ctx context.Context, e shardEntry) (*merkle.Tree, error
 	if err != nil {
 		return nil, err
 	}
-	if s.serving && !l.start(component{e.Name + " tree", tree.Run}) {
+	if s.serving && !s.later.start(component{e.Name + " tree", tree.Run}) {
 		return nil, fault.New(fault.Unavailable, "the stack is shutting down: nothing was activated")
 	}
 	l.next = tree
@@ -413,6 +413,6 @@ func (s *Stack) activated(key keys.Key) {
 	l.mu.Unlock()
 	s.services.addKey(key)
 	if c, ok := s.watchKey(key); ok && s.serving {
-		_ = l.start(c) // a stack that stops needs no watch
+		_ = s.later.start(c) // a stack that stops needs no watch
 	}
 }

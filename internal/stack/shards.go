@@ -3,7 +3,6 @@ package stack
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -18,9 +17,6 @@ import (
 
 // logShards are the transparency log's trees and keys.
 type logShards struct {
-	starting chan component // what is to run besides, while the stack runs
-	stopped  chan struct{}  // closed: nothing is started any more
-
 	mu      sync.Mutex
 	list    []shardEntry // guarded by mu: the oldest first
 	active  int          // guarded by mu: index of the one that takes entries; at most one is behind it
@@ -35,7 +31,7 @@ func (b *builder) openShards(ctx context.Context) ([]tlog.Shard, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &logShards{list: allShards(b.conf.TLog, further), starting: make(chan component), stopped: make(chan struct{})}
+	s := &logShards{list: allShards(b.conf.TLog, further)}
 	if s.active, err = b.activeShard(ctx, s.list); err != nil {
 		return nil, err
 	}
@@ -58,7 +54,6 @@ func (b *builder) openShards(ctx context.Context) ([]tlog.Shard, error) {
 			return nil, err
 		}
 	}
-	b.run("log shards", s.run)
 	return shards, nil
 }
 
@@ -88,56 +83,6 @@ func (s *Stack) activeShard(ctx context.Context, list []shardEntry) (int, error)
 		return 0, fmt.Errorf("shard %s takes entries, which cannot be by %s: restore it and %s from one backup", list[active].Name, s.layout.Shards(), s.layout.LogDB())
 	}
 	return active, nil
-}
-
-// run runs what activating a shard adds.
-func (l *logShards) run(ctx context.Context) error {
-	defer close(l.stopped)
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan error)
-	running := 0
-	for {
-		select {
-		case c := <-l.starting:
-			running++
-			go func() {
-				err := c.run(ctx)
-				if err == nil && ctx.Err() == nil {
-					err = errors.New("ended by itself")
-				}
-				if err != nil {
-					err = fmt.Errorf("%s: %w", c.name, err)
-				}
-				ended <- err
-			}()
-			continue
-		case err := <-ended:
-			running--
-			cancel()
-			return errors.Join(err, drain(ended, running))
-		case <-ctx.Done():
-		}
-		cancel()
-		return drain(ended, running)
-	}
-}
-
-// start runs c besides, unless the stack stops.
-func (l *logShards) start(c component) bool {
-	select {
-	case l.starting <- c:
-		return true
-	case <-l.stopped:
-		return false
-	}
-}
-
-// drain collects the ends of so many.
-func drain(ended <-chan error, running int) (err error) {
-	for range running {
-		err = errors.Join(err, <-ended)
-	}
-	return err
 }
 
 // has reports whether a key is that of a shard.

@@ -145,17 +145,22 @@ func addsLog(before, after []byte, logID string) (were []string, err error) {
 
 // splitLogs decodes a trusted root and takes its logs out of it.
 func splitLogs(trustedRoot []byte) (rest map[string]any, logs []any, err error) {
+	return splitOff(trustedRoot, "tlogs")
+}
+
+// splitOff decodes a trusted root and takes one of its lists out of it.
+func splitOff(trustedRoot []byte, name string) (rest map[string]any, list []any, err error) {
 	decoder := json.NewDecoder(bytes.NewReader(trustedRoot))
 	decoder.UseNumber()
 	if err := decoder.Decode(&rest); err != nil {
 		return nil, nil, fmt.Errorf("decode: %w", err)
 	}
-	logs, ok := rest["tlogs"].([]any)
+	list, ok := rest[name].([]any)
 	if !ok {
-		return nil, nil, errors.New("it has no logs")
+		return nil, nil, fmt.Errorf("it has no %s", name)
 	}
-	delete(rest, "tlogs")
-	return rest, logs, nil
+	delete(rest, name)
+	return rest, list, nil
 }
 
 // logOf is the ID of a log of a trusted root, by its key.

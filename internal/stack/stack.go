@@ -75,12 +75,16 @@ type Stack struct {
 	metrics  *prometheus.Registry
 	services *services
 	shards   *logShards // nil without the transparency log
+	chains   *caChains  // of the certificate authority
+	caKey    keys.Key   // that it issues with
+	later    *later     // what is started while the stack runs
 	listener net.Listener
-	tls      *tlsconf.Source // nil: the listeners are plaintext
-	peers    *peers          // nil: the stack runs in this process alone
-	bearer   *token.Verifier // nil: no token is good for anything but a certificate
-	conns    *httpd.Conns    // of the listener, once it is served on
-	closers  []func() error  // run in reverse
+	tls      *tlsconf.Source                // nil: the listeners are plaintext
+	peers    *peers                         // nil: the stack runs in this process alone
+	bearer   atomic.Pointer[token.Verifier] // nil: no token is good for anything but a certificate
+	reloads  reloads
+	conns    *httpd.Conns   // of the listener, once it is served on
+	closers  []func() error // run in reverse
 
 	audit    *audit.Log
 	auditKey []byte // SPKI of the key of its heads; nil: they are not signed
@@ -119,6 +123,7 @@ func Open(ctx context.Context, opts Options) (_ *Stack, err error) {
 	merkle.RouteKlog(opts.Log)
 	s.keys = keys.Open(s.layout.Keys(), opts.Passphrase, keys.WithDevices(keys.Devices{PluginDir: opts.KMSPlugins, Log: opts.Log}))
 	s.prepare()
+	s.prepareReloads()
 	if err := s.buildPeers(); err != nil {
 		return nil, fmt.Errorf("start peers: %w", err)
 	}
@@ -186,6 +191,7 @@ func (s *Stack) load() error {
 	if !done {
 		return fmt.Errorf("directory %s holds no stack: run init first", s.opts.Dir)
 	}
+	s.noteFiles()
 	if s.conf, err = s.loadConfig(); err != nil {
 		return err
 	}
@@ -201,7 +207,7 @@ func (s *Stack) load() error {
 	if err := s.wantTLS(); err != nil {
 		return err
 	}
-	if err := s.trustExtraIssuers(); err != nil {
+	if s.conf, err = withExtraIssuers(s.conf, s.opts.ExtraIssuers); err != nil {
 		return err
 	}
 	if s.conf.Peers != nil {
@@ -325,6 +331,7 @@ func (s *Stack) Run(ctx context.Context, onReady func()) error {
 	if err := s.addAdmin(ctx, g); err != nil {
 		return errors.Join(err, s.Close())
 	}
+	g.Add("reloads", s.runReloads)
 	g.Add("start checks", func(ctx context.Context) error {
 		if s.checkUntilReady(ctx) {
 			onReady()

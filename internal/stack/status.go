@@ -32,6 +32,7 @@ type Status struct {
 	Audit  AuditStatus    `json:"audit"`
 
 	Connections ConnectionStatus `json:"connections"` // of the public listener
+	Reload      *ReloadStatus    `json:"reload"`      // the last one; null before the first
 }
 
 // Addresses are those that the listeners are bound to, as host:port.
@@ -92,6 +93,7 @@ func (s *Stack) Status() Status {
 		Since: s.since.UTC(), Uptime: int64(now.Sub(s.since).Seconds()), Profile: s.conf.Profile, URL: s.conf.URL,
 		Addresses: Addresses{Public: s.Address(), Metrics: s.metricsAddress},
 		Trees:     []TreeStatus{}, Keys: []KeyStatus{}, Expiry: []ExpiryStatus{}, Audit: s.auditStatus(),
+		Reload: s.reloads.status(),
 	}
 	if s.conns != nil {
 		st.Connections.Open, st.Connections.Most = s.conns.Count()

@@ -17,15 +17,11 @@ import (
 	"sigstack/services/ca"
 )
 
-// ctRoots are the authorities whose certificates the CT log takes: this CA's, or
-// those of the process that it runs in.
+// ctRoots are the authorities whose certificates the CT log takes: those of all
+// chains of this CA, or of the process that it runs in.
 func (s *Stack) ctRoots() ([]*x509.Certificate, error) {
 	if s.conf.CA != nil {
-		chain, err := s.layout.chain(s.conf.CA.Chain)
-		if err != nil {
-			return nil, err
-		}
-		return chain[len(chain)-1:], nil
+		return s.chains.roots(), nil
 	}
 	var roots []*x509.Certificate
 	for _, part := range s.othersMaterial() {

@@ -1,0 +1,7 @@
+package main
+
+import "github.com/spf13/cobra"
+
+func (a *app) caCommand() *cobra.Command {
+	return group("ca", "Work with the certificate authority", a.caChainCommand())
+}

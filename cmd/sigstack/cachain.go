@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sigstack/internal/keys"
+	"sigstack/internal/pki"
+	"sigstack/internal/stack"
+)
+
+func (a *app) caChainCommand() *cobra.Command {
+	cmd := group("chain", "Work with the chains of the certificate authority",
+		a.chainListCommand(), a.chainStatusCommand(), a.chainPrepareCommand(), a.chainCloseCommand())
+	cmd.Long = `Work with the chains of the certificate authority, one of which issues: that of
+ca.chain and ca.key in config.yaml. The next one is prepared first, which publishes
+it. When every client has it, config.yaml may name it, and a reload goes over to it,
+while certificates are issued. What the one before has issued verifies for ever.`
+	return cmd
+}
+
+func (a *app) chainListCommand() *cobra.Command {
+	var f shardFlags
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List the chains that clients trust",
+		Long:    "List the chains of the certificate authority, the oldest first: state, key, name\nand fingerprint of the issuing certificate.",
+		Example: "  sigstack ca chain list --dir /var/lib/sigstack\n  sigstack ca chain list --output json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withChains(cmd.Context(), f, func(list stack.ChainList) {
+				w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+				a.printTo(w, "STATE\tKEY\tSUBJECT\tNOT AFTER\tSHA-256\n")
+				for _, c := range list.Chains {
+					a.printTo(w, "%s\t%s\t%s\t%s\t%s\n", c.State, c.Key, c.Subject, stamp(c.NotAfter), c.SHA256)
+				}
+				_ = w.Flush() // as for any output: there is nowhere left to report it
+			})
+		},
+	}
+	f.add(cmd.Flags())
+	return cmd
+}
+
+func (a *app) chainStatusCommand() *cobra.Command {
+	var f shardFlags
+	cmd := &cobra.Command{
+		Use:     "status",
+		Short:   "Say which chain issues, and what to do about the others",
+		Long:    "Say which chain issues, since when, and what to do about the others. With --output\njson it prints what list does.",
+		Example: "  sigstack ca chain status --dir /var/lib/sigstack",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withChains(cmd.Context(), f, func(list stack.ChainList) { a.printChainStatus(f.dir, list) })
+		},
+	}
+	f.add(cmd.Flags())
+	return cmd
+}
+
+// withChains shows the chains of a stack that is served or not.
+func (a *app) withChains(ctx context.Context, f shardFlags, show func(stack.ChainList)) error {
+	return a.withShards(ctx, f, func(ctx context.Context, c shardChannel) error {
+		var list stack.ChainList
+		if err := c.Get(ctx, stack.AdminChains, &list); err != nil {
+			return err
+		}
+		a.result(list, func() { show(list) })
+		return nil
+	})
+}
+
+func (a *app) printChainStatus(dir string, list stack.ChainList) {
+	open := false
+	next := "next       sigstack ca chain prepare --dir " + dir + " publishes the chain after it\n"
+	for _, c := range list.Chains {
+		a.printf("%-9s  %s\n", c.State, c.Subject)
+		switch c.State {
+		case stack.ChainActive:
+			a.printf("           issues since %s, with key %s, until %s at most\n", stamp(c.Since), c.Key, stamp(c.NotAfter))
+		case stack.ChainRetired:
+			a.printf("           issued until %s\n", stamp(c.Retired))
+			if open = open || c.End.IsZero(); !c.End.IsZero() {
+				a.printf("           clients accept nothing of it that is newer than %s\n", stamp(c.End))
+			}
+		case stack.ChainPrepared:
+			a.printf("           published %s, with every client from %s on\n", stamp(c.Published), stamp(c.Distributed))
+			next = fmt.Sprintf("next       from %s on config.yaml may name it, with key %s\n", stamp(c.Distributed), c.Key)
+		case stack.ChainPreparing:
+			next = "next       sigstack ca chain prepare --dir " + dir + " goes on with what was interrupted\n"
+		}
+	}
+	a.printf("%s", next)
+	if open {
+		a.printf("           sigstack ca chain close --dir %s ends what clients accept of retired ones\n", dir)
+	}
+}
+
+func (a *app) chainPrepareCommand() *cobra.Command {
+	var f shardFlags
+	var p chainFlags
+	cmd := &cobra.Command{
+		Use:   "prepare",
+		Short: "Publish the chain that will issue next",
+		Long: `Publish a further chain of the certificate authority in the trust material:
+trusted_root.json, the TUF targets and the client kit; and let the CT log take what
+it will issue. Nothing issues with it before config.yaml names it.
+
+Without --chain a key is made (ca-2, ca-3, …) and certified by the root of the
+present chain, whose key is in DIR/offline or where that was moved. With --chain
+another authority has certified the key, whose name in DIR/keys is --key.
+
+The key that signs TUF's targets is needed too; this command uses it itself, and the
+process that serves never sees it. Nothing is signed but what adds this one chain to
+what was signed last. A prepare that was interrupted is gone on with by the next
+one.`,
+		Example: `  sigstack ca chain prepare --dir /var/lib/sigstack \
+      --offline /media/offline --offline-passphrase-file /media/passphrase
+  sigstack ca chain prepare --chain corp-2027.pem --key corp-2027`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.chainPrepare(cmd.Context(), f, p) },
+	}
+	f.add(cmd.Flags())
+	fl := cmd.Flags()
+	fl.StringVar(&p.chain, "chain", "", "PEM `file` with the chain, the issuing certificate first, the root last")
+	fl.StringVar(&p.key, "key", "", "`name` in DIR/keys of the key of --chain")
+	fl.StringVar(&p.order.URI, "key-uri", "", "`URI` where the key lives (default: a file in DIR/keys)")
+	fl.BoolVar(&p.order.Create, "create-key", false, "make a key at --key-uri if there is none")
+	p.add(cmd)
+	return cmd
+}
+
+// chainFlags say which chain, and where the root keys are.
+type chainFlags struct {
+	prepareFlags
+
+	chain, key string
+	order      stack.ChainKeyOrder
+}
+
+func (p *prepareFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&p.offline, "offline", "", "`directory` of the root keys (default DIR/offline)")
+	cmd.Flags().StringVar(&p.passphraseFile, "offline-passphrase-file", "", "`file` with their passphrase (default: passphrase in that directory)")
+}
+
+func (p chainFlags) check() error {
+	switch {
+	case (p.chain == "") != (p.key == ""):
+		return usagef("--chain and --key go together: the chain, and the name of its key")
+	case p.chain != "" && p.order != stack.ChainKeyOrder{}:
+		return usagef("--key-uri and --create-key are for a key that is to be made; that of --chain is there")
+	case p.order.Create && p.order.URI == "":
+		return usagef("--create-key says what to do about --key-uri, which is not given")
+	case p.order.URI == "":
+		return nil
+	}
+	if err := keys.CheckURI(p.order.URI); err != nil {
+		return usagef("--key-uri: %w", err)
+	}
+	return nil
+}
+
+func (a *app) chainPrepare(ctx context.Context, f shardFlags, p chainFlags) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	o, err := a.offlineKeys(ctx, f, p.prepareFlags)
+	if err != nil {
+		return err
+	}
+	targets, err := o.targets() // before anything is made
+	if err != nil {
+		return err
+	}
+	return a.withShards(ctx, f, func(ctx context.Context, c shardChannel) error {
+		chain, name, err := a.nextChain(ctx, c, p, o)
+		if err != nil {
+			return err
+		}
+		var draft stack.ChainDraft
+		order := stack.ChainOrder{Certificates: pki.CertificatesPEM(chain), Key: name}
+		if err := c.Post(ctx, stack.AdminChainPrepare, order, &draft); err != nil {
+			return err
+		}
+		list, err := a.signChains(ctx, c, f, draft, targets, chain)
+		if err != nil {
+			return err
+		}
+		a.result(list, func() { a.printChainPrepared(f.dir, name, draft.Path, list) })
+		return nil
+	})
+}
+
+// nextChain is the chain that is given, or one for a key that is made for it.
+func (a *app) nextChain(ctx context.Context, c shardChannel, p chainFlags, o offlineKeys) (chain []*x509.Certificate, key string, err error) {
+	if p.chain != "" {
+		data, err := os.ReadFile(p.chain)
+		if err != nil {
+			return nil, "", fmt.Errorf("read the chain: %w", err)
+		}
+		if chain, err = pki.ParseCertificatesPEM(data); err != nil {
+			return nil, "", fmt.Errorf("read the chain %s: %w", p.chain, err)
+		}
+		return chain, p.key, nil
+	}
+	var next stack.ChainKey
+	if err := c.Post(ctx, stack.AdminChainKey, p.order, &next); err != nil {
+		return nil, "", err
+	}
+	chain, err = stack.IssueChain(next, o.dir, o.passphrase, o.devices, a.now())
+	return chain, next.Name, explainOffline(err)
+}
+
+// signChains signs a draft and has it published.
+func (a *app) signChains(ctx context.Context, c shardChannel, f shardFlags, draft stack.ChainDraft, targets keys.Key, added []*x509.Certificate) (list stack.ChainList, err error) {
+	signed, err := draft.Sign(stack.Layout{Dir: f.dir}, targets, added, a.now())
+	if err != nil {
+		return list, err
+	}
+	if len(added) > 0 {
+		a.notef("signed TUF targets that add the chain of %s and change nothing else\n", added[0].Subject)
+	} else {
+		a.notef("signed TUF targets that end what clients accept of retired chains and change nothing else\n")
+	}
+	return list, c.Post(ctx, stack.AdminChainPublish, signed, &list)
+}
+
+func (a *app) printChainPrepared(dir, key, path string, list stack.ChainList) {
+	last := list.Chains[len(list.Chains)-1]
+	a.printf("prepared the chain of %s\n    sha256:%s\n", last.Subject, last.SHA256)
+	a.printf("published in trusted_root.json, the TUF targets and the client kit\n")
+	a.printf("\nNow:\n  1. Hand the new kit to clients that have it as files; others ask by themselves.\n")
+	a.printf("  2. From %s on let config.yaml say, in section ca:\n", stamp(last.Distributed))
+	a.printf("         key: %s\n         chain: %s\n", key, path)
+	a.printf("     The process takes it by itself within seconds, or on: sigstack reload --dir %s\n", dir)
+}
+
+func (a *app) chainCloseCommand() *cobra.Command {
+	var f shardFlags
+	var p prepareFlags
+	cmd := &cobra.Command{
+		Use:   "close",
+		Short: "End what clients accept of retired chains",
+		Long: fmt.Sprintf(`Publish the end of the windows of all chains that issue nothing any more: %v after
+each was retired. What they issued before verifies for ever; whoever has one of
+their keys can make nothing new of it. It cannot be taken back: a closed chain never
+issues again. The key that signs TUF's targets is needed, as for prepare.`, stack.CloseAfter.Truncate(time.Hour)),
+		Example: "  sigstack ca chain close --dir /var/lib/sigstack --offline /media/offline",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			targets, err := a.targetsKey(cmd.Context(), f, p)
+			if err != nil {
+				return err
+			}
+			return a.withShards(cmd.Context(), f, func(ctx context.Context, c shardChannel) error {
+				var draft stack.ChainDraft
+				if err := c.Post(ctx, stack.AdminChainClose, nil, &draft); err != nil {
+					return err
+				}
+				list, err := a.signChains(ctx, c, f, draft, targets, nil)
+				if err != nil {
+					return err
+				}
+				a.result(list, func() { a.printChainStatus(f.dir, list) })
+				return nil
+			})
+		},
+	}
+	f.add(cmd.Flags())
+	p.add(cmd)
+	return cmd
+}

@@ -1,0 +1,396 @@
+package stack
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"slices"
+	"time"
+
+	"sigstack/internal/admin"
+	"sigstack/internal/durable"
+	"sigstack/internal/fault"
+	"sigstack/internal/keys"
+	"sigstack/internal/pki"
+	"sigstack/internal/trust"
+	"sigstack/services/ca"
+	tufroot "sigstack/tuf-root"
+)
+
+// Paths of the acts on the chains of the certificate authority.
+const (
+	AdminChains       = "/v1/ca/chains"         // GET: ChainList
+	AdminChainKey     = "/v1/ca/chains/key"     // POST ChainKeyOrder: ChainKey
+	AdminChainPrepare = "/v1/ca/chains/prepare" // POST ChainOrder: ChainDraft
+	AdminChainClose   = "/v1/ca/chains/close"   // POST: ChainDraft
+	AdminChainPublish = "/v1/ca/chains/publish" // POST SignedTargets: ChainList
+)
+
+// leafLife bounds the life of a leaf, and CloseAfter is how long after its chain
+// issued for the last time the window in trust material ends: what was approved
+// then has been signed, used and stamped by then, whatever the clocks.
+const (
+	leafLife   = 10 * time.Minute
+	CloseAfter = time.Hour
+)
+
+// States of a chain.
+const (
+	ChainActive    = "active"    // it issues
+	ChainRetired   = "retired"   // it issued once
+	ChainPrepared  = "prepared"  // it is in the trust material
+	ChainPreparing = "preparing" // it is to be published
+)
+
+// ChainStatus is one chain of the certificate authority.
+type ChainStatus struct {
+	Subject  string    `json:"subject"` // of the issuing certificate
+	SHA256   string    `json:"sha256"`  // likewise, hex
+	Root     string    `json:"root"`    // its subject
+	NotAfter time.Time `json:"not_after"`
+	State    string    `json:"state"`
+	Key      string    `json:"key,omitempty"` // its name in keys/
+	// Published is when it went into the trust material; zero for the first, which
+	// was there from the beginning.
+	Published   time.Time `json:"published,omitzero"`
+	Distributed time.Time `json:"distributed,omitzero"` // from when on every client has it
+	Since       time.Time `json:"since,omitzero"`       // it issues
+	Retired     time.Time `json:"retired,omitzero"`     // it issued until then
+	End         time.Time `json:"end,omitzero"`         // clients accept nothing newer of it
+}
+
+// ChainList is all chains, the oldest first.
+type ChainList struct {
+	Chains []ChainStatus `json:"chains"`
+}
+
+// ChainKeyOrder says where the key of the next chain is to be.
+type ChainKeyOrder struct {
+	URI    string `json:"uri,omitempty"`    // "": in a file
+	Create bool   `json:"create,omitempty"` // make one there if there is none
+}
+
+// ChainKey is a key that waits for its certificate.
+type ChainKey struct {
+	Name    string    `json:"name"`
+	SPKI    []byte    `json:"spki"`
+	Created time.Time `json:"created"`
+	Chain   []byte    `json:"chain"` // PEM: the one that issues now
+}
+
+// ChainOrder is a chain to be published.
+type ChainOrder struct {
+	Certificates []byte `json:"certificates"` // PEM, the issuing one first
+	Key          string `json:"key"`          // its name in keys/
+}
+
+// ChainDraft is a change of the published chains that waits for a signature.
+type ChainDraft struct {
+	ChainList
+
+	Path    string `json:"path,omitempty"` // of the new chain's file, for config.yaml
+	Targets []byte `json:"targets"`        // TUF metadata, to be signed by Sign
+}
+
+// Details are for the audit record.
+func (l ChainList) Details() map[string]string {
+	last := l.Chains[len(l.Chains)-1]
+	return map[string]string{"chains": fmt.Sprint(len(l.Chains)), "newest": last.SHA256, "newest_subject": last.Subject, "newest_state": last.State}
+}
+
+// Details are for the audit record.
+func (k ChainKey) Details() map[string]string { return map[string]string{"key": k.Name} }
+
+// handleChainActs adds the acts on chains.
+func (s *Stack) handleChainActs(a *admin.Server) {
+	a.Handle(http.MethodGet, AdminChains, "", func(context.Context, *http.Request) (any, error) { return s.chainList() })
+	a.Handle(http.MethodPost, AdminChainKey, "ca-chain-key", func(_ context.Context, r *http.Request) (any, error) {
+		var order ChainKeyOrder
+		if err := readOrder(r, &order); err != nil {
+			return nil, err
+		}
+		return s.chainKey(order)
+	})
+	a.Handle(http.MethodPost, AdminChainPrepare, "ca-chain-prepare", func(_ context.Context, r *http.Request) (any, error) {
+		var order ChainOrder
+		if err := readOrder(r, &order); err != nil {
+			return nil, err
+		}
+		return s.prepareChain(order)
+	})
+	a.Handle(http.MethodPost, AdminChainClose, "ca-chain-close", func(context.Context, *http.Request) (any, error) { return s.closeChains() })
+	a.Handle(http.MethodPost, AdminChainPublish, "ca-chain-publish", func(_ context.Context, r *http.Request) (any, error) {
+		var signed SignedTargets
+		if err := readOrder(r, &signed); err != nil {
+			return nil, err
+		}
+		return s.publishChains(signed.Targets)
+	})
+}
+
+// mayChain refuses acts on chains where a part of what they change is missing.
+func (s *Stack) mayChain() error {
+	switch {
+	case s.conf.Peers != nil:
+		return fault.Newf(fault.Conflict, "this is process %s of a split stack: one process issues and another one publishes the chains, "+
+			"and neither can do both. Prepare a chain, and go over to it, before `sigstack split`", s.conf.Peers.Name)
+	case s.services.ca == nil:
+		return fault.New(fault.Conflict, "this stack has no certificate authority: section ca of config.yaml is missing")
+	case s.repo == nil:
+		return fault.New(fault.Conflict, "this stack publishes nothing: section tuf of config.yaml is missing")
+	}
+	return nil
+}
+
+// chainList tells of all chains.
+func (s *Stack) chainList() (ChainList, error) {
+	if s.services.ca == nil {
+		return ChainList{}, fault.New(fault.NotFound, "this process has no certificate authority")
+	}
+	list, draft := s.chains.all()
+	at := find(list, s.services.ca.Trust().Chain)
+	out := ChainList{Chains: []ChainStatus{}}
+	for i, c := range list {
+		state := ChainRetired
+		switch {
+		case i == at:
+			state = ChainActive
+		case c.Since.IsZero():
+			state = ChainPrepared
+		}
+		out.Chains = append(out.Chains, c.status(state))
+	}
+	for _, c := range draft {
+		if find(list, c.certs) < 0 {
+			out.Chains = append(out.Chains, c.status(ChainPreparing))
+		}
+	}
+	return out, nil
+}
+
+func (c caChain) status(state string) ChainStatus {
+	root := c.certs[len(c.certs)-1]
+	return ChainStatus{
+		Subject: c.certs[0].Subject.String(), SHA256: fingerprint(c.certs[0]), Root: root.Subject.String(), NotAfter: c.certs[0].NotAfter.UTC(),
+		State: state, Key: c.Key, Published: c.Published, Distributed: c.Distributed, Since: c.Since, Retired: c.Retired, End: c.End,
+	}
+}
+
+// chainKey makes the key of the next chain, or takes the one of that name that is
+// there: of an interrupted try, or because an operator put it there.
+func (s *Stack) chainKey(order ChainKeyOrder) (ChainKey, error) {
+	if err := s.mayChain(); err != nil {
+		return ChainKey{}, err
+	}
+	list, _ := s.chains.all()
+	name := fmt.Sprintf("%s-%d", keyCA, len(list)+1)
+	key, err := s.keys.Load(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		key, err = s.newKeyAt(name, order.URI, order.Create)
+	}
+	switch {
+	case err != nil:
+		return ChainKey{}, fault.Wrap(fault.Invalid, err, "the next chain has no key")
+	case order.URI != "" && key.URI() != order.URI:
+		return ChainKey{}, fault.Newf(fault.Conflict, "key %s is there already, at another place (%s): leave the place out to use it", name, placeOf(key))
+	}
+	if err := key.Test(); err != nil {
+		return ChainKey{}, fault.Wrap(fault.Unavailable, err, "key of the next chain does not work")
+	}
+	return ChainKey{Name: name, SPKI: key.SPKI(), Created: key.Created, Chain: pki.CertificatesPEM(s.services.ca.Trust().Chain)}, nil
+}
+
+// prepareChain drafts what publishes a chain, whose key is here, and lets the CT log
+// take its root. Nothing issues with it yet. It can be repeated at any point: what
+// an interrupted try has left is a draft, which the next one replaces.
+func (s *Stack) prepareChain(order ChainOrder) (ChainDraft, error) {
+	if err := s.mayChain(); err != nil {
+		return ChainDraft{}, err
+	}
+	certs, err := s.checkNewChain(order)
+	if err != nil {
+		return ChainDraft{}, err
+	}
+	path := "keys/" + order.Key + ".chain.pem"
+	if err := durable.WriteFile(s.layout.path(path), pki.CertificatesPEM(certs), 0o644); err != nil {
+		return ChainDraft{}, err
+	}
+	list, _ := s.chains.all()
+	next := caChain{chainEntry{Certificates: string(pki.CertificatesPEM(certs)), Key: order.Key}, certs}
+	draft, err := s.draftChains(append(slices.Clone(list), next))
+	draft.Path = path
+	return draft, err
+}
+
+// checkNewChain refuses a chain that the CA would refuse, or that is known.
+func (s *Stack) checkNewChain(order ChainOrder) ([]*x509.Certificate, error) {
+	certs, err := pki.ParseCertificatesPEM(order.Certificates)
+	if err != nil {
+		return nil, fault.Wrap(fault.Invalid, err, "the chain cannot be read")
+	}
+	list, _ := s.chains.all()
+	if find(list, certs) >= 0 {
+		return nil, fault.Newf(fault.Conflict, "the chain of %s is published already", certs[0].Subject)
+	}
+	key, err := s.keys.Load(order.Key)
+	if err != nil {
+		return nil, fault.Wrap(fault.Invalid, err, "the chain's key cannot be used")
+	}
+	if s.isInUse(order.Key) {
+		return nil, fault.Newf(fault.Conflict, "key %s is another chain's: give the new one a key of its own", order.Key)
+	}
+	set := ca.Settings{Chain: certs, Signer: key, Issuers: s.services.ca.Issuers()}
+	if err := s.services.ca.Check(set); err != nil {
+		return nil, fault.Wrap(fault.Invalid, err, "the chain cannot be used")
+	}
+	if i := slices.IndexFunc(certs, isTest); i >= 0 && !s.test() {
+		return nil, fault.Newf(fault.Invalid, "certificate %s is a test stack's", certs[i].Subject)
+	}
+	return certs, nil
+}
+
+// isInUse reports whether a key has another use, so that its chain file would be
+// written over.
+func (s *Stack) isInUse(name string) bool {
+	list, _ := s.chains.all()
+	return slices.ContainsFunc(list, func(c caChain) bool { return c.Key == name })
+}
+
+// closeChains drafts the end of the windows of all chains that issue nothing any
+// more. What they issued verifies for ever.
+func (s *Stack) closeChains() (ChainDraft, error) {
+	if err := s.mayChain(); err != nil {
+		return ChainDraft{}, err
+	}
+	list, _ := s.chains.all()
+	draft, closed := slices.Clone(list), 0
+	for i, c := range draft {
+		if !c.Retired.IsZero() && c.End.IsZero() {
+			draft[i].End = c.Retired.Add(CloseAfter)
+			closed++
+		}
+	}
+	if closed == 0 {
+		return ChainDraft{}, fault.New(fault.Conflict, "no chain is retired and open: there is nothing to close")
+	}
+	return s.draftChains(draft)
+}
+
+// draftChains notes what the published chains are to be, and drafts it.
+func (s *Stack) draftChains(draft []caChain) (ChainDraft, error) {
+	list, _ := s.chains.all()
+	if err := s.chains.set(list, draft); err != nil {
+		return ChainDraft{}, err
+	}
+	if err := s.setCTRoots(); err != nil {
+		return ChainDraft{}, err
+	}
+	targets, err := s.materialOf(draft).Targets(s.opts.Now())
+	if err != nil {
+		return ChainDraft{}, err
+	}
+	metadata, err := s.repo.DraftTargets(targets)
+	if err != nil {
+		return ChainDraft{}, err
+	}
+	all, err := s.chainList()
+	return ChainDraft{ChainList: all, Targets: metadata}, err
+}
+
+// materialOf is the material with other chains of the CA.
+func (s *Stack) materialOf(chains []caChain) trust.Material {
+	m := s.material()
+	m.CAs = authorities(s.conf.URL, chains)
+	return m
+}
+
+// publishChains puts the draft into the trust material, signed. A crash after the
+// last write of the repository, and before chains.json tells of it, is found and
+// noted by the next start.
+func (s *Stack) publishChains(signed []byte) (ChainList, error) {
+	if err := s.mayChain(); err != nil {
+		return ChainList{}, err
+	}
+	_, draft := s.chains.all()
+	if draft == nil {
+		return ChainList{}, fault.New(fault.Conflict, "no change of the chains waits to be published: prepare one")
+	}
+	targets, err := s.materialOf(draft).Targets(s.opts.Now())
+	if err != nil {
+		return ChainList{}, err
+	}
+	before := s.distributed(s.repo, s.opts.Now())
+	err = s.repo.PublishSigned(signed, targets, s.online)
+	if errors.Is(err, tufroot.ErrStale) {
+		return ChainList{}, fault.Wrap(fault.Conflict, err, "prepare the chain again")
+	}
+	if err != nil {
+		return ChainList{}, fault.Wrap(fault.Invalid, err, "nothing was published")
+	}
+	if err := s.publishedChains(draft, s.repo, before); err != nil {
+		return ChainList{}, err
+	}
+	if err := s.writeKit(s.repo); err != nil {
+		return ChainList{}, fmt.Errorf("the chains are published, but the client kit could not be written: %w", err)
+	}
+	return s.chainList()
+}
+
+// publishedChains notes that a draft is out, and that its new chains are with every
+// client not before a moment.
+func (s *Stack) publishedChains(draft []caChain, repo *tufroot.Repository, earliest time.Time) error {
+	list, _ := s.chains.all()
+	now := s.opts.Now().UTC()
+	distributed := s.distributed(repo, now)
+	if earliest.After(distributed) {
+		distributed = earliest
+	}
+	draft = slices.Clone(draft)
+	for i, c := range draft {
+		if find(list, c.certs) < 0 {
+			draft[i].Published, draft[i].Distributed = now, distributed.UTC()
+		}
+	}
+	return s.chains.set(draft, nil)
+}
+
+// draftIsPublished finds that a publication of chains was interrupted when it was
+// out, but not noted yet. It is noted now.
+func (s *Stack) draftIsPublished(repo *tufroot.Repository, published []byte) (bool, error) {
+	if s.chains == nil {
+		return false, nil
+	}
+	_, draft := s.chains.all()
+	if draft == nil {
+		return false, nil
+	}
+	live, err := s.materialOf(draft).TrustedRoot()
+	if err != nil || !bytes.Equal(live, published) {
+		return false, err
+	}
+	return true, s.publishedChains(draft, repo, time.Time{})
+}
+
+// setCTRoots lets the CT log of this process take what every chain may issue.
+func (s *Stack) setCTRoots() error {
+	if s.services.ctlog == nil {
+		return nil
+	}
+	roots, err := s.ctRoots()
+	if err != nil {
+		return err
+	}
+	if err := s.services.ctlog.SetRoots(roots); err != nil {
+		return fmt.Errorf("the CT log does not take the roots: %w", err)
+	}
+	return nil
+}
+
+// newKeyAt makes a key in a file or, if uri says so, elsewhere.
+func (s *Stack) newKeyAt(name, uri string, create bool) (keys.Key, error) {
+	return s.newShardKey(name, ShardOrder{URI: uri, Create: create})
+}

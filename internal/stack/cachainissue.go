@@ -1,0 +1,44 @@
+package stack
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"time"
+
+	"sigstack/internal/keys"
+	"sigstack/internal/pki"
+)
+
+// numbered is the end of a name that IssueChain has given.
+var numbered = regexp.MustCompile(` ` + keyCA + `-\d+$`)
+
+// IssueChain certifies the key of the next chain by the root of the present one, whose
+// key is among the root keys, in a directory that no process that serves reads.
+func IssueChain(next ChainKey, offline string, passphrase []byte, devices keys.Devices, now time.Time) ([]*x509.Certificate, error) {
+	present, err := pki.ParseCertificatesPEM(next.Chain)
+	if err != nil {
+		return nil, fmt.Errorf("read the present chain: %w", err)
+	}
+	root := present[len(present)-1]
+	rootKey, err := keys.Open(offline, passphrase, keys.WithDevices(devices)).Load(keyCARoot)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w; name the directory that offline/ was moved to, or the chain that another authority issued", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	public, err := x509.ParsePKIXPublicKey(next.SPKI)
+	if err != nil {
+		return nil, fmt.Errorf("read the key of the next chain: %w", err)
+	}
+	name := present[0].Subject
+	name.CommonName = numbered.ReplaceAllString(name.CommonName, "") + " " + next.Name
+	inter, err := pki.NewIntermediate(root, rootKey, public, name, x509.ExtKeyUsageCodeSigning, now.Add(-backdate))
+	if err != nil {
+		return nil, fmt.Errorf("certify the key of the next chain: %w", err)
+	}
+	return []*x509.Certificate{inter, root}, nil
+}
