@@ -10,8 +10,6 @@ import (
 	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -20,27 +18,6 @@ import (
 	"sigstack/internal/signing"
 	"sigstack/internal/stack"
 )
-
-// reconfigure changes a directory's configuration.
-func reconfigure(t *testing.T, dir string, change func(*config.Config)) {
-	t.Helper()
-	path := filepath.Join(dir, "config.yaml")
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conf, err := config.Parse(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	change(conf)
-	if data, err = conf.Marshal(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // demoToken is an ID token of the demo user.
 func demoToken(t *testing.T, dir string, r running) string {
@@ -75,7 +52,7 @@ const findAlice = `{"email":"alice@example.com"}`
 // what is for everybody is open.
 func TestAccessPolicies(t *testing.T) {
 	dir := initDir(t, stack.InitConfig{Profile: config.ProfileUp})
-	reconfigure(t, dir, func(c *config.Config) {
+	editConfig(t, dir, func(c *config.Config) {
 		c.Access = config.Access{
 			Read:  config.AccessBearer,
 			Write: config.WriteAccess{CTLog: config.AccessInternal, TLog: config.AccessBearer, TSA: config.AccessBearer},
@@ -134,7 +111,7 @@ func TestAccessPolicies(t *testing.T) {
 // TestRedactedSearch: names are found by who shows a token, and hashes by all.
 func TestRedactedSearch(t *testing.T) {
 	dir := initDir(t, stack.InitConfig{Profile: config.ProfileUp})
-	reconfigure(t, dir, func(c *config.Config) {
+	editConfig(t, dir, func(c *config.Config) {
 		c.Access.RedactEmails = true
 		c.Limits.Identity = config.Rate{PerSecond: 1e-6, Burst: 2}
 	})
