@@ -1,7 +1,7 @@
 // Package identity turns the verified claims of an ID token into a principal:
 // the name and the extensions a certificate will carry, and the text that proves
-// possession of a key (contract: ca.md §5 and §6). There is one file per type of
-// issuer; verifying tokens is left to the package token.
+// possession of a key (contract: ca.md §5 and §6). Verifying tokens is left to the
+// package token.
 package identity
 
 import (
