@@ -6,7 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha1" //nolint:gosec // RFC 5280 §4.2.1.2 key identifiers, not a signature
+	"crypto/sha1"
 	"crypto/sha256"
 	"syscall"
 	"testing"
@@ -75,7 +75,7 @@ func BenchmarkCertificateFloor(b *testing.B) {
 		if _, err := rand.Read(serial); err != nil {
 			b.Fatal(err)
 		}
-		sha1.Sum(point) //nolint:gosec // an identifier, not a signature
+		sha1.Sum(point)
 		for range 3 {
 			signText(b, ec, 600)
 		}
