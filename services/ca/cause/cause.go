@@ -5,6 +5,7 @@ package cause
 
 import (
 	"context"
+	"maps"
 
 	"sigstack/internal/fault"
 )
@@ -104,15 +105,14 @@ func Conclude(ctx context.Context, c Check, err error, facts func() Facts) error
 // explain gives a refusal what it lacks of reason and metadata.
 func explain(step Step) error {
 	detail, _ := fault.DetailOf(step.Err)
-	if detail.Metadata != nil {
-		return step.Err
-	}
 	if detail.Reason == "" {
 		detail.Reason = step.Check.reason()
 	}
-	detail.Metadata = map[string]string{"check": string(step.Check), "expected": step.Expected}
+	metadata := map[string]string{"check": string(step.Check), "expected": step.Expected}
 	if step.Found != "" {
-		detail.Metadata["found"] = step.Found
+		metadata["found"] = step.Found
 	}
+	maps.Copy(metadata, detail.Metadata)
+	detail.Metadata = metadata
 	return fault.Because(step.Err, detail)
 }

@@ -45,9 +45,9 @@ func TestExacterCauseStays(t *testing.T) {
 	if got := conclude(fault.Detail{Reason: "TOKEN_MISSING"}); got.Reason != "TOKEN_MISSING" || got.Metadata["expected"] != "this" {
 		t.Errorf("got %+v, want the error's reason with the check's facts", got)
 	}
-	whole := fault.Detail{Reason: "CLAIM_MISSING", Metadata: map[string]string{"claim": "exp"}}
-	if got := conclude(whole); got.Reason != whole.Reason || !maps.Equal(got.Metadata, whole.Metadata) {
-		t.Errorf("got %+v, want what the error tells", got)
+	told := conclude(fault.Detail{Reason: "CLAIM_MISSING", Metadata: map[string]string{"claim": "exp", "expected": "that"}})
+	if want := map[string]string{"check": "form", "claim": "exp", "expected": "that"}; !maps.Equal(told.Metadata, want) {
+		t.Errorf("told %v, want what the error tells with what it lacks, %v", told.Metadata, want)
 	}
 }
 

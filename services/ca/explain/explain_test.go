@@ -126,7 +126,8 @@ func TestRefused(t *testing.T) {
 			"signature", identitytest.Sign(t, identitytest.NewKey(t, "key-1"), issuer.Claims(good())),
 			cause.Signature, "SIGNATURE_INVALID", "ES256, and the id of one of them", "key-1",
 		},
-		{"identity", with(claims{"email_verified": false}), cause.Identity, "", "", ""},
+		{"identity", with(claims{"email_verified": false}), cause.Identity, "IDENTITY_REFUSED", "", ""},
+		{"claim", with(claims{"email": nil}), cause.Identity, "CLAIM_MISSING", "", ""},
 		{"policy", with(claims{"team": "dev"}), cause.Policy, "POLICY_REFUSED", "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -147,7 +148,7 @@ func TestRefused(t *testing.T) {
 				}
 			}
 			c := r.Checks[failed]
-			if tt.reason != "" && c.Reason != tt.reason || c.Found != tt.found || c.Said != tt.said || c.Message == "" {
+			if c.Reason != tt.reason || c.Found != tt.found || c.Said != tt.said || c.Message == "" {
 				t.Errorf("%+v, want reason %s, found %q, said %q", c, tt.reason, tt.found, tt.said)
 			}
 			if got, err := r.Failed(); err != nil || got.Name != tt.check {

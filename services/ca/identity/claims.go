@@ -2,6 +2,7 @@ package identity
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -64,7 +65,21 @@ func (c Claims) Text(name string) (string, error) {
 	return text, err
 }
 
-func missing(name string) error { return fault.Newf(fault.Invalid, "claim %s is missing", name) }
+func missing(name string) error {
+	return ofClaim(name, "CLAIM_MISSING", fault.Newf(fault.Invalid, "claim %s is missing", name))
+}
+
+// wrong is the error for a claim that cannot be what it should; why follows its
+// name in the sentence.
+func wrong(name, why string, err error) error {
+	return ofClaim(name, "CLAIM_INVALID", fault.Wrap(fault.Invalid, err, "claim "+name+" "+why))
+}
+
+// ofClaim tells programs which claim an error is about: its name is one that this
+// program or its configuration asks for.
+func ofClaim(name, reason string, err error) error {
+	return fault.Because(err, fault.Detail{Reason: reason, Metadata: map[string]string{"claim": name}})
+}
 
 // optionalText is Text for a claim that may be absent or empty.
 func (c Claims) optionalText(name string) (string, error) {
@@ -81,7 +96,7 @@ func (c Claims) decoded(name string) (string, error) {
 	var text *string
 	if raw, ok := c.members[name]; ok {
 		if err := json.Unmarshal(raw, &text); err != nil {
-			return "", fault.Wrap(fault.Invalid, err, "claim "+name+" is not a string")
+			return "", wrong(name, "is not a string", err)
 		}
 	}
 	if text == nil {
@@ -92,14 +107,14 @@ func (c Claims) decoded(name string) (string, error) {
 
 func checkLength(name, text string) error {
 	if len(text) > maxClaim {
-		return fault.Newf(fault.Invalid, "claim %s is over %d bytes", name, maxClaim)
+		return wrong(name, fmt.Sprintf("is over %d bytes", maxClaim), nil)
 	}
 	return nil
 }
 
 func checkText(name, text string) error {
 	if strings.ContainsFunc(text, unicode.IsControl) {
-		return fault.Newf(fault.Invalid, "claim %s has control characters", name)
+		return wrong(name, "has control characters", nil)
 	}
 	return checkLength(name, text)
 }
@@ -126,7 +141,7 @@ func (c Claims) scalar(name string) (string, bool, error) {
 }
 
 func notScalar(name string) error {
-	return fault.Newf(fault.Invalid, "claim %s is not a string, number or boolean", name)
+	return wrong(name, "is not a string, number or boolean", nil)
 }
 
 // decimal writes a JSON number without exponent. One that is written as a whole
@@ -137,7 +152,7 @@ func decimal(name, number string) (string, error) {
 	}
 	f, err := strconv.ParseFloat(number, 64)
 	if err != nil {
-		return "", fault.Newf(fault.Invalid, "claim %s is not a number within bounds", name)
+		return "", wrong(name, "is not a number within bounds", nil)
 	}
 	return strconv.FormatFloat(f, 'f', -1, 64), nil
 }
@@ -170,7 +185,7 @@ func (c Claims) at(path jsonpath.Path) (string, bool, error) {
 func (c Claims) Audience() ([]string, error) {
 	raw, ok := c.members["aud"]
 	if !ok {
-		return nil, fault.New(fault.Invalid, "claim aud is missing")
+		return nil, missing("aud")
 	}
 	var one string
 	if err := json.Unmarshal(raw, &one); err == nil {
@@ -178,7 +193,7 @@ func (c Claims) Audience() ([]string, error) {
 	}
 	var many []string
 	if err := json.Unmarshal(raw, &many); err != nil {
-		return nil, fault.Wrap(fault.Invalid, err, "claim aud is neither a string nor an array of strings")
+		return nil, wrong("aud", "is neither a string nor an array of strings", err)
 	}
 	return many, nil
 }
@@ -192,7 +207,7 @@ func (c Claims) Time(name string) (time.Time, bool, error) {
 	}
 	seconds, err := strconv.ParseFloat(string(raw), 64)
 	if err != nil || seconds < 0 || seconds > maxTime {
-		return time.Time{}, false, fault.Newf(fault.Invalid, "claim %s is not a time in seconds", name)
+		return time.Time{}, false, wrong(name, "is not a time in seconds", nil)
 	}
 	whole, fraction := math.Modf(seconds)
 	return time.Unix(int64(whole), int64(fraction*1e9)), true, nil

@@ -99,7 +99,7 @@ func kubernetesPrincipal(_ Issuer, c Claims) (Principal, error) {
 	}
 	raw, ok := c.members["kubernetes.io"]
 	if !ok {
-		return Principal{}, fault.New(fault.Invalid, "claim kubernetes.io is missing")
+		return Principal{}, missing("kubernetes.io")
 	}
 	if err := json.Unmarshal(raw, &pod); err != nil {
 		return Principal{}, fault.Wrap(fault.Invalid, err, "claim kubernetes.io does not name a namespace and a service account")

@@ -32,10 +32,10 @@ func TestCauses(t *testing.T) {
 		{"issuer", with(claims{"iss": "https://hunter2.example"}), "ISSUER_UNKNOWN", cause.Issuer, "an issuer that the CA trusts, byte for byte", ""},
 		{"audience", with(claims{"aud": []string{"hunter2", "x"}}), "AUDIENCE_MISMATCH", cause.Audience, "sigstore", "2 audiences"},
 		{"one audience", with(claims{"aud": "hunter2"}), "AUDIENCE_MISMATCH", cause.Audience, "sigstore", "1 audience"},
-		{"no audience", with(claims{"aud": nil}), "AUDIENCE_MISMATCH", cause.Audience, "sigstore", "none"},
+		{"no audience", with(claims{"aud": nil}), "CLAIM_MISSING", cause.Audience, "sigstore", "none"},
 		{"expired", with(claims{"exp": now.Add(-time.Hour).Unix()}), "TOKEN_EXPIRED", cause.Expiry, "not before 2026-03-01T12:00:00Z", "2026-03-01T11:00:00Z"},
 		{"no expiry", with(claims{"exp": nil}), "CLAIM_MISSING", cause.Expiry, "not before 2026-03-01T12:00:00Z", "none"},
-		{"odd expiry", with(claims{"exp": "hunter2"}), "TOKEN_EXPIRED", cause.Expiry, "not before 2026-03-01T12:00:00Z", "not a time"},
+		{"odd expiry", with(claims{"exp": "hunter2"}), "CLAIM_INVALID", cause.Expiry, "not before 2026-03-01T12:00:00Z", "not a time"},
 		{
 			"too early", with(claims{"nbf": now.Add(time.Hour).Unix()}),
 			"TOKEN_NOT_YET_VALID", cause.NotBefore, "none, or at the latest 2026-03-01T12:05:00Z", "2026-03-01T13:00:00Z",
@@ -64,6 +64,9 @@ func TestCauses(t *testing.T) {
 			want := map[string]string{"check": string(tt.check), "expected": tt.expected}
 			if tt.found != "" {
 				want["found"] = tt.found
+			}
+			if strings.HasPrefix(tt.reason, "CLAIM_") {
+				want["claim"] = map[cause.Check]string{cause.Audience: "aud", cause.Expiry: "exp"}[tt.check]
 			}
 			if got.Reason != tt.reason || !maps.Equal(got.Metadata, want) {
 				t.Errorf("told %s %v\nwant %s %v", got.Reason, got.Metadata, tt.reason, want)

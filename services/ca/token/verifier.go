@@ -186,7 +186,7 @@ func checkExpiry(claims identity.Claims, now time.Time) error {
 	case err != nil:
 		return err
 	case !ok:
-		return fault.Because(fault.New(fault.Invalid, "claim exp is missing"), fault.Detail{Reason: "CLAIM_MISSING"})
+		return fault.Because(fault.New(fault.Invalid, "claim exp is missing"), fault.Detail{Reason: "CLAIM_MISSING", Metadata: map[string]string{"claim": "exp"}})
 	case now.After(expiry):
 		return fault.New(fault.Invalid, "the token has expired")
 	}
