@@ -60,7 +60,7 @@ func (s *Stack) tokenIssuers() []config.Issuer {
 
 // buildAccess makes the verifier of bearer tokens, where one is asked for.
 func (b *builder) buildAccess(context.Context) error {
-	issuers, err := b.issuers(b.tokenIssuers())
+	issuers, err := b.issuers(b.conf)
 	if err != nil {
 		return err
 	}
@@ -82,8 +82,10 @@ func (s *Stack) verifyBearer(ctx context.Context, raw string) error {
 	if err != nil {
 		return err
 	}
-	_, err = verified.Issuer.Principal(verified.Claims)
-	return err
+	if _, err := verified.Principal(ctx); err != nil {
+		return err
+	}
+	return verified.CheckPolicy(ctx)
 }
 
 // maySearchNames decides who may search the log by e-mail address and subject; nil:

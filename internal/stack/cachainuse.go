@@ -26,13 +26,13 @@ func (b *builder) firstSettings() (ca.Settings, error) {
 		certs, name, err = last.certs, last.Key, nil
 	}
 	if err != nil {
-		return ca.Settings{}, fmt.Errorf("ca.chain %s: %w", b.conf.CA.Chain, err)
+		return ca.Settings{}, fmt.Errorf("ca.chain: %w", err)
 	}
 	key, err := b.key(name)
 	if err != nil {
 		return ca.Settings{}, err
 	}
-	issuers, err := b.issuers(b.conf.CA.Issuers)
+	issuers, err := b.issuers(b.conf)
 	if err != nil {
 		return ca.Settings{}, err
 	}

@@ -26,6 +26,9 @@ func Check(f *config.File, dir string, now time.Time) {
 		return
 	}
 	f.Add(checkConnectors(f.Config)...)
+	set, section := f.Config.Accepted()
+	_, problems := ciProviders(set, section)
+	f.Add(append(problems, checkPolicies(f.Config)...)...)
 	if dir == "" {
 		return
 	}
@@ -33,6 +36,8 @@ func Check(f *config.File, dir string, now time.Time) {
 	c.keys()
 	c.chains()
 	c.tls()
+	_, problems = c.issuersOf(f.Config, podFiles())
+	c.list = append(c.list, problems...)
 	c.list = append(c.list, c.checkConnectorFiles(f.Config)...)
 	c.list = append(c.list, c.testing(f.Config)...)
 	c.list = append(c.list, c.careless(f.Config)...)
@@ -145,14 +150,6 @@ func (c *fileCheck) chains() {
 		}
 		if err != nil {
 			c.add(x.field, "%s: %v", x.path, err)
-		}
-	}
-	for i, iss := range c.conf.TokenIssuers() {
-		if iss.CACert == "" {
-			continue
-		}
-		if _, err := c.chain(iss.CACert); err != nil {
-			c.add(fmt.Sprintf("%s[%d].ca_cert", c.conf.TokenIssuersField(), i), "%v", err)
 		}
 	}
 }

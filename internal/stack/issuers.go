@@ -57,28 +57,21 @@ func inDomain(domain string) string {
 	return " and subject domain " + domain
 }
 
-// issuers returns what tokens are verified with. The stack's own issuer is asked
-// in-process, or in the process that it runs in: behind a proxy the public URL may
-// not lead back here.
-func (b *builder) issuers(trusted []config.Issuer) ([]identity.Issuer, error) {
-	var out []identity.Issuer
-	for _, iss := range trusted {
-		i := identity.Issuer{
-			URL: iss.URL, ClientID: iss.ClientID, Type: identity.Type(iss.Type), SubjectDomain: iss.SubjectDomain,
-			SkipEmailVerification: iss.SkipEmailVerification,
-		}
-		if iss.CACert != "" {
-			var err error
-			if i.RootCAs, err = b.chain(iss.CACert); err != nil {
-				return nil, fmt.Errorf("issuer %s: ca_cert: %w", iss.URL, err)
-			}
-		}
-		if iss.URL == b.issuerURL() {
-			i.HTTPClient = b.ownIssuerClient()
-		}
-		out = append(out, i)
+// issuers returns what tokens are verified with, of those that conf accepts. The
+// stack's own issuer is asked in-process, or in the process that it runs in: behind
+// a proxy the public URL may not lead back here. The error is *config.Invalid, with
+// every problem.
+func (b *builder) issuers(conf *config.Config) ([]identity.Issuer, error) {
+	issuers, problems := b.layout.issuersOf(conf, podFiles())
+	if len(problems) > 0 {
+		return nil, &config.Invalid{Problems: problems}
 	}
-	return out, nil
+	for i := range issuers {
+		if issuers[i].URL == b.issuerURL() {
+			issuers[i].HTTPClient = b.ownIssuerClient()
+		}
+	}
+	return issuers, nil
 }
 
 // ownIssuerClient asks the built-in issuer, nil if this stack has none.

@@ -150,7 +150,7 @@ func TestIssuerSettings(t *testing.T) {
 		if err == nil {
 			_ = s.Close()
 		}
-		if err == nil || !strings.Contains(err.Error(), "issuer "+outside.URL+": ca_cert") {
+		if err == nil || !strings.Contains(err.Error(), "ca.issuers[1].ca_cert: ") {
 			t.Errorf("got %v, want an error that names issuer and field", err)
 		}
 	})

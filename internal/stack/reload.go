@@ -116,7 +116,12 @@ func (s *Stack) planReload() (*reloadPlan, error) {
 		return nil, fault.New(fault.Conflict, "nothing was reloaded: profile and url of config.yaml never change")
 	}
 	if err := s.planIssuers(p); err != nil {
-		return nil, fault.Wrap(fault.Invalid, err, "nothing was reloaded")
+		var invalid *config.Invalid
+		if !errors.As(err, &invalid) {
+			invalid = &config.Invalid{Problems: []config.Problem{config.NewProblem(err.Error())}}
+		}
+		f.Add(invalid.Problems...) // at the lines of their fields
+		return nil, fault.Wrap(fault.Invalid, f.Err(), "nothing was reloaded")
 	}
 	return p, nil
 }
@@ -125,7 +130,7 @@ func (s *Stack) planReload() (*reloadPlan, error) {
 func (s *Stack) planIssuers(p *reloadPlan) error {
 	b := &builder{s}
 	set, section := p.conf.Accepted()
-	issuers, err := b.issuers(set.Issuers)
+	issuers, err := b.issuers(p.conf)
 	if err != nil {
 		return err
 	}
@@ -163,7 +168,7 @@ func (s *Stack) planChain(p *reloadPlan) error {
 		return nil
 	}
 	if err := s.chains.mayIssue(certs, s.opts.Now()); err != nil {
-		return fmt.Errorf("ca.chain %s: %w", p.conf.CA.Chain, err)
+		return fmt.Errorf("ca.chain: %w", err)
 	}
 	if p.key, err = s.keys.Load(p.conf.CA.Key); err != nil {
 		return fmt.Errorf("ca.key: %w", err)
