@@ -137,12 +137,13 @@ func (sh *shard) record(e merkle.Entry, p merkle.Proof) (Record, error) {
 		IntegratedTime: e.IntegratedAt.Unix(),
 		Proof:          Proof{Index: p.Index, Hashes: p.Hashes},
 	}
+	r.Signed = setMessage(r)
 	var err error
-	if r.Proof.Checkpoint, err = sh.checkpoint(p.Size, p.Root); err != nil {
+	if r.SET, err = sh.signEntry(r.Signed); err != nil {
 		return Record{}, err
 	}
-	r.Signed = setMessage(r)
-	r.SET, err = sh.signEntry(r.Signed)
+	// Last: one signs it for the whole batch, and by now seldom makes others wait.
+	r.Proof.Checkpoint, err = sh.checkpoint(p.Size, p.Root)
 	return r, err
 }
 
