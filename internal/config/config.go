@@ -72,18 +72,11 @@ type CA struct {
 	// RSA with SHA-256, and Ed25519. A name of PSS lets RSA keys of that size in; how
 	// they are proven stays PKCS#1 v1.5. By ed25519-ph nothing can be proven.
 	SigningAlgorithms []string `yaml:"signing_algorithms,omitempty"`
+	// CTLogs are asked in this order for the timestamp of each certificate, until one
+	// gives a good one. Default: this stack's own, and no others.
+	CTLogs []CTClient `yaml:"ct_logs,omitempty"`
 	// Whose tokens are accepted.
 	IssuerSet `yaml:",inline"`
-}
-
-// CTLog configures the certificate transparency log.
-type CTLog struct {
-	// Key is the name of the log's key in keys/.
-	Key string `yaml:"key"`
-	// TreeID of the log's tree, made at init. A missing tree is never remade.
-	TreeID int64 `yaml:"tree_id"`
-	// Prefix is the log's first path element. Default: ctlog.
-	Prefix string `yaml:"prefix"`
 }
 
 // TLog configures the transparency log.

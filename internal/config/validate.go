@@ -82,14 +82,14 @@ func (c *Config) validateServices(p *problems) {
 	if c.CA != nil {
 		c.CA.validate(p)
 		_, elsewhere := c.With("ctlog")
-		p.check(c.CTLog != nil || elsewhere, "ca: needs the ctlog section, or a peer with it: without a CT log no certificate is issued")
+		own := c.CTLog != nil || elsewhere
+		p.check(own || len(c.CA.CTLogs) > 0, "ca: needs the ctlog section, or a peer with it: without a CT log no certificate is issued")
+		c.CA.validateCTLogs(p, own)
 	}
 	if c.CTLog != nil {
-		p.key("ctlog.key", c.CTLog.Key)
-		p.check(c.CTLog.TreeID > 0, "ctlog.tree_id: %d is not a tree id", c.CTLog.TreeID)
-		p.check(validName.MatchString(c.CTLog.Prefix), "ctlog.prefix: %q is not one path element", c.CTLog.Prefix)
+		c.CTLog.validate(p)
 		_, elsewhere := c.With("ca")
-		p.check(c.CA != nil || elsewhere, "ctlog: needs the ca section, or a peer with it: its only root is this CA's")
+		p.check(c.CA != nil || elsewhere || len(c.CTLog.Roots) > 0, "ctlog: needs the ca section, or a peer with it: its only root is this CA's")
 	}
 	if c.TLog != nil {
 		c.TLog.validate(p)

@@ -85,7 +85,11 @@ func (c *Config) Keys() []Key {
 	add(c.Audit != nil, "audit.key", func() string { return c.Audit.Key }, false)
 	add(c.Peers != nil, "peers.key", func() string { return c.Peers.Key }, false)
 	add(c.CA != nil, "ca.key", func() string { return c.CA.Key }, false)
-	add(c.CTLog != nil, "ctlog.key", func() string { return c.CTLog.Key }, false)
+	if c.CTLog != nil {
+		for i, l := range c.CTLog.Logs() {
+			add(true, shardField(i)+".key", func() string { return l.Key }, false)
+		}
+	}
 	add(c.TLog != nil, "tlog.key", func() string { return c.TLog.Key }, false)
 	add(c.TSA != nil, "tsa.key", func() string { return c.TSA.Key }, false)
 	add(c.OIDC != nil, "oidc.secret", func() string { return c.OIDC.Secret }, true)

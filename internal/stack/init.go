@@ -179,7 +179,7 @@ func (cfg InitConfig) make(ctx context.Context, l Layout) (*config.Config, error
 		URL: cfg.URL, Listen: cfg.Listen, MetricsListen: "127.0.0.1:0",
 		TLS:   cfg.tls(),
 		CA:    &config.CA{Key: keyCA, Chain: "keys/ca.chain.pem", IssuerSet: config.IssuerSet{Issuers: issuers}},
-		CTLog: &config.CTLog{Key: keyCTLog, Prefix: "ctlog"},
+		CTLog: &config.CTLog{CTShard: config.CTShard{Key: keyCTLog, Prefix: "ctlog"}},
 		TLog:  &config.TLog{Key: keyTLog},
 		TSA:   &config.TSA{Key: keyTSA, Chain: "keys/tsa.chain.pem"},
 		OIDC:  &config.OIDC{Secret: secretOIDC, PasswordGrant: cfg.Profile == config.ProfileUp},

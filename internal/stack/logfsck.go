@@ -64,7 +64,10 @@ func (l Layout) checkedTrees(conf *config.Config) ([]fsck.Tree, error) {
 		}
 	}
 	if conf.CTLog != nil {
-		trees = append(trees, fsck.Tree{Name: treeCTLog, ID: conf.CTLog.TreeID, HeadFile: l.Head(treeCTLog), Refreshed: true})
+		for _, log := range conf.CTLog.Logs() {
+			name := ctTree(conf.CTLog, log)
+			trees = append(trees, fsck.Tree{Name: name, ID: log.TreeID, HeadFile: l.Head(name), Refreshed: true})
+		}
 	}
 	if len(trees) == 0 {
 		return nil, fmt.Errorf("the stack in %s has no log: name the directory of the process that has", l.Dir)

@@ -83,7 +83,9 @@ func (s *Stack) rights(p config.Peer) func(method, path string) bool {
 		allowed["GET /dex/keys"] = true
 	}
 	if s.conf.CTLog != nil && slices.Contains(p.Services, "ca") {
-		allowed["POST /"+s.conf.CTLog.Prefix+addPreChain] = true
+		for _, log := range s.conf.CTLog.Logs() {
+			allowed["POST /"+log.Prefix+addPreChain] = true
+		}
 	}
 	return func(method, path string) bool { return allowed[method+" "+path] || s.anchors(method, path) }
 }

@@ -22,12 +22,11 @@ const (
 )
 
 // passedOn are the routes of the services that the front passes on to the
-// processes that have them; ctPrefix is the path of the CT log.
-func passedOn(ctPrefix string) []httpd.Route {
+// processes that have them; ctPrefixes are the paths of the CT logs.
+func passedOn(ctPrefixes ...string) []httpd.Route {
 	const get, post = http.MethodGet, http.MethodPost
 	const log = "/api/v1/log"
-	ct := ctPrefix + "/ct/v1/"
-	return []httpd.Route{
+	out := []httpd.Route{
 		{Service: "ca", Method: post, Path: "/api/v2/signingCert", MaxBody: maxCertificateRequest},
 		{Service: "ca", Method: get, Path: "/api/v2/trustBundle"},
 		{Service: "ca", Method: get, Path: "/api/v2/configuration"},
@@ -36,16 +35,6 @@ func passedOn(ctPrefix string) []httpd.Route {
 		{Service: "ca", Method: post, Path: "/" + cagrpc.Service + "/CreateSigningCertificate", MaxBody: maxCall},
 		{Service: "ca", Method: post, Path: "/" + cagrpc.Service + "/GetTrustBundle", MaxBody: maxCall},
 		{Service: "ca", Method: post, Path: "/" + cagrpc.Service + "/GetConfiguration", MaxBody: maxCall},
-
-		{Service: "ctlog", Method: post, Path: ct + "add-chain", MaxBody: maxCTChain},
-		{Service: "ctlog", Method: post, Path: ct + "add-pre-chain", MaxBody: maxCTChain},
-		{Service: "ctlog", Method: get, Path: ct + "get-sth"},
-		{Service: "ctlog", Method: get, Path: ct + "get-sth-consistency"},
-		{Service: "ctlog", Method: get, Path: ct + "get-proof-by-hash"},
-		{Service: "ctlog", Method: get, Path: ct + "get-entries"},
-		{Service: "ctlog", Method: get, Path: ct + "get-roots"},
-		{Service: "ctlog", Method: get, Path: ct + "get-entry-and-proof"},
-		{Service: "ctlog", Method: get, Path: ctPrefix + "/log.v3.json"},
 
 		{Service: "tlog", Method: post, Path: log + "/entries", MaxBody: maxEntry},
 		{Service: "tlog", Method: get, Path: log + "/entries"},
@@ -63,13 +52,28 @@ func passedOn(ctPrefix string) []httpd.Route {
 		{Service: "oidc", Method: get, Path: "/dex/", MaxBody: maxLogin, Tree: true},
 		{Service: "oidc", Method: post, Path: "/dex/", MaxBody: maxLogin, Tree: true},
 	}
+	for _, prefix := range ctPrefixes {
+		ct := prefix + "/ct/v1/"
+		out = append(out, []httpd.Route{
+			{Service: "ctlog", Method: post, Path: ct + "add-chain", MaxBody: maxCTChain},
+			{Service: "ctlog", Method: post, Path: ct + "add-pre-chain", MaxBody: maxCTChain},
+			{Service: "ctlog", Method: get, Path: ct + "get-sth"},
+			{Service: "ctlog", Method: get, Path: ct + "get-sth-consistency"},
+			{Service: "ctlog", Method: get, Path: ct + "get-proof-by-hash"},
+			{Service: "ctlog", Method: get, Path: ct + "get-entries"},
+			{Service: "ctlog", Method: get, Path: ct + "get-roots"},
+			{Service: "ctlog", Method: get, Path: ct + "get-entry-and-proof"},
+			{Service: "ctlog", Method: get, Path: prefix + "/log.v3.json"},
+		}...)
+	}
+	return out
 }
 
 // passOn mounts the routes of the services that other processes have.
 func (s *Stack) passOn() {
 	groups := map[string]*httpd.Group{}
 	trees := map[string][]httpd.Route{}
-	for _, route := range passedOn(s.ctPrefix()) {
+	for _, route := range passedOn(s.ctPrefixes()...) {
 		l := s.linkTo(route.Service)
 		if l == nil {
 			continue

@@ -17,7 +17,6 @@ import (
 	"sigstack/internal/trust"
 	"sigstack/services/ca"
 	cagrpc "sigstack/services/ca/grpc"
-	"sigstack/services/ctlog"
 	"sigstack/services/oidc"
 	"sigstack/services/oidc/attempts"
 	"sigstack/services/tlog"
@@ -45,12 +44,13 @@ type component struct {
 // services holds what runs, nil for what the configuration leaves out.
 type services struct {
 	ca    *ca.Service
-	ctlog *ctlog.Service
+	ctlog *ctLogs
 	tlog  *tlog.Service
 	tsa   *tsa.Service
 	oidc  *oidc.Service
 	tuf   *tuf.Service
 
+	ctForeign  []trust.Log       // CT logs of others that the CA submits to
 	anchors    *httpd.Mux        // the log, for the audit record; nil without one
 	store      *pebblelog.Store  // nil without a log
 	nodes      *merkle.NodeCache // of all its trees
@@ -210,37 +210,6 @@ func (b *builder) buildTLog(ctx context.Context) error {
 	return nil
 }
 
-func (b *builder) buildCTLog(ctx context.Context) error {
-	conf := b.conf.CTLog
-	key, err := b.key(conf.Key)
-	if err != nil {
-		return err
-	}
-	roots, err := b.ctRoots()
-	if err != nil {
-		return err
-	}
-	tree, err := b.openTree(ctx, treeCTLog, conf.TreeID, func(c *merkle.Config) {
-		c.RefreshEvery, c.TimeStep = ctRefresh, time.Millisecond
-	})
-	if err != nil {
-		return err
-	}
-	if tree.Frozen() {
-		return fmt.Errorf("tree %d of the CT log is frozen", tree.ID())
-	}
-	b.run(treeCTLog+" tree", tree.Run)
-	b.services.ctlog, err = ctlog.New(ctx, ctlog.Config{
-		Tree: tree, Signer: key, Roots: roots, Prefix: conf.Prefix, URL: b.conf.URL,
-		TempDir: b.layout.Run(), Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
-	})
-	if err != nil {
-		return err
-	}
-	b.services.ctlog.Mount(b.mux)
-	return nil
-}
-
 func (b *builder) buildTSA(context.Context) error {
 	key, err := b.key(b.conf.TSA.Key)
 	if err != nil {
@@ -303,13 +272,13 @@ func (b *builder) buildCA(context.Context) error {
 	if err != nil {
 		return err
 	}
-	submit, ctLogKey, err := b.ctLog()
+	logs, err := b.ctLogs()
 	if err != nil {
 		return err
 	}
 	b.services.ca, err = ca.New(ca.Config{
 		Chain: set.Chain, Signer: set.Signer, Issuers: set.Issuers, Algorithms: set.Algorithms, Retired: set.Retired,
-		Submit: submit, CTLogKey: ctLogKey, Audit: b.record, AuditReady: b.audit.Ready, Limit: b.issuanceLimit(),
+		CTLogs: logs, CTReport: b.reportCTLog, Audit: b.record, AuditReady: b.audit.Ready, Limit: b.issuanceLimit(),
 		URL: b.conf.URL, Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	})
 	if err != nil {
@@ -338,9 +307,7 @@ func (s *Stack) material() trust.Material {
 		// The service is as old as its first chain, whichever issues.
 		m.CAServices = append(m.CAServices, trust.Service{URL: s.conf.URL, APIVersion: 1, Window: trust.Window{Start: all[0].Window.Start}})
 	}
-	if svc := s.services.ctlog; svc != nil {
-		m.CTLogs = append(m.CTLogs, svc.Trust())
-	}
+	m.CTLogs = append(m.CTLogs, s.ctMaterial()...)
 	if svc := s.services.tlog; svc != nil {
 		logs := svc.Trust()
 		m.TLogs = append(append(m.TLogs, logs...), s.shards.ahead(svc)...)

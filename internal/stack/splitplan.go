@@ -50,7 +50,7 @@ func (p splitPlan) shares() ([]*share, error) {
 		if len(services) == 0 {
 			continue
 		}
-		sh := &share{layout: Layout{filepath.Join(p.into, d.name)}, services: services, part: partOf(p.material, services)}
+		sh := &share{layout: Layout{filepath.Join(p.into, d.name)}, services: services, part: partOf(p.material, services, p.conf.URL)}
 		sh.conf = p.config(d.name, services)
 		if d.name != frontName {
 			sh.conf.Peers.Listen = p.addresses[d.name]
@@ -127,15 +127,22 @@ func introduce(shares []*share, pins map[string]string) {
 // calls reports whether a process calls another.
 func (sh *share) calls(other *share) bool { return slices.ContainsFunc(other.services, sh.conf.Calls) }
 
-// partOf returns what services have of m.
-func partOf(m trust.Material, services []string) trust.Material {
+// partOf returns what services have of m, of a stack with that URL.
+func partOf(m trust.Material, services []string, url string) trust.Material {
 	part := trust.Material{Operator: m.Operator}
 	for _, s := range services {
 		switch s {
 		case "ca":
 			part.CAs, part.CAServices = m.CAs, m.CAServices
+			part.CTLogs = append(part.CTLogs, ofOthers(m.CTLogs, url)...) // that it submits to
 		case "ctlog":
-			part.CTLogs = m.CTLogs
+			foreign := ofOthers(m.CTLogs, url)
+			for _, l := range m.CTLogs {
+				if !slices.ContainsFunc(foreign, func(f trust.Log) bool { return f.BaseURL == l.BaseURL }) {
+					l.Idle = false // as the process will tell, whatever the log does now
+					part.CTLogs = append(part.CTLogs, l)
+				}
+			}
 		case "tlog":
 			part.TLogs, part.TLogServices = m.TLogs, m.TLogServices
 		case "tsa":
@@ -147,6 +154,17 @@ func partOf(m trust.Material, services []string) trust.Material {
 	return part
 }
 
+// ofOthers are the logs that lie elsewhere than at url.
+func ofOthers(logs []trust.Log, url string) []trust.Log {
+	var out []trust.Log
+	for _, l := range logs {
+		if !strings.HasPrefix(l.BaseURL, url+"/") {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
 // take lists what the sections of the process need of the directory, and nothing
 // else: a process must not hold what it does not use.
 func (sh *share) take() {
@@ -154,6 +172,9 @@ func (sh *share) take() {
 	sh.trees = []string{l.Client()}
 	if c.CA != nil {
 		sh.keys, sh.files = append(sh.keys, c.CA.Key), append(sh.files, c.CA.Chain)
+		for _, log := range c.CA.CTLogs {
+			sh.files = append(sh.files, log.Key, log.CACert)
+		}
 	}
 	accepted, _ := c.Accepted()
 	sh.files = append(sh.files, accepted.IssuersFile)
@@ -164,7 +185,10 @@ func (sh *share) take() {
 		sh.keys, sh.files = append(sh.keys, c.TSA.Key), append(sh.files, c.TSA.Chain)
 	}
 	if c.CTLog != nil {
-		sh.keys = append(sh.keys, c.CTLog.Key)
+		for _, log := range c.CTLog.Logs() {
+			sh.keys = append(sh.keys, log.Key)
+		}
+		sh.files = append(sh.files, c.CTLog.Roots...)
 	}
 	if c.TLog != nil {
 		sh.keys = append(sh.keys, c.TLog.Key)

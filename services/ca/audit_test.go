@@ -90,7 +90,7 @@ func TestEachRefusalIsOnRecord(t *testing.T) {
 		},
 		{
 			"the log is down", func(f *fixture) string { return f.issuer.Token(t, alice()) }, body,
-			errors.New("down"), audit.Failed, "alice@example.com", badLog,
+			errors.New("down"), audit.Failed, "alice@example.com", "Error entering certificate in CTL",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

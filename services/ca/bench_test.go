@@ -15,16 +15,18 @@ import (
 	"strings"
 	"testing"
 
+	ct "github.com/google/certificate-transparency-go"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"sigstack/internal/httpd"
 	"sigstack/internal/pki"
 	"sigstack/services/ca/identity/identitytest"
+	"sigstack/services/ca/sct"
 )
 
 // signingLog is a CT log that only signs, P-256 and in process: the benchmarks
 // measure the authority, and both sides of their ratio hold this signature.
-func signingLog(b *testing.B, f *fixture) SubmitPrecert {
+func signingLog(b *testing.B, f *fixture) sct.Submit {
 	b.Helper()
 	issuer := sha256.Sum256(f.cfg.Chain[0].RawSubjectPublicKeyInfo)
 	return func(_ context.Context, chain [][]byte) ([]byte, error) {
@@ -33,18 +35,14 @@ func signingLog(b *testing.B, f *fixture) SubmitPrecert {
 			return nil, err
 		}
 		id := pki.LogID(f.log.SPKI)
-		sct := addChainResponse{ID: id[:], Timestamp: 1, Extensions: []byte{}}
-		signed, err := sct.signedBytes(issuer, tbs)
-		if err != nil {
-			return nil, err
-		}
-		digest := sha256.Sum256(signed)
+		digest := sha256.Sum256(sctInput(1, issuer, tbs))
 		signature, err := f.log.Key.Sign(rand.Reader, digest[:], crypto.SHA256)
 		if err != nil {
 			return nil, err
 		}
-		sct.Signature = append([]byte{hashSHA256, signatureECDSA, 0, byte(len(signature))}, signature...)
-		return json.Marshal(sct)
+		return json.Marshal(ct.AddChainResponse{
+			ID: id[:], Timestamp: 1, Signature: append([]byte{4, 3, 0, byte(len(signature))}, signature...),
+		})
 	}
 }
 
@@ -52,7 +50,7 @@ func signingLog(b *testing.B, f *fixture) SubmitPrecert {
 // challenge in, a certificate with an embedded SCT out.
 func BenchmarkIssue(b *testing.B) {
 	f := newFixture(b, func(f *fixture) {
-		f.cfg.Submit = signingLog(b, f)
+		f.cfg.CTLogs[0].Submit = signingLog(b, f)
 		f.cfg.Log = slog.New(slog.DiscardHandler)
 	})
 	f.issuer.SetKey(identitytest.NewRSAKey(b, "rsa"))

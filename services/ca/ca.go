@@ -25,21 +25,15 @@ import (
 	"sigstack/internal/pki"
 	"sigstack/internal/trust"
 	"sigstack/services/ca/identity"
+	"sigstack/services/ca/sct"
 	"sigstack/services/ca/token"
 )
 
 // maxBody is the request limit of the contract's §2, in bytes.
 const maxBody = 4 << 20
 
-// SubmitPrecert logs a precertificate chain (DER: precertificate, issuing CA, …,
-// root) and returns the log's AddChainResponse as JSON (RFC 6962 §4.1). It is
-// safe for concurrent use, retries as it sees fit, and must return soon after ctx
-// ends. The SCT promises that the log keeps the precertificate; the authority
-// itself keeps nothing. An error of kind fault.Unavailable or fault.Timeout tells
-// clients to retry.
-type SubmitPrecert func(ctx context.Context, chain [][]byte) (response []byte, err error)
-
-// Config configures New. Every field but Retired, Algorithms and Limit is required.
+// Config configures New. Every field but Retired, Algorithms, CTReport and Limit is
+// required.
 type Config struct {
 	// Chain, Signer, Issuers, Retired and Algorithms are the first Settings.
 	Chain      []*x509.Certificate
@@ -47,10 +41,13 @@ type Config struct {
 	Issuers    []identity.Issuer
 	Retired    [][]*x509.Certificate
 	Algorithms []string
-	Submit     SubmitPrecert
-	// CTLogKey is the DER SubjectPublicKeyInfo (ECDSA or RSA) that every SCT must
-	// verify with before it is embedded.
-	CTLogKey []byte
+	// CTLogs are asked in order for the SCT of a precertificate, until one gives a
+	// good one. It promises that the log keeps the precertificate; the authority
+	// itself keeps nothing.
+	CTLogs []sct.Log
+	// CTReport is told of a log that begins to fail, and with nil of one that is well
+	// again.
+	CTReport func(log string, err error)
 	// Audit puts an event on record and returns once it is on disk. After an error
 	// nothing is answered but that error. AuditReady is asked before anything is
 	// signed, so that nothing is logged that cannot be recorded.
@@ -69,7 +66,7 @@ type Config struct {
 type Service struct {
 	cfg     Config // but for what Settings has
 	state   atomic.Pointer[state]
-	ctLog   ctLog
+	scts    *sct.Pool
 	metrics *metrics
 
 	reloaded chan struct{} // something to fetch keys for; holds one
@@ -80,23 +77,20 @@ func New(cfg Config) (*Service, error) {
 	if u, err := url.Parse(cfg.URL); err != nil || u.Host == "" || cfg.URL[len(cfg.URL)-1] == '/' {
 		return nil, fmt.Errorf("certificate authority: URL %q is not an absolute URL without final slash", cfg.URL)
 	}
-	if cfg.Submit == nil {
-		return nil, errors.New("certificate authority: no CT log is given, and nothing is issued without one")
-	}
 	if cfg.Audit == nil || cfg.AuditReady == nil {
 		return nil, errors.New("certificate authority: no audit record is given, and nothing is issued without one")
 	}
-	log, err := newCTLog(cfg.CTLogKey)
-	if err != nil {
-		return nil, fmt.Errorf("certificate authority: %w", err)
-	}
-	s := &Service{cfg: cfg, ctLog: log, reloaded: make(chan struct{}, 1)}
+	s := &Service{cfg: cfg, reloaded: make(chan struct{}, 1)}
 	first, err := s.newState(Settings{Chain: cfg.Chain, Signer: cfg.Signer, Issuers: cfg.Issuers, Retired: cfg.Retired, Algorithms: cfg.Algorithms})
 	if err != nil {
 		return nil, fmt.Errorf("certificate authority: %w", err)
 	}
 	s.state.Store(first)
 	s.cfg.Chain, s.cfg.Signer, s.cfg.Issuers, s.cfg.Retired = nil, nil, nil, nil // nobody shall use what is not in force any more
+	s.scts, err = sct.New(sct.Config{Logs: cfg.CTLogs, Now: cfg.Now, Log: cfg.Log, Metrics: cfg.Metrics, Report: cfg.CTReport})
+	if err != nil {
+		return nil, fmt.Errorf("certificate authority: %w", err)
+	}
 	s.metrics = newMetrics(cfg.Metrics)
 	return s, nil
 }
@@ -161,7 +155,11 @@ func (s *Service) newState(set Settings) (*state, error) {
 	if err := set.checkChain(s.cfg.Now()); err != nil {
 		return nil, err
 	}
-	tokens, err := token.New(token.Config{Issuers: set.Issuers, Now: s.cfg.Now, Log: s.cfg.Log})
+	cfg := token.Config{Issuers: set.Issuers, Now: s.cfg.Now, Log: s.cfg.Log}
+	if now := s.state.Load(); now != nil {
+		cfg.Previous = now.tokens
+	}
+	tokens, err := token.New(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -263,7 +261,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 		log: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "sigstack_ca_log_seconds",
-			Help:    "Time the CT log took to answer, failures included.",
+			Help:    "Time until a CT log gave a timestamp, failures included.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14), // 0.5 ms to 4 s
 		}),
 	}

@@ -6,7 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/json"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net/http"
@@ -22,6 +22,7 @@ import (
 	"sigstack/internal/fault"
 	"sigstack/internal/pki"
 	"sigstack/services/ca/catest"
+	"sigstack/services/ca/sct"
 )
 
 // TestLogFailures: whatever the log does wrong, there is no certificate.
@@ -69,13 +70,16 @@ func TestLogFailures(t *testing.T) {
 // forge puts another log's signature into an answer.
 func forge(t *testing.T, forger *catest.Log, r *ct.AddChainResponse) {
 	t.Helper()
-	sct := addChainResponse{Timestamp: r.Timestamp}
-	signed, err := sct.signedBytes([32]byte{}, nil)
-	if err != nil {
-		t.Error(err)
-	}
-	signature := sign(t, forger.Key, string(signed))
-	r.Signature = append([]byte{hashSHA256, signatureECDSA, 0, byte(len(signature))}, signature...)
+	signature := sign(t, forger.Key, string(sctInput(r.Timestamp, [32]byte{}, nil)))
+	r.Signature = append([]byte{4, 3, 0, byte(len(signature))}, signature...) // SHA-256, ECDSA
+}
+
+// sctInput is what an SCT without extensions signs (RFC 6962 §3.2).
+func sctInput(timestamp uint64, issuer [32]byte, tbs []byte) []byte {
+	signed := binary.BigEndian.AppendUint64([]byte{0, 0}, timestamp) // v1, certificate_timestamp
+	signed = append(append(signed, 0, 1), issuer[:]...)              // precert_entry
+	signed = append(signed, byte(len(tbs)>>16), byte(len(tbs)>>8), byte(len(tbs)))
+	return append(append(signed, tbs...), 0, 0)
 }
 
 // TestIssuerAway: a good token of an issuer that cannot be asked is to be tried
@@ -100,7 +104,7 @@ func TestIssuerAway(t *testing.T) {
 // TestSlowLog: the wait for a log that never answers ends below five seconds.
 func TestSlowLog(t *testing.T) {
 	f := newFixture(t, func(f *fixture) {
-		f.cfg.Submit = func(ctx context.Context, _ [][]byte) ([]byte, error) {
+		f.cfg.CTLogs[0].Submit = func(ctx context.Context, _ [][]byte) ([]byte, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}
@@ -120,7 +124,7 @@ func TestSlowLog(t *testing.T) {
 // TestClientLeaves: a client's departure is neither the log's fault nor a success.
 func TestClientLeaves(t *testing.T) {
 	f := newFixture(t, func(f *fixture) {
-		f.cfg.Submit = func(ctx context.Context, _ [][]byte) ([]byte, error) { return nil, ctx.Err() }
+		f.cfg.CTLogs[0].Submit = func(ctx context.Context, _ [][]byte) ([]byte, error) { return nil, ctx.Err() }
 	})
 	approval, err := f.service.Prepare(t.Context(), f.request(t))
 	if err != nil {
@@ -205,39 +209,6 @@ func TestRSAAuthority(t *testing.T) {
 	f.checkTransparency(t, chain)
 }
 
-// TestRSALog: an SCT signed by an RSA key verifies, and only as such.
-func TestRSALog(t *testing.T) {
-	key := newRSA(t, 2048)
-	spki, err := pki.MarshalPublicKey(key.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, err := newCTLog(spki)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tbs, issuer := []byte("tbs"), [32]byte{1}
-	sct := addChainResponse{ID: log.id[:], Timestamp: 5, Extensions: []byte("x")}
-	signed, err := sct.signedBytes(issuer, tbs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sct.Signature = append([]byte{hashSHA256, signatureRSA, 1, 0}, sign(t, key, string(signed))...)
-	response, err := json.Marshal(sct)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := log.verify(response, issuer, tbs); err != nil {
-		t.Errorf("SCT of an RSA log: %v", err)
-	}
-	if _, err := log.verify(response, [32]byte{2}, tbs); err == nil {
-		t.Error("SCT for another issuer verifies")
-	}
-	if _, err := log.verify(response, issuer, []byte("tbt")); err == nil {
-		t.Error("SCT for another certificate verifies")
-	}
-}
-
 // TestNew: each refusal of the contract's §7, valid but for one fact.
 func TestNew(t *testing.T) {
 	tests := []struct {
@@ -261,9 +232,9 @@ func TestNew(t *testing.T) {
 		{"relative URL", func(c *Config, _ *fixture) { c.URL = "ca" }, "not an absolute URL"},
 		{"no URL", func(c *Config, _ *fixture) { c.URL = "" }, "not an absolute URL"},
 		{"final slash", func(c *Config, _ *fixture) { c.URL += "/" }, "final slash"},
-		{"no log", func(c *Config, _ *fixture) { c.Submit = nil }, "no CT log"},
-		{"no log key", func(c *Config, _ *fixture) { c.CTLogKey = nil }, "parse CT log key"},
-		{"Ed25519 log", func(c *Config, _ *fixture) { c.CTLogKey = spkiOf(t, newEd25519(t)) }, "neither ECDSA nor RSA"},
+		{"no log", func(c *Config, _ *fixture) { c.CTLogs = nil }, "no CT log"},
+		{"no log key", func(c *Config, _ *fixture) { c.CTLogs = []sct.Log{{Submit: c.CTLogs[0].Submit}} }, "parse CT log key"},
+		{"Ed25519 log", func(c *Config, _ *fixture) { c.CTLogs = []sct.Log{{Submit: c.CTLogs[0].Submit, Key: spkiOf(t, newEd25519(t))}} }, "neither ECDSA nor RSA"},
 		{"no issuer", func(c *Config, _ *fixture) { c.Issuers = nil }, "no token issuer"},
 		{"odd issuer", func(c *Config, _ *fixture) { c.Issuers[0].Type = "saml" }, `"saml" is not supported`},
 	}

@@ -28,6 +28,7 @@ import (
 	"sigstack/services/ca/catest"
 	"sigstack/services/ca/identity"
 	"sigstack/services/ca/identity/identitytest"
+	"sigstack/services/ca/sct"
 )
 
 // fixture is a certificate authority with an issuer of tokens and a log of its
@@ -57,7 +58,7 @@ func newFixture(t testing.TB, change func(*fixture)) *fixture {
 	f.root, f.signer = chain[1], signer
 	f.log = catest.NewLog(t, f.now)
 	f.cfg = Config{
-		Chain: chain, Signer: f.signer, Submit: f.log.Submit, CTLogKey: f.log.SPKI,
+		Chain: chain, Signer: f.signer, CTLogs: []sct.Log{{Name: "ctlog", Key: f.log.SPKI, Submit: f.log.Submit}},
 		Issuers: []identity.Issuer{{URL: f.issuer.URL, ClientID: identitytest.ClientID, Type: identity.Email}},
 		Audit:   f.record.Add, AuditReady: f.record.Ready,
 		URL: "http://localhost:8080", Now: now, Metrics: f.registry,

@@ -180,7 +180,7 @@ func (s *Service) certificate(ctx context.Context, a *Approval) ([]byte, error) 
 	if err != nil {
 		return nil, refusedSigner(err)
 	}
-	sct, err := s.submit(ctx, a.state, pre, tbs)
+	sct, err := s.submit(ctx, a, pre, tbs)
 	if err != nil {
 		return nil, err
 	}

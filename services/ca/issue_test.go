@@ -241,7 +241,7 @@ func (f *fixture) counter(t *testing.T, name string) float64 {
 func TestCreatePrecertificateAndIssueFinalCertificate(t *testing.T) {
 	var pre []byte
 	f := newFixture(t, func(f *fixture) {
-		f.cfg.Submit = func(ctx context.Context, chain [][]byte) ([]byte, error) {
+		f.cfg.CTLogs[0].Submit = func(ctx context.Context, chain [][]byte) ([]byte, error) {
 			pre = chain[0]
 			if len(chain) != 3 || !bytes.Equal(chain[1], f.cfg.Chain[0].Raw) || !bytes.Equal(chain[2], f.root.Raw) {
 				t.Error("the log was not given the whole chain")

@@ -124,7 +124,15 @@ func TestReloadIssuers(t *testing.T) {
 // TestApprovedBeforeSwitch: a request that was approved before the switch ends with
 // the chain and key that it began with, and so does one whose log answers after it.
 func TestApprovedBeforeSwitch(t *testing.T) {
-	f := newFixture(t, nil)
+	between := func() error { return nil }
+	f := newFixture(t, func(f *fixture) {
+		f.cfg.CTLogs[0].Submit = func(ctx context.Context, chain [][]byte) ([]byte, error) {
+			if err := between(); err != nil {
+				return nil, err
+			}
+			return f.log.Submit(ctx, chain)
+		}
+	})
 	next := f.settingsOn(t)
 	approve := func() *Approval {
 		t.Helper()
@@ -138,13 +146,7 @@ func TestApprovedBeforeSwitch(t *testing.T) {
 		return a
 	}
 	before := approve()
-	submit := f.service.cfg.Submit
-	f.service.cfg.Submit = func(ctx context.Context, chain [][]byte) ([]byte, error) {
-		if err := f.service.Reload(next); err != nil { // between precertificate and certificate
-			return nil, err
-		}
-		return submit(ctx, chain)
-	}
+	between = func() error { return f.service.Reload(next) } // precertificate and certificate
 	wantIssuedBy(t, f, before, f.cfg.Chain[0])
 	wantIssuedBy(t, f, approve(), next.Chain[0])
 }
