@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
@@ -27,6 +28,30 @@ const (
 	badAlgorithm = "signing algorithm not permitted for this key"
 )
 
+// refusedKey refuses a request for its key or proof, with the cause for programs.
+// What was found is left out: it is a stranger's, and says no more than the sentence.
+func refusedKey(err error, public string) error {
+	check, reason := "key", ""
+	switch public {
+	case badCSR:
+		reason = "CSR_MALFORMED"
+	case badKey:
+		reason = "PUBLIC_KEY_MALFORMED"
+	case weakKey:
+		reason = "PUBLIC_KEY_INSECURE"
+	case badSignature:
+		check, reason = "proof_of_possession", "PROOF_INVALID"
+	}
+	return fault.Because(fault.Wrap(fault.Invalid, err, public), fault.Detail{Reason: reason, Metadata: map[string]string{"check": check}})
+}
+
+// refused is for a pair of key and hash that is not on the list.
+func (l allowList) refused() error {
+	return fault.Because(fault.New(fault.Invalid, badAlgorithm), fault.Detail{
+		Reason: "ALGORITHM_NOT_PERMITTED", Metadata: map[string]string{"check": "key", "expected": strings.Join(l, " or ")},
+	})
+}
+
 // provenKey returns the key that the request proves possession of, by a CSR if
 // there is one, else by a signature over one of challenges. Errors are
 // fault.Invalid.
@@ -36,41 +61,41 @@ func (s *state) provenKey(req Request, challenges []string) (crypto.PublicKey, e
 	}
 	pub, err := parsePublicKey(req.PublicKey)
 	if err != nil {
-		return nil, fault.Wrap(fault.Invalid, err, badKey)
+		return nil, refusedKey(err, badKey)
 	}
 	if err := checkKey(pub); err != nil {
-		return nil, fault.Wrap(fault.Invalid, err, weakKey)
+		return nil, refusedKey(err, weakKey)
 	}
 	hash := challengeHash(pub)
 	if !s.algorithms.permit(pub, hash) {
-		return nil, fault.New(fault.Invalid, badAlgorithm)
+		return nil, s.algorithms.refused()
 	}
 	for _, challenge := range challenges {
 		if verifies(pub, hash, []byte(challenge), req.Proof) {
 			return pub, nil
 		}
 	}
-	return nil, fault.New(fault.Invalid, badSignature)
+	return nil, refusedKey(nil, badSignature)
 }
 
 func (s *state) keyOfCSR(text []byte) (crypto.PublicKey, error) {
 	csr, err := parseCSR(text)
 	if err != nil {
-		return nil, fault.Wrap(fault.Invalid, err, badCSR)
+		return nil, refusedKey(err, badCSR)
 	}
 	pub, err := x509.ParsePKIXPublicKey(csr.spki)
 	if err != nil {
-		return nil, fault.Wrap(fault.Invalid, err, badKey)
+		return nil, refusedKey(err, badKey)
 	}
 	if err := checkKey(pub); err != nil {
-		return nil, fault.Wrap(fault.Invalid, err, weakKey)
+		return nil, refusedKey(err, weakKey)
 	}
 	hash, ok := signatureHash(pub, csr.algorithm)
 	if !ok || !s.algorithms.permit(pub, hash) {
-		return nil, fault.New(fault.Invalid, badAlgorithm)
+		return nil, s.algorithms.refused()
 	}
 	if !verifies(pub, hash, csr.signed, csr.signature) {
-		return nil, fault.New(fault.Invalid, badSignature)
+		return nil, refusedKey(nil, badSignature)
 	}
 	return pub, nil
 }
