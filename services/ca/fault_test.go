@@ -234,7 +234,9 @@ func TestNew(t *testing.T) {
 		{"final slash", func(c *Config, _ *fixture) { c.URL += "/" }, "final slash"},
 		{"no log", func(c *Config, _ *fixture) { c.CTLogs = nil }, "no CT log"},
 		{"no log key", func(c *Config, _ *fixture) { c.CTLogs = []sct.Log{{Submit: c.CTLogs[0].Submit}} }, "parse CT log key"},
-		{"Ed25519 log", func(c *Config, _ *fixture) { c.CTLogs = []sct.Log{{Submit: c.CTLogs[0].Submit, Key: spkiOf(t, newEd25519(t))}} }, "neither ECDSA nor RSA"},
+		{"Ed25519 log", func(c *Config, _ *fixture) {
+			c.CTLogs = []sct.Log{{Submit: c.CTLogs[0].Submit, Key: spkiOf(t, newEd25519(t))}}
+		}, "neither ECDSA nor RSA"},
 		{"no issuer", func(c *Config, _ *fixture) { c.Issuers = nil }, "no token issuer"},
 		{"odd issuer", func(c *Config, _ *fixture) { c.Issuers[0].Type = "saml" }, `"saml" is not supported`},
 	}

@@ -55,29 +55,33 @@ func signText(b *testing.B, key crypto.Signer, length int) signedText {
 // Not in it, though it is done: the authority's verification of its certificate,
 // which could be left out at some risk; and what is done once for many, which is
 // the verification of the issuing CA, the signature under a batch of audit records,
-// and the rest of the tree's hashes.
+// and the rest of the tree's hashes. It keeps every core busy, as the clients of a
+// measured stack do: a core that shares its caches with nobody would do the same in
+// less time.
 func BenchmarkCertificateFloor(b *testing.B) {
 	ec, rsaKey := newECDSA(b, elliptic.P256()), newRSA(b, 2048)
 	token, proof, tbs := signText(b, rsaKey, 600), signText(b, ec, 20), signText(b, ec, 600)
-	der, node, point, serial := make([]byte, 700), make([]byte, 65), make([]byte, 65), make([]byte, 20)
+	der, node, point := make([]byte, 700), make([]byte, 65), make([]byte, 65)
 	verify := func(m signedText) {
 		sum := sha256.Sum256(m.text)
 		if !ecdsa.VerifyASN1(&ec.PublicKey, sum[:], m.signature) {
-			b.Fatal("signature does not verify")
+			b.Error("signature does not verify")
 		}
 	}
-	before := cpuTime(b)
-	for b.Loop() {
+	one := func(serial []byte) {
 		sum := sha256.Sum256(token.text)
 		if err := rsa.VerifyPKCS1v15(&rsaKey.PublicKey, crypto.SHA256, sum[:], token.signature); err != nil {
-			b.Fatal(err)
+			b.Error(err)
 		}
 		if _, err := rand.Read(serial); err != nil {
-			b.Fatal(err)
+			b.Error(err)
 		}
 		sha1.Sum(point)
 		for range 3 {
-			signText(b, ec, 600)
+			sum := sha256.Sum256(tbs.text)
+			if _, err := ec.Sign(rand.Reader, sum[:], crypto.SHA256); err != nil {
+				b.Error(err)
+			}
 		}
 		verify(proof)
 		verify(tbs)
@@ -90,5 +94,11 @@ func BenchmarkCertificateFloor(b *testing.B) {
 			sha256.Sum256(node)
 		}
 	}
+	before := cpuTime(b)
+	b.RunParallel(func(pb *testing.PB) {
+		for serial := make([]byte, 20); pb.Next(); {
+			one(serial)
+		}
+	})
 	b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op")
 }

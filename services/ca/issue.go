@@ -20,9 +20,6 @@ import (
 	"sigstack/services/ca/token"
 )
 
-// lifetime is the longest of a leaf, and the usual one (contract: ca.md §7).
-const lifetime = 10 * time.Minute
-
 // The sentences of the contract's §9 about tokens and signers.
 const (
 	badToken  = "There was an error processing the identity token"
@@ -116,9 +113,9 @@ func refusedToken(err error) error {
 // wants it to, ten minutes at most.
 func (s *Service) draft(a *Approval, key crypto.PublicKey, wanted time.Duration) error {
 	l := pki.Leaf{NotBefore: s.cfg.Now().UTC().Truncate(time.Second)}
-	l.NotAfter = l.NotBefore.Add(lifetime)
-	if wanted > 0 && wanted < lifetime {
-		l.NotAfter = l.NotBefore.Add(wanted.Truncate(time.Second))
+	l.NotAfter = l.NotBefore.Add(identity.MaxLifetime)
+	if wanted > 0 && wanted < identity.MaxLifetime {
+		l.NotAfter = l.NotBefore.Add(wanted)
 	}
 	for _, c := range a.state.Chain {
 		if l.NotBefore.Before(c.NotBefore) || l.NotAfter.After(c.NotAfter) {
