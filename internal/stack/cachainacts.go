@@ -344,11 +344,12 @@ func (s *Stack) publishChains(signed []byte) (ChainList, error) {
 // client not before a moment.
 func (s *Stack) publishedChains(draft []caChain, repo *tufroot.Repository, earliest time.Time) error {
 	list, _ := s.chains.all()
-	now := s.opts.Now().UTC()
-	distributed := s.distributed(repo, now)
+	now := s.opts.Now().UTC().Truncate(time.Second)
+	distributed := s.distributed(repo, s.opts.Now())
 	if earliest.After(distributed) {
 		distributed = earliest
 	}
+	distributed = distributed.Add(time.Second - 1).Truncate(time.Second)
 	draft = slices.Clone(draft)
 	for i, c := range draft {
 		if find(list, c.certs) < 0 {

@@ -194,6 +194,9 @@ func (s *Stack) apply(p *reloadPlan) error {
 				return err
 			}
 		}
+		if err := s.tellIssuers(p.ca.Issuers); err != nil {
+			return err
+		}
 		p.ca.Retired = s.chains.others(p.ca.Chain)
 		if err := s.services.ca.Reload(*p.ca); err != nil {
 			return err
