@@ -40,11 +40,7 @@ func wireShard(h tlog.ShardHead) shardInfo {
 // consistency answers with a proof between two sizes. Its root hash is the
 // newest one, whatever lastSize is, as upstream has it.
 func (a *API) consistency(w http.ResponseWriter, r *http.Request) error {
-	query, err := parseQuery(r)
-	if err != nil {
-		return err
-	}
-	tree, err := treeID(query)
+	query, tree, err := treeQuery(r)
 	if err != nil {
 		return err
 	}
@@ -79,26 +75,22 @@ func size(query url.Values, name, fallback string) (uint64, error) {
 	return n, nil
 }
 
-// treeID reads the optional tree ID, 0 if there is none.
-func treeID(query url.Values) (int64, error) {
-	text := query.Get("treeID")
-	if text == "" {
-		return 0, nil
+// treeQuery reads a query with an optional tree ID, 0 if there is none.
+func treeQuery(r *http.Request) (query url.Values, tree int64, err error) {
+	query, err = parseQuery(r)
+	if err != nil || query.Get("treeID") == "" {
+		return query, 0, err
 	}
-	id, err := strconv.ParseUint(text, 10, 63)
+	id, err := strconv.ParseUint(query.Get("treeID"), 10, 63)
 	if err != nil {
-		return 0, fault.New(fault.Invalid, "treeID is not a decimal number")
+		return nil, 0, fault.New(fault.Invalid, "treeID is not a decimal number")
 	}
-	return int64(id), nil
+	return query, int64(id), nil
 }
 
 // publicKey answers with the key of a tree, in PEM.
 func (a *API) publicKey(w http.ResponseWriter, r *http.Request) error {
-	query, err := parseQuery(r)
-	if err != nil {
-		return err
-	}
-	tree, err := treeID(query)
+	_, tree, err := treeQuery(r)
 	if err != nil {
 		return err
 	}
