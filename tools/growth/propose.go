@@ -9,8 +9,8 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -76,25 +76,10 @@ func newSigner(i int) (signer, error) {
 	return signer{key, der, at}, nil
 }
 
-// proposal is the body of a POST of a hashedrekord 0.0.1.
-type proposal struct {
-	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
-	Spec       struct {
-		Data struct {
-			Hash struct {
-				Algorithm string `json:"algorithm"`
-				Value     string `json:"value"`
-			} `json:"hash"`
-		} `json:"data"`
-		Signature struct {
-			Content   []byte `json:"content"`
-			PublicKey struct {
-				Content []byte `json:"content"`
-			} `json:"publicKey"`
-		} `json:"signature"`
-	} `json:"spec"`
-}
+// proposal is the body of a POST of a hashedrekord 0.0.1: a digest in hex, a
+// signature in base64 and its certificate in base64 of PEM.
+const proposal = `{"apiVersion":"0.0.1","kind":"hashedrekord","spec":{"data":{"hash":{"algorithm":"sha256","value":"%x"}},` +
+	`"signature":{"content":"%s","publicKey":{"content":"%s"}}}}`
 
 // artifact is what entry i is a signature of.
 func artifact(i uint64) []byte { return fmt.Appendf(nil, "prefilled artifact %d", i) }
@@ -111,9 +96,7 @@ func propose(all []signer, i uint64) ([]byte, error) {
 	der := bytes.Clone(s.der)
 	copy(der[s.serial+1:s.serial+serialBytes], own[:])
 	copy(der[len(der)-16:], own[16:])
-	p := proposal{APIVersion: "0.0.1", Kind: "hashedrekord"}
-	p.Spec.Data.Hash.Algorithm, p.Spec.Data.Hash.Value = "sha256", fmt.Sprintf("%x", digest)
-	p.Spec.Signature.Content = signature
-	p.Spec.Signature.PublicKey.Content = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return json.Marshal(p)
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	encode := base64.StdEncoding.EncodeToString
+	return fmt.Appendf(nil, proposal, digest, encode(signature), encode(certificate)), nil
 }
