@@ -134,13 +134,20 @@ func (a *app) logSearch(ctx context.Context, s searchFlags) (err error) {
 
 func (a *app) printHits(hits []stack.LogHit, vouched string) {
 	for _, h := range hits {
-		var body struct {
-			Kind string `json:"kind"`
-		}
-		_ = json.Unmarshal(h.Body, &body) // an entry of no known form has no kind to show
-		a.printf("%d %s %s %s, by its %s\n", h.LogIndex, time.Unix(h.IntegratedTime, 0).UTC().Format(time.RFC3339), h.EntryID, shown(body.Kind), h.Match)
+		a.printf("%d %s %s %s, by its %s\n", h.LogIndex, time.Unix(h.IntegratedTime, 0).UTC().Format(time.RFC3339), h.EntryID, entryKind(h.Body), h.Match)
 	}
 	if len(hits) > 0 {
 		a.notef("%s\n", vouched)
 	}
+}
+
+// entryKind says what an entry is; a log may hold what this version cannot read.
+func entryKind(body []byte) string {
+	var e struct {
+		Kind string `json:"kind"`
+	}
+	if err := json.Unmarshal(body, &e); err != nil || e.Kind == "" {
+		return "(of no known kind)"
+	}
+	return shown(e.Kind)
 }
