@@ -1,9 +1,16 @@
 package stack
 
 import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"time"
 
 	"sigstack/internal/config"
+	"sigstack/internal/durable"
+	"sigstack/internal/trust"
 	"sigstack/services/ca/identity"
 )
 
@@ -71,6 +78,48 @@ func issuerStatuses(issuers []identity.Issuer, own string) []IssuerStatus {
 		out = append(out, issuerStatus(i, own))
 	}
 	return out
+}
+
+// kitIssuers is what the client kit tells of issuers, those of the CA that are given
+// and all that it told of before: what was signed by their tokens is there for ever.
+func (s *Stack) kitIssuers(issuers []identity.Issuer) *trust.Issuers {
+	path := filepath.Join(s.layout.Client(), trust.IssuersName)
+	told := &trust.Issuers{}
+	data, err := os.ReadFile(path)
+	if err == nil {
+		*told, err = trust.ParseIssuers(data)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.opts.Log.Warn("the client kit's file of issuers is made anew: it cannot be read", slog.Any("error", err))
+	}
+	for _, i := range issuers {
+		if i.LocallyBacked() {
+			told.LocallyBacked = append(told.LocallyBacked, i.URL)
+		}
+	}
+	return told
+}
+
+// firstKitIssuers is kitIssuers for the issuers of a start, nil where another
+// process has the CA.
+func (s *Stack) firstKitIssuers() *trust.Issuers {
+	if s.services.ca == nil {
+		return nil
+	}
+	return s.kitIssuers(s.services.ca.Issuers())
+}
+
+// tellIssuers writes anew what the client kit tells of issuers, before others are
+// accepted. A process without trust root hands out no kit.
+func (s *Stack) tellIssuers(issuers []identity.Issuer) error {
+	if s.conf.TUF == nil {
+		return nil
+	}
+	data, err := s.kitIssuers(issuers).Encode()
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(filepath.Join(s.layout.Client(), trust.IssuersName), data, 0o644)
 }
 
 // issuerStatuses are those of the CA of this process, as it accepts them now.

@@ -56,7 +56,7 @@ func (s *Stack) writeKit(repo *tufroot.Repository) error {
 	}
 	return tuf.WriteKit(s.layout.Client(), trust.Kit{
 		Material: s.material(), RootJSON: repo.RootJSON(), URL: s.conf.URL, TLSAuthorities: authorities,
-		AuditKeys: append(s.auditKeys(), others...),
+		AuditKeys: append(s.auditKeys(), others...), Issuers: s.firstKitIssuers(),
 	})
 }
 

@@ -26,6 +26,8 @@ type Status struct {
 	URL       string    `json:"url"`
 	Addresses Addresses `json:"addresses"`
 
+	Issuers []IssuerStatus `json:"issuers"` // whose tokens this process's CA accepts
+
 	Trees  []TreeStatus   `json:"trees"`
 	Keys   []KeyStatus    `json:"keys"`
 	Expiry []ExpiryStatus `json:"expiry"` // the soonest first
@@ -92,6 +94,7 @@ func (s *Stack) Status() Status {
 		Report: s.ready.Report(), Version: s.opts.Version, PID: os.Getpid(),
 		Since: s.since.UTC(), Uptime: int64(now.Sub(s.since).Seconds()), Profile: s.conf.Profile, URL: s.conf.URL,
 		Addresses: Addresses{Public: s.Address(), Metrics: s.metricsAddress},
+		Issuers:   s.issuerStatuses(),
 		Trees:     []TreeStatus{}, Keys: []KeyStatus{}, Expiry: []ExpiryStatus{}, Audit: s.auditStatus(),
 		Reload: s.reloads.status(),
 	}
