@@ -189,7 +189,9 @@ func (k *checker) checkOptions(name string) {
 			})
 			return
 		}
-		values = append(values, strings.TrimSpace(key))
+		if key = strings.TrimSpace(key); !slices.Contains(values, key) { // levels have options of one name
+			values = append(values, key)
+		}
 	}
 	if len(values) > 0 {
 		k.note("%s has other values than this version writes, of %s: it is of another version, or damaged; no row depends on it, and the next start writes a new one", name, strings.Join(values, ", "))
