@@ -12,7 +12,7 @@ export FUZZTIME ?= 10s
 export COUNT    ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: build build-kms build-pkcs11 check unit lint generated test deps race pkcs11 e2e e2e-tls e2e-split compat faults vuln fuzz bench bench-growth bench-log demo up clients generate verify help
+.PHONY: build build-kms build-pkcs11 check unit lint generated test deps race pkcs11 e2e e2e-tls e2e-split compat faults vuln fuzz bench bench-ca bench-growth bench-log demo up clients generate verify help
 
 build: ## build bin/sigstack, static and trimmed
 	go build -ldflags "-s -w -X main.version=$(VERSION)" -o $(OUT) ./cmd/sigstack
@@ -69,6 +69,9 @@ fuzz: ## every fuzz target for FUZZTIME
 
 bench: ## benchmarks, each with its ratio to its floor, over COUNT runs
 	@tools/bench
+
+bench-ca: build ## certificates under load, every answer verified, over ROUNDS rounds
+	@tools/bench-ca
 
 bench-log: build ## the log under load, every answer verified, over ROUNDS rounds
 	@tools/bench-log
