@@ -1,10 +1,12 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -64,6 +66,11 @@ func (s *Stack) reload(ctx context.Context, by string) (Reloaded, error) {
 	defer s.reloads.mu.Unlock()
 	var r Reloaded
 	err := s.reloads.files.Now()
+	var unread *fs.PathError
+	if errors.As(err, &unread) {
+		_, planned := s.planReload() // which knows the field that names the file
+		err = cmp.Or(planned, fault.Wrap(fault.Invalid, err, "nothing was reloaded"))
+	}
 	if err == nil {
 		r = s.reloads.took
 		err = s.takeTLS(ctx, by, &r)
