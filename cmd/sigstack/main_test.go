@@ -55,6 +55,8 @@ func TestScripts(t *testing.T) {
 			"exits":     exits,
 			"waitready": waitReady,
 			"waitfor":   waitFor,
+			"mintkeys":  mintKeys,
+			"minttoken": mintToken,
 
 			"eventually": eventually,
 			"mode":       mode,

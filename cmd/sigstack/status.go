@@ -107,6 +107,9 @@ func (a *app) printDetails(st stack.Status) {
 	a.printf("url      %s\n", st.URL)
 	a.printf("listens  on %s, %d of %d connections open; metrics on %s\n",
 		st.Addresses.Public, st.Connections.Open, st.Connections.Most, st.Addresses.Metrics)
+	for _, i := range st.Issuers {
+		a.printf("issuer   %s\n", shown(issuerLine(i)))
+	}
 	for _, t := range st.Trees {
 		a.printf("tree     %-24s %d entries, head of %s\n", t.Name, t.Size, t.Time.Format(time.RFC3339))
 	}

@@ -35,7 +35,7 @@ const (
 func (b IssuerBacking) Note() string {
 	switch b {
 	case BackingLocal:
-		return "LOCALLY BACKED: the operator of this trust root has the issuer's keys, not whom its name belongs to"
+		return "LOCALLY BACKED: the operator of this trust root has, or had, the issuer's keys, not whom its name belongs to"
 	case BackingUnknown:
 		return "a public issuer by the word of a private trust root: whether its keys are the issuer's own, or the operator's, only a client kit says"
 	default:

@@ -131,6 +131,9 @@ func (s *Stack) checkPublished(repo *tufroot.Repository) error {
 	if bytes.Equal(live, published) {
 		return nil
 	}
+	if s.opts.unpublished {
+		return nil
+	}
 	if found, err := s.nextIsPublished(repo, published); found || err != nil {
 		return err
 	}

@@ -191,6 +191,11 @@ func (s *Stack) planChain(p *reloadPlan) error {
 // apply makes a plan come true. chains.json is written before the switch, so that a
 // crash in between leaves what the next start does by itself.
 func (s *Stack) apply(p *reloadPlan) error {
+	if changed, err := s.takeCTRoots(p.conf); err != nil {
+		return err
+	} else if changed {
+		p.changed = append(p.changed, "roots of the ct log")
+	}
 	if p.ca != nil {
 		list, draft := s.chains.all()
 		if next, changed := using(list, p.ca.Chain, p.key.Name, s.opts.Now()); changed {
@@ -303,6 +308,11 @@ func startOnly(conf *config.Config) *config.Config {
 		ca := *c.CA
 		ca.Chain, ca.Key, ca.IssuerSet, ca.SigningAlgorithms = "", "", config.IssuerSet{}, nil
 		c.CA = &ca
+	}
+	if c.CTLog != nil {
+		ct := *c.CTLog
+		ct.Roots = nil
+		c.CTLog = &ct
 	}
 	return &c
 }
