@@ -82,6 +82,8 @@ var owners = []owner{
 	{path: "github.com/google/certificate-transparency-go/trillian", only: []string{"services/ctlog"}},
 	{path: "github.com/dexidp/dex", only: []string{"services/oidc"}},
 	{path: "github.com/theupdateframework/go-tuf", only: []string{"tuf-root", "internal/signing"}},
+	// Roots are never merged, and the public one is never fetched unasked.
+	{path: "github.com/sigstore/sigstore-go/pkg/tuf", only: testsAlone, code: true},
 	{path: "github.com/spf13/cobra", only: []string{"cmd/sigstack"}},
 	{path: "github.com/spf13/pflag", only: []string{"cmd/sigstack"}},
 
@@ -96,7 +98,20 @@ var calls = []owner{
 	{path: "time.Now", only: join(programs, "internal/stack")},
 	{path: "time.Since", only: join(programs, "internal/stack")},
 	{path: "time.Until", only: join(programs, "internal/stack")},
+	{path: sigstoreRoot + "TrustedMaterialCollection", only: testsAlone},
+	{path: sigstoreRoot + "FetchTrustedRoot", only: testsAlone},
+	{path: sigstoreRoot + "FetchTrustedRootWithOptions", only: testsAlone},
+	{path: sigstoreRoot + "GetTrustedRoot", only: testsAlone},
+	{path: sigstoreRoot + "NewLiveTrustedRoot", only: testsAlone},
+	{path: sigstoreRoot + "NewLiveTrustedRootFromTarget", only: testsAlone},
+	{path: sigstoreRoot + "NewLiveTrustedRootFromTargetWithPeriod", only: testsAlone},
 }
+
+// sigstoreRoot is the package of trusted roots.
+const sigstoreRoot = "github.com/sigstore/sigstore-go/pkg/root."
+
+// testsAlone is no component: tests do without leave.
+var testsAlone = []string{"tests"}
 
 // programs are the components that own a process.
 var programs = []string{"cmd/sigstack", "cmd/sigstore-kms-hashivault", "e2e", "tools"}
