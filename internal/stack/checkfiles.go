@@ -35,6 +35,7 @@ func Check(f *config.File, dir string, now time.Time) {
 	c := fileCheck{Layout: Layout{dir}, conf: f.Config, now: now, public: map[string]crypto.PublicKey{}}
 	c.keys()
 	c.chains()
+	c.ctLogs()
 	c.tls()
 	_, problems = c.issuersOf(f.Config, podFiles())
 	c.list = append(c.list, problems...)
@@ -150,6 +151,33 @@ func (c *fileCheck) chains() {
 		}
 		if err != nil {
 			c.add(x.field, "%s: %v", x.path, err)
+		}
+	}
+}
+
+// ctLogs are the files of CT logs and of who is logged there.
+func (c *fileCheck) ctLogs() {
+	if log := c.conf.CTLog; log != nil {
+		for i, path := range log.Roots {
+			if _, err := c.chain(path); err != nil {
+				c.add(fmt.Sprintf("ctlog.roots[%d]", i), "%v", err)
+			}
+		}
+	}
+	if c.conf.CA == nil {
+		return
+	}
+	for i, log := range c.conf.CA.CTLogs {
+		field := fmt.Sprintf("ca.ct_logs[%d]", i)
+		if log.Key != "" {
+			if _, err := c.publicKey(log.Key); err != nil {
+				c.add(field+".key", "%v", err)
+			}
+		}
+		if log.CACert != "" {
+			if _, err := c.chain(log.CACert); err != nil {
+				c.add(field+".ca_cert", "%v", err)
+			}
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"sigstack/internal/config"
@@ -28,42 +29,69 @@ import (
 
 // ctLogs are the CT logs of this process.
 type ctLogs struct {
-	logs  []*ctlog.Service
-	extra func() ([]*x509.Certificate, error) // roots besides the CA's, read anew
+	logs []*ctlog.Service
+
+	mu    sync.Mutex          // held while roots change
+	own   []*x509.Certificate // guarded by mu: the CA's
+	extra []*x509.Certificate // guarded by mu: of ctlog.roots
 }
 
 // SetRoots makes every log take what own and the configured roots issue. On an
 // error all are as they were.
 func (l *ctLogs) SetRoots(own []*x509.Certificate) error {
-	roots, err := l.roots(own)
-	if err != nil {
-		return err
-	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, err := l.set(own, l.extra)
+	return err
+}
+
+// setExtra does so for other configured roots, and reports whether they differ.
+func (l *ctLogs) setExtra(extra []*x509.Certificate) (changed bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.set(l.own, extra)
+}
+
+// set needs l.mu.
+func (l *ctLogs) set(own, extra []*x509.Certificate) (changed bool, err error) {
+	roots := eachOnce(own, extra)
 	for i, log := range l.logs {
 		before := log.Roots()
+		if slices.EqualFunc(before, roots, (*x509.Certificate).Equal) {
+			continue
+		}
+		changed = true
 		if err := log.SetRoots(roots); err != nil {
 			for _, done := range l.logs[:i] {
 				err = errors.Join(err, done.SetRoots(before))
 			}
-			return err
+			return false, err
 		}
 	}
-	return nil
+	l.own, l.extra = own, extra
+	return changed, nil
 }
 
-// roots are own and the configured ones, each once.
-func (l *ctLogs) roots(own []*x509.Certificate) ([]*x509.Certificate, error) {
-	extra, err := l.extra()
-	if err != nil {
-		return nil, err
-	}
-	var out []*x509.Certificate
-	for _, c := range slices.Concat(own, extra) {
+func eachOnce(lists ...[]*x509.Certificate) (out []*x509.Certificate) {
+	for _, c := range slices.Concat(lists...) {
 		if !slices.ContainsFunc(out, c.Equal) {
 			out = append(out, c)
 		}
 	}
-	return out, nil
+	return out
+}
+
+// takeCTRoots takes the roots of a configuration that is reloaded, and reports
+// whether they differ.
+func (s *Stack) takeCTRoots(conf *config.Config) (changed bool, err error) {
+	if s.services.ctlog == nil || conf.CTLog == nil {
+		return false, nil
+	}
+	extra, err := s.layout.extraRoots(conf.CTLog)
+	if err != nil {
+		return false, err
+	}
+	return s.services.ctlog.setExtra(extra)
 }
 
 // extraRoots reads the files of ctlog.roots.
@@ -93,11 +121,11 @@ func (b *builder) buildCTLog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	all := &ctLogs{extra: func() ([]*x509.Certificate, error) { return b.layout.extraRoots(conf) }}
-	roots, err := all.roots(own)
+	extra, err := b.layout.extraRoots(conf)
 	if err != nil {
 		return err
 	}
+	all, roots := &ctLogs{own: own, extra: extra}, eachOnce(own, extra)
 	for _, shard := range conf.Logs() {
 		log, err := b.buildCTShard(ctx, conf, shard, roots)
 		if err != nil {
@@ -239,6 +267,8 @@ func (b *builder) ownLogs() []sct.Log {
 			Name: shard.Prefix, Key: log.Trust().PublicKey, Submit: log.AddPreChain, NotAfterStart: from, NotAfterLimit: to,
 		})
 	}
+	// Where ranges overlap, the log that begins later takes over.
+	slices.SortStableFunc(out, func(a, b sct.Log) int { return b.NotAfterStart.Compare(a.NotAfterStart) })
 	return out
 }
 

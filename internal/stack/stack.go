@@ -60,6 +60,8 @@ type Options struct {
 	// Now is the clock of everything in the stack.
 	Now func() time.Time
 	Log *slog.Logger
+
+	unpublished bool // keys of config.yaml need not be published: nothing is served then
 }
 
 // Stack is an opened data directory: services built, nothing started.

@@ -162,8 +162,11 @@ func TestTemporalShard(t *testing.T) {
 			at     time.Time
 			status int
 		}{
-			{"first moment", from, 200}, {"last moment", to.Add(-time.Second), 200},
-			{"too early", from.Add(-time.Second), 400}, {"at the limit", to, 400}, {"too late", to.Add(time.Hour), 400},
+			{"first moment", from, 200},
+			{"last moment", to.Add(-time.Second), 200},
+			{"too early", from.Add(-time.Second), 400},
+			{"at the limit", to, 400},
+			{"too late", to.Add(time.Hour), 400},
 		} {
 			if rec := r.do(t, http.MethodPost, prefix+"add-pre-chain", submission(t, ending(tt.at)...)); rec.Code != tt.status {
 				t.Errorf("%s: answer %d %s, want %d", tt.name, rec.Code, rec.Body, tt.status)
