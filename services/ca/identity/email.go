@@ -58,5 +58,5 @@ func addressLike(s string) bool {
 
 func bareAddress(s string) bool {
 	parsed, err := mail.ParseAddress(s)
-	return err == nil && parsed.Name == "" && parsed.Address == s
+	return err == nil && parsed.Address == s // thus without a display name
 }

@@ -210,6 +210,7 @@ func TestExtensions(t *testing.T) {
 func TestChallenges(t *testing.T) {
 	uri := identity.Issuer{Type: identity.URI, SubjectDomain: "https://example.com"}
 	sub := "https://example.com/1"
+	chainguard := identity.Issuer{Type: identity.ChainguardIdentity}
 	tests := []struct {
 		name   string
 		issuer identity.Issuer
@@ -219,12 +220,15 @@ func TestChallenges(t *testing.T) {
 		{"email", identity.Issuer{Type: identity.Email}, map[string]any{"email": "a@b.c", "email_verified": true}, []string{"a@b.c"}},
 		{"subject", uri, nil, []string{sub}},
 		{"subject and verified email", uri, map[string]any{"email": "a@b.c", "email_verified": true}, []string{sub, "a@b.c"}},
+		{"chainguard, subject", chainguard, map[string]any{"sub": "a/b"}, []string{"a/b"}},
+		{"chainguard, verified email", chainguard, map[string]any{"sub": "a/b", "email": "a@b.c", "email_verified": true}, []string{"a@b.c"}},
+		{"chainguard, unverified email", chainguard, map[string]any{"sub": "a/b", "email": "a@b.c"}, []string{"a/b"}},
 		{"unverified email", uri, map[string]any{"email": "a@b.c", "email_verified": false}, []string{sub}},
 		{"verified but odd email", uri, map[string]any{"email": "a", "email_verified": true}, []string{sub}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			who, err := tt.issuer.Principal(parse(t, with(map[string]any{"iss": "i", "sub": sub}, tt.claims)))
+			who, err := tt.issuer.Principal(parse(t, with(map[string]any{"iss": "https://issuer.example", "sub": sub}, tt.claims)))
 			if err != nil {
 				t.Fatal(err)
 			}

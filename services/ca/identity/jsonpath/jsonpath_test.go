@@ -73,6 +73,7 @@ func TestParseRefuses(t *testing.T) {
 		{`$["a"`, "not a name in quotes"},
 		{`$["a"x]`, "not a name in quotes"},
 		{`$["a\"b"]`, "not a name in quotes"},
+		{`$["a\b"]`, "not a name in quotes"},
 		{`$["a","b"]`, "not a name in quotes"},
 		{"$" + strings.Repeat(".a", 33), "over 32 steps"},
 		{"$." + strings.Repeat("a", 1024), "does not begin with $"},
