@@ -138,6 +138,25 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// FuzzText: a string reads as the JSON package reads it, whether it is plain or not.
+func FuzzText(f *testing.F) {
+	for _, text := range []string{`"x"`, `""`, ` "a" `, `"\n"`, "\"\xff\"", `"é"`, `1`, `null`, `["x"]`, `"`} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, value []byte) {
+		m, err := parseMessage(slices.Concat([]byte(`{"x":`), value, []byte(`}`)))
+		if err != nil || len(m) != 1 {
+			return
+		}
+		var d fields
+		got := d.text(m, "x")
+		var want *string
+		if err := json.Unmarshal(m["x"], &want); (err != nil) != (d.err != nil) || err == nil && want != nil && *want != got || want == nil && got != "" {
+			t.Errorf("%q reads as %q (%v), want %v (%v)", value, got, d.err, want, err)
+		}
+	})
+}
+
 func canonical(t *testing.T, req Request) []byte {
 	t.Helper()
 	m := object{"credentials": object{"oidcIdentityToken": req.Token}}

@@ -1,9 +1,11 @@
 package ca
 
 import (
+	"bytes"
 	"encoding/base64"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	// Exact names and no duplicates, as protobuf's JSON mapping asks; encoding/json
 	// would take "PROOFOFPOSSESSION" and let the last of two win.
@@ -76,8 +78,9 @@ type fields struct{ err error }
 
 // get finds a field under its lowerCamelCase or its original snake_case name.
 func (d *fields) get(m message, name string) json.RawMessage {
-	camel, snake := present(m[name]), present(m[snakeCase(name)])
-	if name == snakeCase(name) || snake == nil {
+	other := snakeCase(name)
+	camel, snake := present(m[name]), present(m[other])
+	if name == other || snake == nil {
 		return camel
 	}
 	if camel != nil {
@@ -100,6 +103,10 @@ func (d *fields) message(m message, name string) message {
 }
 
 func (d *fields) text(m message, name string) string {
+	raw := d.get(m, name)
+	if n := len(raw); n > 1 && raw[0] == '"' && raw[n-1] == '"' && !bytes.ContainsRune(raw, '\\') && utf8.Valid(raw) {
+		return string(raw[1 : n-1]) // as most are: it was found valid with the rest
+	}
 	var text string
 	d.decode(m, name, &text, "is not a string")
 	return text
@@ -148,14 +155,15 @@ func (d *fields) refuse(err error, name, complaint string) {
 
 // snakeCase turns publicKeyRequest into public_key_request.
 func snakeCase(camel string) string {
-	var b strings.Builder
-	for _, r := range camel {
-		if unicode.IsUpper(r) {
-			b.WriteByte('_')
+	b := make([]byte, 0, len(camel)+4)
+	for _, c := range []byte(camel) {
+		if c >= 'A' && c <= 'Z' {
+			b = append(b, '_')
+			c += 'a' - 'A'
 		}
-		b.WriteRune(unicode.ToLower(r))
+		b = append(b, c)
 	}
-	return b.String()
+	return string(b)
 }
 
 // The answers of the contract's §1. Scalars are written even when empty.
