@@ -41,15 +41,11 @@ func (a adminStorage) CheckDatabaseAccessible(ctx context.Context) error {
 }
 
 func (a adminStorage) Snapshot(context.Context) (storage.ReadOnlyAdminTX, error) {
-	if err := a.s.begin(); err != nil {
+	rows, end, err := a.s.snapshot()
+	if err != nil {
 		return nil, err
 	}
-	snap := a.s.db.NewSnapshot()
-	end := func() error {
-		defer a.s.inFlight.Done()
-		return snap.Close()
-	}
-	return &adminTX{store: a.s, rows: snap, end: end}, nil
+	return &adminTX{store: a.s, rows: rows, ending: end}, nil
 }
 
 func (a adminStorage) ReadWriteTransaction(ctx context.Context, f storage.AdminTXFunc) error {
@@ -60,7 +56,7 @@ func (a adminStorage) ReadWriteTransaction(ctx context.Context, f storage.AdminT
 	}
 	defer a.s.inFlight.Done()
 	b := a.s.db.NewIndexedBatch() // an admin transaction reads what it wrote
-	tx := &adminTX{store: a.s, rows: b, batch: b, end: b.Close}
+	tx := &adminTX{store: a.s, rows: b, batch: b, ending: b.Close}
 	defer tx.unlock()
 	if err := f(ctx, tx); err != nil {
 		return closing(tx, err)
@@ -73,7 +69,7 @@ type adminTX struct {
 	store *Store
 	rows  pebble.Reader
 	batch *pebble.Batch // nil: read-only
-	end   func() error  // nil once ended
+	ending
 
 	locked []*sync.Mutex // writers of trees whose state changes
 }
@@ -98,20 +94,11 @@ func (t *adminTX) unlock() {
 }
 
 func (t *adminTX) Commit() error {
-	if t.batch == nil || t.end == nil {
+	if t.batch == nil || t.ending == nil {
 		return t.Close()
 	}
-	t.end = nil
+	t.ending = nil
 	return t.store.commit(t.batch)
-}
-
-func (t *adminTX) Close() error {
-	if t.end == nil {
-		return nil
-	}
-	end := t.end
-	t.end = nil
-	return end()
 }
 
 func (t *adminTX) GetTree(_ context.Context, id int64) (*trillian.Tree, error) {

@@ -166,24 +166,18 @@ func LayoutRow() []byte { return []byte{layoutVersion} }
 // View is the rows of a Store at one moment. It is safe for concurrent use.
 type View struct {
 	rows pebble.Reader
-	end  func() error
+	ending
 }
 
 // View looks at the rows as they are now, durable or about to be. It must be
 // closed.
 func (s *Store) View() (*View, error) {
-	if err := s.begin(); err != nil {
+	rows, end, err := s.snapshot()
+	if err != nil {
 		return nil, err
 	}
-	snap := s.db.NewSnapshot()
-	return &View{snap, func() error {
-		defer s.inFlight.Done()
-		return snap.Close()
-	}}, nil
+	return &View{rows, end}, nil
 }
-
-// Close releases the view.
-func (v *View) Close() error { return v.end() }
 
 // Get returns a copy of the row under key.
 func (v *View) Get(key []byte) (value []byte, found bool, err error) { return get(v.rows, key) }

@@ -21,7 +21,7 @@ type readTX struct {
 	store *Store
 	tree  *trillian.Tree
 	rows  pebble.Reader
-	end   func() error // releases what begin took; nil once ended
+	ending
 
 	root *root // nil: not read yet, or none
 }
@@ -35,18 +35,39 @@ type writeTX struct {
 	hashRows map[string][]byte            // leaf hash rows written, by leaf hash
 }
 
+// snapshot is the rows as they are now, and what releases them.
+func (s *Store) snapshot() (*pebble.Snapshot, ending, error) {
+	if err := s.begin(); err != nil {
+		return nil, nil, err
+	}
+	rows := s.db.NewSnapshot()
+	return rows, func() error {
+		defer s.inFlight.Done()
+		return rows.Close()
+	}, nil
+}
+
+// ending releases what a reader took; nil once it has.
+type ending func() error
+
+// Close releases the rows. Closing again does nothing.
+func (e *ending) Close() error {
+	end := *e
+	if end == nil {
+		return nil
+	}
+	*e = nil
+	return end()
+}
+
 // SnapshotForTree starts a read-only transaction. For a tree without a root the
 // transaction comes with storage.ErrTreeNeedsInit.
 func (s *Store) SnapshotForTree(_ context.Context, t *trillian.Tree) (storage.ReadOnlyLogTreeTX, error) {
-	if err := s.begin(); err != nil {
+	rows, end, err := s.snapshot()
+	if err != nil {
 		return nil, err
 	}
-	snap := s.db.NewSnapshot()
-	end := func() error {
-		defer s.inFlight.Done()
-		return snap.Close()
-	}
-	tx := &readTX{store: s, tree: t, rows: snap, end: end}
+	tx := &readTX{store: s, tree: t, rows: rows, ending: end}
 	if s.isInitialised(t.TreeId) {
 		return tx, nil
 	}
@@ -170,16 +191,6 @@ func (t *readTX) LatestSignedLogRoot(context.Context) (*trillian.SignedLogRoot, 
 
 // Commit ends a read-only transaction; what it read was consistent all along.
 func (t *readTX) Commit(context.Context) error { return t.Close() }
-
-// Close releases the transaction. Closing again does nothing.
-func (t *readTX) Close() error {
-	if t.end == nil {
-		return nil
-	}
-	end := t.end
-	t.end = nil
-	return end()
-}
 
 // StoreSignedLogRoot replaces the newest root. It refuses a smaller tree and
 // another hash for the same size: whatever asked for that would fork the log.
