@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -95,6 +96,11 @@ func TestGRPC(t *testing.T) {
 	_, err = grpctest.Call(t.Context(), t, conn, "CreateSigningCertificate", in, "SigningCertificate")
 	if got := status.Convert(err); got.Code() != codes.InvalidArgument || !strings.Contains(got.Message(), "error processing the identity token") {
 		t.Errorf("without a token: %v, want %v and the contract's phrase", err, codes.InvalidArgument)
+	}
+	if details := status.Convert(err).Details(); len(details) != 2 {
+		t.Errorf("without a token: details %v, want the cause and the request's id", details)
+	} else if info, ok := details[0].(*errdetails.ErrorInfo); !ok || info.GetReason() != "TOKEN_MISSING" || info.GetDomain() != "sigstack" {
+		t.Errorf("without a token: told %v, want TOKEN_MISSING", details[0])
 	}
 	large := grpctest.FromJSON(t, "CreateSigningCertificateRequest",
 		[]byte(`{"credentials":{"oidcIdentityToken":"`+strings.Repeat("x", 4<<20)+`"}}`))
