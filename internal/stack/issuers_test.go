@@ -25,7 +25,9 @@ import (
 // tlsIssuer is an OIDC issuer behind TLS of an authority that nobody knows.
 type tlsIssuer struct {
 	*httptest.Server
-	key *ecdsa.PrivateKey
+	key  *ecdsa.PrivateKey
+	name string // in tokens and discovery; the server's URL unless a test says otherwise
+	keys any
 }
 
 func newTLSIssuer(t *testing.T) *tlsIssuer {
@@ -40,28 +42,37 @@ func newTLSIssuer(t *testing.T) *tlsIssuer {
 		t.Fatal(err)
 	}
 	b64 := base64.RawURLEncoding.EncodeToString
-	answers := map[string]any{
-		"/keys": map[string]any{"keys": []any{map[string]string{
-			"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "1", "x": b64(point[1:33]), "y": b64(point[33:]),
-		}}},
-	}
+	i.keys = map[string]any{"keys": []any{map[string]string{
+		"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "1", "x": b64(point[1:33]), "y": b64(point[33:]),
+	}}}
 	i.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		if err := json.NewEncoder(w).Encode(answers[r.URL.Path]); err != nil {
+		answer := i.keys
+		if r.URL.Path == "/.well-known/openid-configuration" {
+			answer = map[string]any{"issuer": i.name, "jwks_uri": i.URL + "/keys", "id_token_signing_alg_values_supported": []string{"ES256"}}
+		}
+		if err := json.NewEncoder(w).Encode(answer); err != nil {
 			t.Error(err)
 		}
 	}))
-	answers["/.well-known/openid-configuration"] = map[string]any{
-		"issuer": i.URL, "jwks_uri": i.URL + "/keys", "id_token_signing_alg_values_supported": []string{"ES256"},
-	}
+	i.name = i.URL
 	t.Cleanup(i.Close)
 	return i
+}
+
+func (i *tlsIssuer) keySet(t *testing.T) []byte {
+	t.Helper()
+	data, err := json.Marshal(i.keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 func (i *tlsIssuer) token(t *testing.T, verified bool) string {
 	t.Helper()
 	payload, err := json.Marshal(map[string]any{
-		"iss": i.URL, "aud": "sigstore", "sub": "1", "email": "ann@corp.example", "email_verified": verified,
+		"iss": i.name, "aud": "sigstore", "sub": "1", "email": "ann@corp.example", "email_verified": verified,
 		"exp": time.Now().Add(time.Minute).Unix(),
 	})
 	if err != nil {
