@@ -236,7 +236,7 @@ func (s *Session) checkCertificate(cert *x509.Certificate, key *ecdsa.PrivateKey
 		return certificate.Summary{}, refuse(CheckCertificate, err)
 	}
 	material := s.kit.Trusted.material
-	chains, err := verify.VerifyLeafCertificate(cert.NotBefore, cert, material)
+	chains, err := verifyLeaf(cert.NotBefore, cert, material)
 	if err != nil {
 		return certificate.Summary{}, refuse(CheckCertificate, err)
 	}

@@ -1,13 +1,16 @@
 package signing
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
+	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/transparency-dev/merkle/proof"
 )
 
@@ -58,7 +61,7 @@ func (j verdict) explain(err error) error {
 // explainCertificate judges the certificate at each time of signing.
 func (j verdict) explainCertificate(times []*root.Timestamp) error {
 	for _, t := range times {
-		chains, err := verify.VerifyLeafCertificate(t.Time, j.bundle.cert, j.material)
+		chains, err := verifyLeaf(t.Time, j.bundle.cert, j.material)
 		if err != nil {
 			return refuse(CheckCertificate, fmt.Errorf("no trusted chain at %s: %w", t.Time.UTC().Format(time.RFC3339), err))
 		}
@@ -71,4 +74,26 @@ func (j verdict) explainCertificate(times []*root.Timestamp) error {
 		}
 	}
 	return nil
+}
+
+// verifyLeaf returns the trusted chains of a certificate at some time.
+func verifyLeaf(at time.Time, cert *x509.Certificate, material root.TrustedMaterial) ([][]*x509.Certificate, error) {
+	return verify.VerifyLeafCertificate(at, withName(cert), material)
+}
+
+// withName returns cert as crypto/x509 would have read it, did it know the name that
+// issuers of type username give (contract ca §6): a critical extension that it does
+// not understand, where we do. Upstream's verifier does the same before it looks for
+// a chain. Whatever else is critical and not understood stays so.
+func withName(cert *x509.Certificate) *x509.Certificate {
+	i := slices.IndexFunc(cert.UnhandledCriticalExtensions, oidSubjectAltName.Equal)
+	if i < 0 {
+		return cert
+	}
+	if _, err := cryptoutils.UnmarshalOtherNameSAN(cert.Extensions); err != nil {
+		return cert
+	}
+	known := *cert
+	known.UnhandledCriticalExtensions = slices.Delete(slices.Clone(cert.UnhandledCriticalExtensions), i, i+1)
+	return &known
 }
