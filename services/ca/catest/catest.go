@@ -75,7 +75,7 @@ func NewLog(t testing.TB, now time.Time) *Log {
 	return &Log{Key: key, SPKI: spki, Now: now}
 }
 
-// Submit is a ca.SubmitPrecert.
+// Submit is a sct.Submit.
 func (l *Log) Submit(_ context.Context, chain [][]byte) ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -24,6 +24,7 @@ import (
 	cagrpc "sigstack/services/ca/grpc"
 	"sigstack/services/ca/identity"
 	"sigstack/services/ca/identity/identitytest"
+	"sigstack/services/ca/sct"
 )
 
 // fixture is a certificate authority with both faces on one listener, which
@@ -31,7 +32,7 @@ import (
 type fixture struct {
 	now    time.Time
 	issuer *identitytest.Issuer
-	submit atomic.Pointer[ca.SubmitPrecert] // replaces the log; nil: it works
+	submit atomic.Pointer[sct.Submit] // replaces the log; nil: it works
 	mux    *httpd.Mux
 }
 
@@ -44,13 +45,13 @@ func newFixture(t testing.TB) *fixture {
 	chain, signer := catest.NewChain(t, f.now)
 	ctLog, record := catest.NewLog(t, f.now), new(audittest.Record)
 	authority, err := ca.New(ca.Config{
-		Chain: chain, Signer: signer, CTLogKey: ctLog.SPKI,
-		Submit: func(ctx context.Context, chain [][]byte) ([]byte, error) {
+		Chain: chain, Signer: signer,
+		CTLogs: []sct.Log{{Name: "ctlog", Key: ctLog.SPKI, Submit: func(ctx context.Context, chain [][]byte) ([]byte, error) {
 			if other := f.submit.Load(); other != nil {
 				return (*other)(ctx, chain)
 			}
 			return ctLog.Submit(ctx, chain)
-		},
+		}}},
 		Issuers: []identity.Issuer{
 			{URL: f.issuer.URL, ClientID: identitytest.ClientID, Type: identity.Email},
 			{URL: "https://*.ci.example", ClientID: "ci", Type: identity.URI, SubjectDomain: "https://ci.example"},

@@ -23,9 +23,9 @@ import (
 
 	"sigstack/internal/fault"
 	"sigstack/internal/pki"
-	"sigstack/services/ca"
 	"sigstack/services/ca/catest"
 	"sigstack/services/ca/grpc/grpctest"
+	"sigstack/services/ca/sct"
 )
 
 const email = "alice@example.com"
@@ -125,14 +125,14 @@ func TestRefusalsAreThoseOfHTTP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	failing := func(err error) *ca.SubmitPrecert {
-		submit := ca.SubmitPrecert(func(context.Context, [][]byte) ([]byte, error) { return nil, err })
+	failing := func(err error) *sct.Submit {
+		submit := sct.Submit(func(context.Context, [][]byte) ([]byte, error) { return nil, err })
 		return &submit
 	}
 	for _, tt := range []struct {
 		name, token string
 		request     object
-		log         *ca.SubmitPrecert
+		log         *sct.Submit
 		code        codes.Code
 		phrase      string
 	}{
@@ -213,7 +213,7 @@ func TestCanceledCall(t *testing.T) {
 	f := newFixture(t)
 	conn := f.dial(t, true)
 	asked, noticed := make(chan struct{}), make(chan error, 1)
-	submit := ca.SubmitPrecert(func(ctx context.Context, _ [][]byte) ([]byte, error) {
+	submit := sct.Submit(func(ctx context.Context, _ [][]byte) ([]byte, error) {
 		close(asked)
 		<-ctx.Done()
 		noticed <- ctx.Err()
