@@ -76,8 +76,8 @@ func validURI(s string) bool {
 
 // validHost accepts a host name or address, with a port or without.
 func validHost(u *url.URL) bool {
-	return u.Hostname() != "" && strings.Trim(u.Host, hostChars+upperCase+"[]:") == "" &&
-		!slices.Contains(strings.Split(u.Hostname(), "."), "") && !strings.HasSuffix(u.Host, ":")
+	emptyLabel := slices.Contains(strings.Split(u.Hostname(), "."), "") // or no host at all
+	return !emptyLabel && strings.Trim(u.Host, hostChars+upperCase+"[]:") == "" && !strings.HasSuffix(u.Host, ":")
 }
 
 // dotSegment reports whether a path has a segment that clients resolve away.
