@@ -77,15 +77,20 @@ func (s *Stack) issuanceLimit() func(ctx context.Context, issuer, subject string
 		identity := issuer + "\x00" + subject
 		if ok, after := identities.Allow(identity); !ok {
 			s.mux.Refused(httpd.ByIdentity)
-			return fault.Later(after, "too many certificates for this identity, try again later")
+			return tooMany(after, "identity", "too many certificates for this identity, try again later")
 		}
 		if ok, after := issuers.Allow(issuer); !ok {
 			identities.Refund(identity)
 			s.mux.Refused(httpd.ByIssuer)
-			return fault.Later(after, "too many certificates for this token's issuer, try again later")
+			return tooMany(after, "issuer", "too many certificates for this token's issuer, try again later")
 		}
 		return nil
 	}
+}
+
+// tooMany refuses by the limit of that name, and tells programs.
+func tooMany(after time.Duration, limit, public string) error {
+	return fault.Because(fault.Later(after, public), fault.Detail{Reason: "RATE_LIMITED", Metadata: map[string]string{"limit": limit}})
 }
 
 // bounded bounds the connections of the listener that strangers, or the processes

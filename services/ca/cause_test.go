@@ -1,12 +1,15 @@
 package ca
 
 import (
+	"context"
 	"crypto/elliptic"
 	"crypto/x509"
 	"encoding/json"
+	"net/http"
 	"strings"
 	"testing"
 
+	"sigstack/internal/fault"
 	"sigstack/services/ca/identity"
 	"sigstack/services/ca/policy"
 )
@@ -91,5 +94,32 @@ func TestCauses(t *testing.T) {
 				t.Errorf("the answer repeats the request: %s", text)
 			}
 		})
+	}
+}
+
+// TestCauseOfLogAway: what is our fault for now has a cause as well, and what is
+// not expected to pass tells nothing.
+func TestCauseOfLogAway(t *testing.T) {
+	for _, tt := range []struct {
+		kind   fault.Kind
+		status int
+		reason string // "" for no details
+	}{
+		{fault.Unavailable, http.StatusServiceUnavailable, "CT_LOG_UNAVAILABLE"},
+		{fault.Internal, http.StatusInternalServerError, ""},
+	} {
+		f := newFixture(t, func(f *fixture) {
+			f.cfg.CTLogs[0].Submit = func(context.Context, [][]byte) ([]byte, error) { return nil, fault.New(tt.kind, "no") }
+		})
+		w := f.post(t, v2Path, f.issuer.Token(t, alice()), challengeBody(t, newECDSA(t, elliptic.P256()), email))
+		var answer struct{ Details []errorInfo }
+		decode(t, w.Body, &answer)
+		told := ""
+		if len(answer.Details) > 0 {
+			told = answer.Details[0].Reason
+		}
+		if w.Code != tt.status || told != tt.reason {
+			t.Errorf("log fails by kind %v: %d and %q, want %d and %q", tt.kind, w.Code, told, tt.status, tt.reason)
+		}
 	}
 }

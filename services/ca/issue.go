@@ -221,7 +221,7 @@ func inMemory(signer crypto.Signer) bool {
 // refusedSigner puts the contract's phrase before the signer's failure.
 func refusedSigner(err error) error {
 	if fault.KindOf(err) == fault.Unavailable { // the key lives elsewhere, and that is away
-		return fault.Wrap(fault.Unavailable, err, badSigner+": "+fault.Public(err))
+		return fault.Because(fault.Wrap(fault.Unavailable, err, badSigner+": "+fault.Public(err)), fault.Detail{Reason: "SIGNER_UNAVAILABLE"})
 	}
 	return fault.Wrap(fault.Internal, err, badSigner)
 }

@@ -251,7 +251,7 @@ func (p *Pool) report(ctx context.Context, m *member, err error) {
 // failure words the end of the last round.
 func (r *round) failure(err error) error {
 	if r.later {
-		return fault.Wrap(fault.Unavailable, err, badLog+"; try again")
+		return fault.Because(fault.Wrap(fault.Unavailable, err, badLog+"; try again"), fault.Detail{Reason: "CT_LOG_UNAVAILABLE"})
 	}
 	return fault.Wrap(fault.Internal, err, badLog)
 }
