@@ -43,7 +43,8 @@ func issuerTypes() []issuerType {
 		{config.Issuer{Type: "username", SubjectDomain: "127.0.0.1"}, testissuer.Claims{"sub": "foo"}, "foo!127.0.0.1"},
 		{config.Issuer{Type: "spiffe", SPIFFETrustDomain: "example.org"}, testissuer.Claims{"sub": "spiffe://example.org/build"}, "spiffe://example.org/build"},
 		{
-			config.Issuer{Type: "kubernetes"}, testissuer.Claims{"sub": "system:serviceaccount:prod:build", "kubernetes.io": pod},
+			config.Issuer{Type: "kubernetes"},
+			testissuer.Claims{"sub": "system:serviceaccount:prod:build", "kubernetes.io": pod},
 			"https://kubernetes.io/namespaces/prod/serviceaccounts/build",
 		},
 		{config.Issuer{Type: "github-workflow"}, github, "https://github.com/acme/app/.github/workflows/b.yml@refs/heads/main"},
@@ -57,7 +58,8 @@ func issuerTypes() []issuerType {
 		{config.Issuer{Type: "chainguard-identity"}, testissuer.Claims{"sub": "be0b18eb/52c9c43f"}, "§/be0b18eb/52c9c43f"},
 		{
 			config.Issuer{Type: "ci-provider", CIProvider: "forge"},
-			testissuer.Claims{"sub": "job-1", "repository": "acme/app", "build": 1000000}, "https://forge.example.com/acme/app/1000000",
+			testissuer.Claims{"sub": "job-1", "repository": "acme/app", "build": 1000000},
+			"https://forge.example.com/acme/app/1000000",
 		},
 	}
 }
