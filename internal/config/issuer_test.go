@@ -73,18 +73,26 @@ func TestIssuerRefusals(t *testing.T) {
 		{"token to a pattern", "{url: 'https://*.example', type: kubernetes, service_account_token: t}", []string{"ca.issuers[0].service_account_token: is never shown"}},
 		{"lifetime", "{url: https://a.example, type: email, lifetime: 11m}", []string{"ca.issuers[0].lifetime: "}},
 		{"short lifetime", "{url: https://a.example, type: email, lifetime: 59s}", []string{"ca.issuers[0].lifetime: "}},
-		{"policy", "{url: https://a.example, type: email, policy: [{name: a}, {name: a, expression: 'true'}, {expression: 'true'}]}",
-			[]string{"ca.issuers[0].policy[0].expression: missing", "ca.issuers[0].policy[1].name: \"a\" is taken", "ca.issuers[0].policy[2].name: missing"}},
-		{"keys and more", "{url: https://a.example, type: email, keys: k, discovery_url: https://b.example, ca_cert: c}",
-			[]string{"ca.issuers[0].discovery_url: leave it out", "ca.issuers[0].ca_cert: leave it out"}},
+		{
+			"policy", "{url: https://a.example, type: email, policy: [{name: a}, {name: a, expression: 'true'}, {expression: 'true'}]}",
+			[]string{"ca.issuers[0].policy[0].expression: missing", "ca.issuers[0].policy[1].name: \"a\" is taken", "ca.issuers[0].policy[2].name: missing"},
+		},
+		{
+			"keys and more", "{url: https://a.example, type: email, keys: k, discovery_url: https://b.example, ca_cert: c}",
+			[]string{"ca.issuers[0].discovery_url: leave it out", "ca.issuers[0].ca_cert: leave it out"},
+		},
 		{"keys of a pattern", "{url: 'https://*.example', type: email, keys: k}", []string{"ca.issuers[0].keys: a pattern"}},
 		{"discovery of a pattern", "{url: 'https://*.example', type: email, discovery_url: https://b.example}", []string{"ca.issuers[0].discovery_url: a pattern"}},
 		{"plain discovery", "{url: https://a.example, type: email, discovery_url: http://b.example}", []string{"ca.issuers[0].discovery_url: \"http://b.example\" is plain http"}},
 		{"keys outside", "{url: https://a.example, type: email, keys: ../k}", []string{"ca.issuers[0].keys: \"../k\" leads out"}},
-		{"twice", "{url: https://a.example, type: email}\n    - {url: https://a.example, type: github-workflow, client_id: sigstore}",
-			[]string{"line 13: ca.issuers[1].url: https://a.example is listed twice"}},
-		{"two key sets", "{url: https://a.example, type: email, keys: k}\n    - {url: https://a.example, type: github-workflow, client_id: ci}",
-			[]string{"line 13: ca.issuers[1]: https://a.example is listed before with another"}},
+		{
+			"twice", "{url: https://a.example, type: email}\n    - {url: https://a.example, type: github-workflow, client_id: sigstore}",
+			[]string{"line 13: ca.issuers[1].url: https://a.example is listed twice"},
+		},
+		{
+			"two key sets", "{url: https://a.example, type: email, keys: k}\n    - {url: https://a.example, type: github-workflow, client_id: ci}",
+			[]string{"line 13: ca.issuers[1]: https://a.example is listed before with another"},
+		},
 		{"unknown setting", "{url: https://a.example, type: email, jwks: k}", []string{"ca.issuers[0].jwks: not known"}},
 	}
 	for _, tt := range tests {

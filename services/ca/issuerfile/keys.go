@@ -15,13 +15,23 @@ var (
 		{"oidc-issuers", "OIDCIssuers"}, {"meta-issuers", "MetaIssuers"}, {"ci-issuer-metadata", "CIIssuerMetadata"},
 	}
 	issuerKeys = []key{
-		{"issuer-url", "IssuerURL"}, {"client-id", "ClientID"}, {"type", "Type"}, {"ci-provider", "CIProvider"},
-		{"issuer-claim", "IssuerClaim"}, {"subject-domain", "SubjectDomain"}, {"spiffe-trust-domain", "SPIFFETrustDomain"},
-		{"challenge-claim", "ChallengeClaim"}, {"ca-cert", "CACert"}, {"skip-email-verification", "SkipEmailVerification"},
-		{"description", "Description"}, {"contact", "Contact"}, {"environment", "Environment"},
+		{"issuer-url", "IssuerURL"},
+		{"client-id", "ClientID"},
+		{"type", "Type"},
+		{"ci-provider", "CIProvider"},
+		{"issuer-claim", "IssuerClaim"},
+		{"subject-domain", "SubjectDomain"},
+		{"spiffe-trust-domain", "SPIFFETrustDomain"},
+		{"challenge-claim", "ChallengeClaim"},
+		{"ca-cert", "CACert"},
+		{"skip-email-verification", "SkipEmailVerification"},
+		{"description", "Description"},
+		{"contact", "Contact"},
+		{"environment", "Environment"},
 	}
 	providerKeys = []key{
-		{"default-template-values", "DefaultTemplateValues"}, {"extension-templates", "ExtensionTemplates"},
+		{"default-template-values", "DefaultTemplateValues"},
+		{"extension-templates", "ExtensionTemplates"},
 		{"subject-alternative-name-template", "SubjectAlternativeNameTemplate"},
 	}
 )

@@ -126,7 +126,8 @@ func TestAudiences(t *testing.T) {
 			audience any
 			want     identity.Type
 		}{
-			{"sigstore", identity.Email}, {"ci", identity.GitHubWorkflow},
+			{"sigstore", identity.Email},
+			{"ci", identity.GitHubWorkflow},
 			{[]string{"other", "ci"}, identity.GitHubWorkflow},
 			{[]string{"ci", "sigstore"}, identity.Email}, // the first that is configured
 		}
