@@ -150,6 +150,36 @@ func writer(ctx context.Context, s *e2etest.Stack, token string) (out []certifie
 	return out, nil
 }
 
+// startWriters lets 32 clients ask for certificates. stop ends that, and returns all
+// that they got; a request that failed has failed the test.
+func startWriters(t *testing.T, s *e2etest.Stack) (stop func() []certified) {
+	t.Helper()
+	const writers = 32
+	token := s.Token(t)
+	var mu sync.Mutex
+	var all []certified
+	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	for range writers {
+		wg.Go(func() {
+			got, err := writer(ctx, s, token)
+			if err != nil {
+				t.Errorf("a request failed: %v", err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, got...)
+		})
+	}
+	end := func() []certified {
+		cancel()
+		wg.Wait()
+		return all
+	}
+	t.Cleanup(func() { end() })
+	return end
+}
+
 // verifyWith verifies a certificate and its SCT as sigstore-go does, with nothing
 // but a trusted root.
 func (c certified) verifyWith(trusted *root.TrustedRoot) error {
@@ -166,26 +196,9 @@ func (c certified) verifyWith(trusted *root.TrustedRoot) error {
 // and with the newest, closed windows and all; and so do cosign's signatures.
 func TestChainSwitchUnderWriters(t *testing.T) {
 	oneProcess(t)
-	const writers = 32
 	s := e2etest.Start(t, t.TempDir())
 	first := e2etest.ReadFile(t, s.Kit("trusted_root.json"))
-	token := s.Token(t)
-	var mu sync.Mutex
-	var all []certified
-	var wg sync.WaitGroup
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	for range writers {
-		wg.Go(func() {
-			got, err := writer(ctx, s, token)
-			if err != nil {
-				t.Errorf("a request failed: %v", err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			all = append(all, got...)
-		})
-	}
+	stop := startWriters(t, s)
 	signed := []signedBlob{signWithBoth(t, s, "before")}
 	if r := chains(t, s, "prepare"); r.Code != 0 {
 		t.Fatalf("prepare: exit %d\n%s", r.Code, r.Stderr)
@@ -203,11 +216,10 @@ func TestChainSwitchUnderWriters(t *testing.T) {
 		t.Fatalf("close: exit %d\n%s", r.Code, r.Stderr)
 	}
 	time.Sleep(time.Second) // some certificates more
-	stop()
-	wg.Wait()
+	all := stop()
 
 	newest := e2etest.ReadFile(t, s.Kit("trusted_root.json"))
-	checkCertified(t, all, first, newest)
+	checkCertified(t, all, 3, first, newest)
 	for _, b := range signed {
 		b.verify(t, s, b.trustedRoot)
 		b.verify(t, s, newest)
@@ -228,7 +240,7 @@ func TestChainSwitchUnderWriters(t *testing.T) {
 }
 
 // checkCertified verifies each certificate with its trusted root and with the newest.
-func checkCertified(t *testing.T, all []certified, first, newest string) {
+func checkCertified(t *testing.T, all []certified, chains int, first, newest string) {
 	t.Helper()
 	roots := map[string]*root.TrustedRoot{}
 	trusted := func(text string) *root.TrustedRoot {
@@ -254,8 +266,8 @@ func checkCertified(t *testing.T, all []certified, first, newest string) {
 		}
 	}
 	t.Logf("%d certificates by %v, verified with %d trusted roots", len(all), issuers, len(roots))
-	if len(issuers) < 3 || unknown == 0 {
-		t.Errorf("certificates by %v, of which the first trusted root does not know %d: want some of three chains", issuers, unknown)
+	if len(issuers) != chains || unknown == 0 {
+		t.Errorf("certificates by %v, of which the first trusted root does not know %d: want some of %d chains", issuers, unknown, chains)
 	}
 }
 
@@ -281,4 +293,51 @@ func (b signedBlob) verify(t *testing.T, s *e2etest.Stack, trustedRoot string) {
 	t.Helper()
 	e2etest.WantAccepted(t, "cosign 3, "+string(bytes.TrimSpace([]byte(e2etest.ReadFile(t, b.blob)))), b.try(t, s, trustedRoot))
 	e2etest.WantAccepted(t, "sigstack", s.Verify(t, b.blob, b.sigstack))
+}
+
+// TestPreparedChainAfterSplit: the process with the authority goes over to a chain that
+// was prepared before the stack was split, under as many writers.
+func TestPreparedChainAfterSplit(t *testing.T) {
+	oneProcess(t)
+	dir := t.TempDir()
+	s := e2etest.Start(t, dir)
+	first := e2etest.ReadFile(t, s.Kit("trusted_root.json"))
+	before := signWithBoth(t, s, "before the split")
+	if r := chains(t, s, "prepare"); r.Code != 0 {
+		t.Fatalf("prepare: exit %d\n%s", r.Code, r.Stderr)
+	}
+	s.Stop()
+	s = e2etest.Start(t, dir, "--split")
+	ca := filepath.Join(dir, "processes", "ca")
+	front := filepath.Join(dir, "processes", "front")
+	kit := e2etest.ReadFile(t, filepath.Join(front, "client", "trusted_root.json"))
+	if kit != e2etest.ReadFile(t, s.Kit("trusted_root.json")) {
+		t.Error("the split changed the trusted root")
+	}
+	stop := startWriters(t, s)
+	path := filepath.Join(ca, "config.yaml")
+	config := strings.NewReplacer("\n  key: ca\n", "\n  key: ca-2\n", "keys/ca.chain.pem", "keys/ca-2.chain.pem").Replace(e2etest.ReadFile(t, path))
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		r := e2etest.Run(t, nil, e2etest.Sigstack(t), "ca", "chain", "list", "--dir", ca)
+		if strings.Contains(r.Stdout, "active   ca-2") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the process did not go over to the chain by itself: %s%s", r.Stdout, r.Stderr)
+		}
+	}
+	after := signWithBoth(t, s, "after the switch")
+	checkCertified(t, stop(), 2, first, kit)
+	before.verify(t, s, kit)
+	after.verify(t, s, kit)
+	r := e2etest.Run(t, nil, e2etest.Sigstack(t), "ca", "chain", "prepare", "--dir", ca, "--offline", filepath.Join(dir, "offline"))
+	if r.Code != 1 || !strings.Contains(r.Stderr, "before `sigstack split`") {
+		t.Errorf("prepare in a split stack: exit %d, want that it is refused\n%s", r.Code, r.Stderr)
+	}
+	s.Stop()
+	s = e2etest.Start(t, dir, "--split")
+	after.verify(t, s, kit)
 }

@@ -32,6 +32,9 @@ func (l Layout) Chains() string { return filepath.Join(l.Dir, "chains.json") }
 // chainsVersion is that of the file's format.
 const chainsVersion = 1
 
+// chainPath is the file of the chain of a key, as config.yaml names it.
+func chainPath(key string) string { return "keys/" + key + ".chain.pem" }
+
 // chainEntry is a chain as the file has it.
 type chainEntry struct {
 	Certificates string `json:"certificates"`  // PEM, the issuing one first
@@ -126,25 +129,34 @@ func find(list []caChain, certs []*x509.Certificate) int {
 // openChains reads the chains. Without the file there is the one in config.yaml.
 func (s *Stack) openChains() error {
 	s.chains = &caChains{file: s.layout.Chains()}
-	data, err := os.ReadFile(s.chains.file)
-	if errors.Is(err, fs.ErrNotExist) {
-		if s.conf.CA == nil {
-			return nil
-		}
+	list, draft, err := s.layout.readChains()
+	if err != nil {
+		return err
+	}
+	if list == nil && s.conf.CA != nil {
 		certs, err := s.layout.chain(s.conf.CA.Chain)
 		if err != nil {
 			return err
 		}
-		s.chains.list = []caChain{{chainEntry{Certificates: string(pki.CertificatesPEM(certs)), Key: s.conf.CA.Key, Since: certs[0].NotBefore}, certs}}
-		return nil
+		list = []caChain{{chainEntry{Certificates: string(pki.CertificatesPEM(certs)), Key: s.conf.CA.Key, Since: certs[0].NotBefore}, certs}}
+	}
+	s.chains.list, s.chains.draft = list, draft
+	return nil
+}
+
+// readChains reads the file; nothing without it.
+func (l Layout) readChains() (list, draft []caChain, err error) {
+	data, err := os.ReadFile(l.Chains())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
 	}
 	if err != nil {
-		return fmt.Errorf("read chains: %w", err)
+		return nil, nil, fmt.Errorf("read chains: %w", err)
 	}
-	if s.chains.list, s.chains.draft, err = decodeChains(data); err != nil {
-		return fmt.Errorf("read chains: %s: %w", s.chains.file, err)
+	if list, draft, err = decodeChains(data); err != nil {
+		return nil, nil, fmt.Errorf("read chains: %s: %w", l.Chains(), err)
 	}
-	return nil
+	return list, draft, nil
 }
 
 // all returns what is published, and what is to be next.

@@ -137,7 +137,7 @@ func (s *Stack) mayChain() error {
 	switch {
 	case s.conf.Peers != nil:
 		return fault.Newf(fault.Conflict, "this is process %s of a split stack: one process issues and another one publishes the chains, "+
-			"and neither can do both. Prepare a chain, and go over to it, before `sigstack split`", s.conf.Peers.Name)
+			"and neither can do both. Prepare a chain before `sigstack split`; the process with the authority can go over to it after that", s.conf.Peers.Name)
 	case s.services.ca == nil:
 		return fault.New(fault.Conflict, "this stack has no certificate authority: section ca of config.yaml is missing")
 	case s.repo == nil:
@@ -215,7 +215,7 @@ func (s *Stack) prepareChain(order ChainOrder) (ChainDraft, error) {
 	if err != nil {
 		return ChainDraft{}, err
 	}
-	path := "keys/" + order.Key + ".chain.pem"
+	path := chainPath(order.Key)
 	if err := durable.WriteFile(s.layout.path(path), pki.CertificatesPEM(certs), 0o644); err != nil {
 		return ChainDraft{}, err
 	}
@@ -267,9 +267,9 @@ func (s *Stack) closeChains() (ChainDraft, error) {
 		return ChainDraft{}, err
 	}
 	list, _ := s.chains.all()
-	draft, closed := slices.Clone(list), 0
+	draft, closed, active := slices.Clone(list), 0, find(list, s.services.ca.Trust().Chain)
 	for i, c := range draft {
-		if !c.Retired.IsZero() && c.End.IsZero() {
+		if i != active && !c.Retired.IsZero() && c.End.IsZero() {
 			draft[i].End = c.Retired.Add(CloseAfter)
 			closed++
 		}

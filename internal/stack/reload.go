@@ -197,6 +197,9 @@ func (s *Stack) apply(p *reloadPlan) error {
 		p.changed = append(p.changed, "roots of the ct log")
 	}
 	if p.ca != nil {
+		if err := s.tellIssuers(p.ca.Issuers); err != nil {
+			return err
+		}
 		list, draft := s.chains.all()
 		if next, changed := using(list, p.ca.Chain, p.key.Name, s.opts.Now()); changed {
 			if draft != nil && !slices.EqualFunc(p.ca.Chain, s.services.ca.Trust().Chain, (*x509.Certificate).Equal) {
@@ -205,9 +208,6 @@ func (s *Stack) apply(p *reloadPlan) error {
 			if err := s.chains.set(next, draft); err != nil {
 				return err
 			}
-		}
-		if err := s.tellIssuers(p.ca.Issuers); err != nil {
-			return err
 		}
 		p.ca.Retired = s.chains.others(p.ca.Chain)
 		if err := s.services.ca.Reload(*p.ca); err != nil {

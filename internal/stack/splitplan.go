@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -58,6 +59,11 @@ func (p splitPlan) shares() ([]*share, error) {
 		sh.take()
 		if slices.Contains(services, "tlog") {
 			if err := sh.takeShards(p.from); err != nil {
+				return nil, err
+			}
+		}
+		if slices.Contains(services, "ca") {
+			if err := sh.takeChains(p.from); err != nil {
 				return nil, err
 			}
 		}
@@ -218,6 +224,40 @@ func (sh *share) takeShards(from Layout) error {
 	}
 	sh.files = append(sh.files, Layout{}.Shards())
 	return nil
+}
+
+// takeChains takes the list of the CA's chains, and keys and files of those that it
+// may still go over to.
+func (sh *share) takeChains(from Layout) error {
+	list, draft, err := from.readChains()
+	if err != nil {
+		return err
+	}
+	if draft != nil {
+		return errors.New("a chain of the authority is prepared, and could not be published in a split stack: go on with it first, with sigstack ca chain prepare or close")
+	}
+	for _, c := range list {
+		found, err := from.hasKey(c.Key)
+		if err != nil {
+			return err
+		}
+		if c.End.IsZero() && found && !slices.Contains(sh.keys, c.Key) {
+			sh.keys = append(sh.keys, c.Key)
+			sh.files = append(sh.files, chainPath(c.Key))
+		}
+	}
+	sh.files = append(sh.files, Layout{}.Chains())
+	return nil
+}
+
+// hasKey reports whether a key is in keys/, or a reference to it.
+func (l Layout) hasKey(name string) (bool, error) {
+	for _, suffix := range []string{".key", ".ref"} {
+		if found, err := exists(filepath.Join(l.Keys(), name+suffix)); found || err != nil {
+			return found, err
+		}
+	}
+	return false, nil
 }
 
 func (sh *share) takeTLS() {
