@@ -160,7 +160,13 @@ func (s *Stack) IdentityArgs() []string {
 // SignWithCosign signs blob with nothing but the kit's two files.
 func (s *Stack) SignWithCosign(t *testing.T, blob, bundle string) {
 	t.Helper()
-	MustRun(t, []string{s.TokenEnv(t)}, Client(t, "cosign-v3"), "sign-blob", "--yes",
+	s.SignWithCosignAs(t, s.Token(t), blob, bundle)
+}
+
+// SignWithCosignAs is SignWithCosign with an identity token of anybody's.
+func (s *Stack) SignWithCosignAs(t *testing.T, token, blob, bundle string) {
+	t.Helper()
+	MustRun(t, []string{"SIGSTORE_ID_TOKEN=" + token}, Client(t, "cosign-v3"), "sign-blob", "--yes",
 		"--signing-config", s.Kit("signing_config.v0.2.json"), "--trusted-root", s.Kit("trusted_root.json"),
 		"--bundle", bundle, blob)
 }
