@@ -95,15 +95,15 @@ func compile(env *cel.Env, r Rule) (rule, error) {
 
 func notPrintable(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) }
 
-// explain makes one line of each of CEL's complaints, without the picture of the
+// explain says in one line what CEL complains about, without its picture of the
 // expression.
 func explain(issues *cel.Issues) error {
-	var lines []error
+	var all []string
 	for _, e := range issues.Errors() {
-		message := strings.TrimSuffix(strings.ReplaceAll(e.Message, " (in container '')", ""), "\n")
-		lines = append(lines, fmt.Errorf("expression, line %d, column %d: %s", e.Location.Line(), e.Location.Column()+1, message))
+		message := strings.ReplaceAll(strings.ReplaceAll(e.Message, " (in container '')", ""), "\n", " ")
+		all = append(all, fmt.Sprintf("line %d, column %d: %s", e.Location.Line(), e.Location.Column()+1, message))
 	}
-	return errors.Join(lines...)
+	return errors.New("expression, " + strings.Join(all, "; "))
 }
 
 // named collects the texts and members that an expression itself has.
