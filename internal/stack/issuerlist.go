@@ -1,11 +1,15 @@
 package stack
 
 import (
+	"bytes"
+	"crypto/x509"
 	"errors"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"sigstack/internal/config"
@@ -128,4 +132,38 @@ func (s *Stack) issuerStatuses() []IssuerStatus {
 		return []IssuerStatus{}
 	}
 	return issuerStatuses(s.services.ca.Issuers(), s.conf.IssuerURL())
+}
+
+// changedFiles adds to changed, which config.yaml alone tells, the issuers that
+// differ by what is in the files that it names.
+func changedFiles(changed []string, before, after []identity.Issuer) []string {
+	type id struct{ url, audience string }
+	seen := map[id]identity.Issuer{}
+	for _, i := range before {
+		seen[id{i.URL, i.ClientID}] = i
+	}
+	note := func(what, url string) {
+		about := func(text string) bool { return strings.HasPrefix(text, "issuer "+url+" ") }
+		if !slices.ContainsFunc(changed, about) {
+			changed = append(changed, "issuer "+url+" "+what)
+		}
+	}
+	for _, i := range after {
+		old, known := seen[id{i.URL, i.ClientID}]
+		switch {
+		case !known:
+			note("added", i.URL)
+		case !bytes.Equal(old.Keys, i.Keys) || !slices.EqualFunc(old.RootCAs, i.RootCAs, (*x509.Certificate).Equal):
+			note("has other keys or authorities", i.URL)
+		case issuerStatus(old, "") != issuerStatus(i, "") || old.SubjectDomain != i.SubjectDomain || old.SPIFFETrustDomain != i.SPIFFETrustDomain:
+			note("changed", i.URL)
+		}
+		delete(seen, id{i.URL, i.ClientID})
+	}
+	for _, i := range before {
+		if _, gone := seen[id{i.URL, i.ClientID}]; gone {
+			note("removed", i.URL)
+		}
+	}
+	return changed
 }

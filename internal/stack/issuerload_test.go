@@ -170,24 +170,25 @@ func TestLocalDiscovery(t *testing.T) {
 	edit(t, dir, func(c *config.Config) {
 		c.CA.Issuers[len(c.CA.Issuers)-1] = config.Issuer{URL: public, ClientID: "sigstore", Type: "email", Keys: "keys.json"}
 	})
-	reload := func() {
+	reload := func(want string) {
 		t.Helper()
-		if _, err := s.Reload(t.Context(), "HUP"); err != nil {
-			t.Fatal(err)
+		got, err := s.Reload(t.Context(), "HUP")
+		if want = "issuer " + public + " " + want; err != nil || !slices.Equal(got.Changed, []string{want}) {
+			t.Fatalf("took %q, %v, want %q", got.Changed, err, want)
 		}
 	}
-	reload()
+	reload("changed")
 	if status, body := certify(t, s.Handler(), outside.token(t, true)); status != http.StatusBadRequest || !strings.Contains(body, "no key of the issuer") {
 		t.Errorf("status %d, want 400 for a key that is not in the file: %s", status, body)
 	}
 	write(t, dir, "keys.json", outside.keySet(t))
-	reload()
+	reload("has other keys or authorities")
 	outside.Close()
 	if status, body := certify(t, s.Handler(), outside.token(t, true)); status != http.StatusOK {
 		t.Errorf("status %d, want 200 without the issuer: %s", status, body)
 	}
 	edit(t, dir, func(c *config.Config) { c.CA.Issuers = c.CA.Issuers[:len(c.CA.Issuers)-1] })
-	reload()
+	reload("removed")
 	if got := told(); !slices.Equal(got, []string{public}) {
 		t.Errorf("the kit tells of %q, want %q for ever: its signatures are there", got, public)
 	}

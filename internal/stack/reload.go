@@ -152,6 +152,7 @@ func (s *Stack) planIssuers(p *reloadPlan) error {
 	if s.services.ca == nil || p.conf.CA == nil {
 		return nil
 	}
+	p.changed = changedFiles(p.changed, s.services.ca.Issuers(), issuers)
 	p.ca = &ca.Settings{Issuers: issuers, Algorithms: p.conf.CA.SigningAlgorithms}
 	if !slices.Equal(s.reloads.conf.CA.SigningAlgorithms, p.ca.Algorithms) {
 		p.changed = append(p.changed, "signing algorithms of the ca")
