@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -231,4 +232,28 @@ func FuzzPublishedIssuers(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestFixedKeys: an issuer with a key set of its own is asked for nothing, so that
+// offline its signatures are checked all the same.
+func TestFixedKeys(t *testing.T) {
+	issuer, cfg := setup(t)
+	resp, err := issuer.Server.Client().Get(issuer.URL + "/keys")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if cfg.Issuers[0].Keys, err = io.ReadAll(resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Offline = true
+	before := issuer.Fetched()
+	r := explained(t, cfg, issuer.Token(t, good()))
+	if !r.Accepted || !r.Complete || !r.Issuer.LocallyBacked || issuer.Fetched() != before {
+		t.Errorf("accepted %t, complete %t, issuer %+v, want all checked without asking", r.Accepted, r.Complete, r.Issuer)
+	}
+	forged := identitytest.Sign(t, identitytest.NewKey(t, "key-1"), issuer.Claims(good()))
+	if c, err := explained(t, cfg, forged).Failed(); err != nil || c.Name != cause.Signature {
+		t.Errorf("forged: failed %v, %v, want the signature", c.Name, err)
+	}
 }
