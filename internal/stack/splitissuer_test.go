@@ -2,9 +2,13 @@ package stack_test
 
 import (
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"sigstack/internal/config"
+	"sigstack/internal/stack"
 )
 
 // TestIssuerAwayWhenTheCAStarts: a good token is good again as soon as its issuer is
@@ -46,5 +50,33 @@ func TestIssuerAwayWhenTheCAStarts(t *testing.T) {
 	}
 	if w.Code != http.StatusOK {
 		t.Errorf("when the issuer is back: %d %s, want a certificate", w.Code, w.Body)
+	}
+}
+
+// TestSplitIssuers: the processes that accept tokens get the files of issuers.
+func TestSplitIssuers(t *testing.T) {
+	whole := initDir(t, stack.InitConfig{Profile: config.ProfileUp})
+	write(t, whole, "fulcio.yaml", []byte("oidc-issuers:\n  https://f.example: {issuer-url: https://f.example, client-id: sigstore, type: email}\n"))
+	write(t, filepath.Join(whole, "keys"), "ci.json", []byte(keySetText))
+	edit(t, whole, func(c *config.Config) {
+		c.CA.IssuersFile = "fulcio.yaml"
+		c.CA.CIProviders = map[string]config.CIProvider{"p": {SubjectAlternativeNameTemplate: "{{ .url }}"}}
+		c.CA.Issuers = append(c.CA.Issuers, config.Issuer{URL: "https://ci.example", ClientID: "sigstore", Type: "ci-provider", CIProvider: "p", Keys: "keys/ci.json"})
+	})
+	dirs := split(t, splitConfig(t, whole))
+	for _, name := range []string{"ca", "logs"} {
+		l := stack.Layout{Dir: dirs[name]}
+		conf, err := config.Load(l.Config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		issuers, err := l.Issuers(conf)
+		if err != nil || len(issuers) != 3 {
+			t.Errorf("process %s accepts %v and %v, want three issuers", name, issuers, err)
+			continue
+		}
+		if got := issuers[1]; !got.LocallyBacked || got.CIProvider != "p" {
+			t.Errorf("process %s: %+v, want a locally backed one of CI provider p", name, got)
+		}
 	}
 }
