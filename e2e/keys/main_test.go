@@ -34,13 +34,14 @@ type served struct {
 	dirs         map[string]string // of each process, by its name
 	secret       string            // file with the passphrase
 	issuer       *testissuer.Issuer
-	processes    []*process
+	processes    map[string]*process // by their names
 }
 
 // process is one `sigstack serve`.
 type process struct {
 	cmd    *exec.Cmd
 	stderr *bytes.Buffer // read after the process ended
+	ended  bool          // by kill
 }
 
 // serve makes a stack as initialize does and serves it in env.
@@ -117,31 +118,58 @@ func freeAddress(t *testing.T) string {
 func (s *served) start(t *testing.T, env []string) {
 	t.Helper()
 	var outputs []*bufio.Reader
-	for _, dir := range s.dirs {
-		p := &process{exec.Command(s.program, "serve", "--dir", dir, "--passphrase-file", s.secret), new(bytes.Buffer)}
-		p.cmd.Env = e2etest.Environment(t, env...)
-		p.cmd.Stderr = p.stderr
-		p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		stdout, err := p.cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := p.cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		s.processes = append(s.processes, p)
-		t.Cleanup(func() { p.stop(t) })
-		outputs = append(outputs, bufio.NewReader(stdout))
+	for name := range s.dirs {
+		outputs = append(outputs, s.launch(t, env, name))
 	}
 	for _, output := range outputs {
-		if line, err := output.ReadString('\n'); err != nil || !strings.HasPrefix(line, "ready ") {
-			t.Fatalf("serve did not get ready: %q, %v", line, err)
-		}
+		wantReady(t, output)
 	}
+}
+
+// launch starts one process, which is not ready yet.
+func (s *served) launch(t *testing.T, env []string, name string) (output *bufio.Reader) {
+	t.Helper()
+	p := &process{cmd: exec.Command(s.program, "serve", "--dir", s.dirs[name], "--passphrase-file", s.secret), stderr: new(bytes.Buffer)}
+	p.cmd.Env = e2etest.Environment(t, env...)
+	p.cmd.Stderr = p.stderr
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if s.processes == nil {
+		s.processes = map[string]*process{}
+	}
+	s.processes[name] = p
+	t.Cleanup(func() { p.stop(t) })
+	return bufio.NewReader(stdout)
+}
+
+func wantReady(t *testing.T, output *bufio.Reader) {
+	t.Helper()
+	if line, err := output.ReadString('\n'); err != nil || !strings.HasPrefix(line, "ready ") {
+		t.Fatalf("serve did not get ready: %q, %v", line, err)
+	}
+}
+
+// kill ends a process as a crash would.
+func (p *process) kill(t *testing.T) {
+	t.Helper()
+	p.ended = true
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	_ = p.cmd.Wait() // it says that it was killed
 }
 
 func (p *process) stop(t *testing.T) {
 	t.Helper()
+	if p.ended {
+		return
+	}
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}

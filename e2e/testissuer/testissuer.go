@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,15 +34,28 @@ type Issuer struct {
 	URL string // also the iss of its tokens
 
 	published, unpublished *rsa.PrivateKey
+
+	away atomic.Bool
 }
+
+// Away makes the issuer break off every connection, or ends that.
+func (i *Issuer) Away(away bool) { i.away.Store(away) }
 
 // Start starts an issuer on a loopback port; it ends with the test.
 func Start(tb testing.TB) *Issuer {
 	tb.Helper()
 	mux := http.NewServeMux()
-	server := httptest.NewServer(mux)
+	var i *Issuer
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if i.away.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		mux.ServeHTTP(w, r)
+	}))
+	i = newIssuer(tb, mux, "http://"+server.Listener.Addr().String(), nil)
+	server.Start()
 	tb.Cleanup(server.Close)
-	return newIssuer(tb, mux, server.URL, nil)
+	return i
 }
 
 // newIssuer publishes keys and metadata on mux, which is served at url.
@@ -73,20 +87,27 @@ func (i *Issuer) Claims(email string) Claims {
 // Mint signs claims, whatever they say, with the published key.
 func (i *Issuer) Mint(tb testing.TB, claims Claims) string {
 	tb.Helper()
-	return mint(tb, i.published, claims)
+	return mint(tb, i.published, keyID, claims)
 }
 
 // MintUnpublished signs claims with a key that the issuer does not publish,
 // under the published one's name.
 func (i *Issuer) MintUnpublished(tb testing.TB, claims Claims) string {
 	tb.Helper()
-	return mint(tb, i.unpublished, claims)
+	return mint(tb, i.unpublished, keyID, claims)
 }
 
-func mint(tb testing.TB, key *rsa.PrivateKey, claims Claims) string {
+// MintUnseen signs claims with a key under a name that the issuer has not published,
+// as one does that has a new key, which nobody has asked for yet.
+func (i *Issuer) MintUnseen(tb testing.TB, claims Claims) string {
+	tb.Helper()
+	return mint(tb, i.unpublished, keyID+"-new", claims)
+}
+
+func mint(tb testing.TB, key *rsa.PrivateKey, id string, claims Claims) string {
 	tb.Helper()
 	signer, err := jose.NewSigner(
-		jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: key, KeyID: keyID}},
+		jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: key, KeyID: id}},
 		(&jose.SignerOptions{}).WithType("JWT"))
 	if err != nil {
 		tb.Fatal(err)
