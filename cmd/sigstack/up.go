@@ -215,7 +215,7 @@ Try, in another shell:
 	})
 }
 
-const issuerUsage = "also trust OIDC `issuer` URL[,type=email|uri|github-workflow][,client-id=ID][,subject-domain=URL]; may be repeated"
+const issuerUsage = "also trust OIDC `issuer` URL[,type=TYPE][,client-id=ID][,subject-domain=DOMAIN], TYPE being email or another one of docs/issuers.md; may be repeated"
 
 // parseIssuers reads the values of --trust-issuer.
 func parseIssuers(values []string) ([]config.Issuer, error) {
