@@ -32,6 +32,8 @@ func TestWeakRSA(t *testing.T) {
 		want string // "" for accepted
 	}{
 		{"good", good.N, rsaExponent, ""},
+		{"good, 3072 bits", product(t, 1536), rsaExponent, ""},
+		{"good, 4096 bits", fourPrimes(t), rsaExponent, ""},
 		{"1024 bits", newRSA(t, 1024).N, rsaExponent, "1024 bits is not allowed"},
 		{"2056 bits", product(t, 1028), rsaExponent, "2056 bits is not allowed"},
 		{"exponent 3", good.N, 3, "exponent 3 is not allowed"},
@@ -78,6 +80,16 @@ func primeOf(t *testing.T, bits int) *big.Int {
 func product(t *testing.T, bits int) *big.Int {
 	t.Helper()
 	return new(big.Int).Mul(primeOf(t, bits), primeOf(t, bits))
+}
+
+// fourPrimes is a 4096-bit number of four primes, found sooner than one of two.
+func fourPrimes(t *testing.T) *big.Int {
+	t.Helper()
+	for {
+		if n := new(big.Int).Mul(product(t, 1024), product(t, 1024)); n.BitLen() == 4096 {
+			return n
+		}
+	}
 }
 
 // odd returns a 2048-bit number whose smallest factor is p.
