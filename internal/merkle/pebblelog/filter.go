@@ -45,18 +45,28 @@ func (w wholeKeys) MayContain(kind pebble.FilterType, filter, key []byte) bool {
 	return len(key) == stemSize && key[9] == kindExtra || w.FilterPolicy.MayContain(kind, filter, key)
 }
 
+// blocksName is kept in tables, so that it tells which of them have blocks in which
+// stem and rest of a key are apart.
+const blocksName = "sigstack.stems"
+
+// bundleSize is how many keys of a block share a beginning that is stored once; it
+// is Pebble's own.
+const bundleSize = 16
+
 // useFilters makes tables be written with filters of stems, and be read whatever
 // filters they have.
 //
 // The order of keys is that of their bytes, as ever, and so is its name, which
-// Pebble wants to stay the same: a comparer's Split only says what filters are
-// asked for. Blocks are written, and read, as they were before there was one.
+// Pebble wants to stay the same. Blocks are stored by the comparer's Split, so that
+// those of earlier versions, which had none, are of another schema, which is read
+// on.
 func useFilters(po *pebble.Options) {
 	order := *pebble.DefaultComparer
 	order.Split = stemOf
 	po.Comparer = &order
-	blocks := colblk.DefaultKeySchema(pebble.DefaultComparer, 16)
-	po.KeySchema, po.KeySchemas = blocks.Name, sstable.MakeKeySchemas(&blocks)
+	blocks, blocksBefore := colblk.DefaultKeySchema(&order, bundleSize), colblk.DefaultKeySchema(pebble.DefaultComparer, bundleSize)
+	blocks.Name = blocksName
+	po.KeySchema, po.KeySchemas = blocks.Name, sstable.MakeKeySchemas(&blocks, &blocksBefore)
 	filter, before := stems{bloom.FilterPolicy(bloomBits)}, wholeKeys{bloom.FilterPolicy(bloomBits)}
 	po.Filters = map[string]pebble.FilterPolicy{filter.Name(): filter, before.Name(): before}
 	for i := range po.Levels {
