@@ -151,7 +151,7 @@ func TestCTLogOfOthers(t *testing.T) {
 		t.Errorf("readiness does not name the log that is away: %s", report)
 	}
 	signed(t, s, "second")
-	other = e2etest.Start(t, otherDir)
+	e2etest.Start(t, otherDir)
 	deadline := time.Now().Add(time.Minute)
 	for from() != foreign {
 		if time.Now().After(deadline) {
