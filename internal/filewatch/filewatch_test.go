@@ -83,8 +83,10 @@ func TestHalfWritten(t *testing.T) {
 			t.Errorf("look %d: waits while the files change", i)
 		}
 	}
-	if !w.set.Waiting() || !w.set.Waiting() {
-		t.Error("does not wait once the files have settled")
+	for range 2 {
+		if !w.set.Waiting() {
+			t.Error("does not wait once the files have settled")
+		}
 	}
 	w.want(t, "waiting takes nothing")
 	if !w.set.Look() {

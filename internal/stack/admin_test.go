@@ -289,7 +289,7 @@ func TestReload(t *testing.T) {
 	if r, err := reload(); err != nil || strings.Join(r.Changed, "; ") != "authorities of tls client certificates" {
 		t.Errorf("new authorities of clients: %+v, %v, want that they are taken", r, err)
 	}
-	serial = files.renew()
+	files.renew()
 	files.write("clients.pem", []byte("no certificate"))
 	if r, err := reload(); err == nil || !strings.Contains(err.Error(), "nothing was reloaded") || !strings.Contains(err.Error(), "tls.client_ca") {
 		t.Errorf("one good, one spoilt: %+v, %v, want a refusal that names the spoilt one", r, err)

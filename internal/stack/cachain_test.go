@@ -346,7 +346,7 @@ func FuzzChains(f *testing.F) {
 	dir := f.TempDir()
 	f.Add([]byte(`{"version":1,"chains":[]}`))
 	f.Add([]byte(`{"version":1,"chains":[{"certificates":"none"}]}`))
-	f.Add([]byte(stack.SampleChains(f)))
+	f.Add(stack.SampleChains(f))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		once, err := stack.CheckChains(dir, data)
 		if err != nil {

@@ -180,7 +180,11 @@ func splitCAs(trustedRoot []byte) (rest map[string]any, cas []trustedCA, err err
 			ca.id += c.RawBytes + "\n"
 		}
 		if ca.end = known.ValidFor.End; ca.end != "" {
-			delete(ca.rest["validFor"].(map[string]any), "end") //nolint:errcheck // known.ValidFor was read from it
+			window, ok := ca.rest["validFor"].(map[string]any)
+			if !ok {
+				return nil, nil, errors.New("decode an authority: its window is spelt otherwise")
+			}
+			delete(window, "end")
 		}
 		cas = append(cas, ca)
 	}
