@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"reflect"
 	"time"
 
@@ -36,6 +37,10 @@ func (s *Stack) PrepareCTLog(ctx context.Context, shard config.CTShard) (config.
 		return shard, fmt.Errorf("the log cannot take certificates that end before %s: until then there are clients that do not know its key", known.UTC().Format(time.RFC3339))
 	}
 	name := treeCTLog + "-" + shard.Prefix
+	shard.Key, shard.TreeID = name, math.MaxInt64 // until it is made
+	if err := s.withCTShard(shard).Validate(); err != nil {
+		return shard, err
+	}
 	key, err := s.keys.Load(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		key, err = s.keys.Create(name, keys.ECDSAP256, s.opts.Now().Add(-backdate))
@@ -43,19 +48,22 @@ func (s *Stack) PrepareCTLog(ctx context.Context, shard config.CTShard) (config.
 	if err != nil {
 		return shard, err
 	}
-	shard.Key = key.Name
+	if err := key.Test(); err != nil {
+		return shard, err
+	}
 	shard.TreeID, err = merkle.CreateTree(ctx, s.services.store, name)
 	if fault.KindOf(err) == fault.Conflict { // an earlier try made it
 		shard.TreeID, err = merkle.FindTree(ctx, s.services.store, name)
 	}
-	if err != nil {
-		return shard, err
-	}
-	conf := *s.conf.CTLog
-	conf.Shards = append(conf.Shards[:len(conf.Shards):len(conf.Shards)], shard)
-	next := *s.conf
-	next.CTLog = &conf
-	return shard, next.Validate()
+	return shard, err
+}
+
+// withCTShard is the configuration with a further CT log.
+func (s *Stack) withCTShard(shard config.CTShard) *config.Config {
+	conf, log := *s.conf, *s.conf.CTLog
+	log.Shards = append(log.Shards[:len(log.Shards):len(log.Shards)], shard)
+	conf.CTLog = &log
+	return &conf
 }
 
 // PublishCTLogs puts the CT logs of config.yaml that are not published yet into the

@@ -66,7 +66,7 @@ func (l Layout) checkedTrees(conf *config.Config) ([]fsck.Tree, error) {
 	if conf.CTLog != nil {
 		for _, log := range conf.CTLog.Logs() {
 			name := ctTree(conf.CTLog, log)
-			trees = append(trees, fsck.Tree{Name: name, ID: log.TreeID, HeadFile: l.Head(name), Refreshed: true})
+			trees = append(trees, fsck.Tree{Name: name, ID: log.TreeID, HeadFile: l.Head(name), FinalHead: l.FinalHead(name), Refreshed: true})
 		}
 	}
 	if len(trees) == 0 {

@@ -246,7 +246,7 @@ func (k *checker) checkHeadsDir(trees []Tree) error {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if !slices.ContainsFunc(trees, func(t Tree) bool { return filepath.Base(t.HeadFile) == name }) && trees != nil {
+		if !slices.ContainsFunc(trees, func(t Tree) bool { return filepath.Base(t.HeadFile) == name || filepath.Base(t.FinalHead) == name }) && trees != nil {
 			k.problem(Problem{Kind: Extra, What: "checkpoint file", File: name, Detail: "no tree of this log has it"})
 		}
 	}

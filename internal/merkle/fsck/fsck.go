@@ -92,6 +92,9 @@ type Tree struct {
 	ID   int64
 	// HeadFile is where its newest head is kept outside the database.
 	HeadFile string
+	// FinalHead is a file beside HeadFile that the tree has if its service keeps the
+	// last head as it was signed; "": none. It is not looked into.
+	FinalHead string
 	// Refreshed trees get new roots without new entries.
 	Refreshed bool
 	// Service is whose entries they are; nil: no row beside the leaves.
