@@ -75,23 +75,28 @@ func workloads() []workload {
 		},
 		{
 			config.Issuer{URL: "https://spire.corp.example", Type: "spiffe", SPIFFETrustDomain: "corp.example"},
-			testissuer.Claims{"sub": "spiffe://corp.example/build/app"}, "spiffe://corp.example/build/app", nil,
+			testissuer.Claims{"sub": "spiffe://corp.example/build/app"},
+			"spiffe://corp.example/build/app", nil,
 		},
 		{
 			config.Issuer{URL: "https://login.corp.example", Type: "uri", SubjectDomain: "https://login.corp.example"},
-			testissuer.Claims{"sub": "https://login.corp.example/robots/7"}, "https://login.corp.example/robots/7", nil,
+			testissuer.Claims{"sub": "https://login.corp.example/robots/7"},
+			"https://login.corp.example/robots/7", nil,
 		},
 		{
 			config.Issuer{URL: "https://names.corp.example", Type: "username", SubjectDomain: "corp.example"},
-			testissuer.Claims{"sub": "robot"}, "robot!corp.example", nil,
+			testissuer.Claims{"sub": "robot"},
+			"robot!corp.example", nil,
 		},
 		{
 			config.Issuer{URL: "https://issuer.enforce.dev", Type: "chainguard-identity"},
-			testissuer.Claims{"sub": "abc/def"}, "https://issuer.enforce.dev/abc/def", nil,
+			testissuer.Claims{"sub": "abc/def"},
+			"https://issuer.enforce.dev/abc/def", nil,
 		},
 		{
 			config.Issuer{URL: "https://ci.corp.example", Type: "ci-provider", CIProvider: "corp"},
-			testissuer.Claims{"sub": "job-9", "job": 9, "project": "app"}, "https://ci.corp.example/app/jobs/9", nil,
+			testissuer.Claims{"sub": "job-9", "job": 9, "project": "app"},
+			"https://ci.corp.example/app/jobs/9", nil,
 		},
 	}
 }

@@ -62,7 +62,7 @@ func TestStoppingParts(t *testing.T) {
 		{
 			"an outside issuer, whose new key was not seen", func(*testing.T) { s.issuer.Away(true) }, func(*testing.T) { s.issuer.Away(false) },
 			func() string { return s.issuer.MintUnseen(t, s.issuer.Claims(signerName)) },
-			http.StatusServiceUnavailable, "keys are not available", http.StatusOK, "",
+			http.StatusServiceUnavailable, "keys are not available", http.StatusOK, "no answer from the issuer " + s.issuer.URL,
 		},
 		{
 			"the key token", func(t *testing.T) { hsm.Pull(t) }, func(t *testing.T) { hsm.Back(t) }, nil,

@@ -137,7 +137,7 @@ func TestAnchorOverTheSocket(t *testing.T) {
 
 // publicPaths are all that a public listener answers (design: One origin).
 var publicPaths = []string{
-	"/api/v1/", "/api/v2/", "/ctlog/ct/v1/", "/dex/", "/tuf/", "/client/", "/healthz", "/readyz", "/readyz/", "/ping",
+	"/api/v1/", "/api/v2/", "/ctlog/ct/v1/", "/ctlog/log.v3.json", "/dex/", "/tuf/", "/client/", "/healthz", "/readyz", "/readyz/", "/ping",
 	"/dev.sigstore.fulcio.v2.CA/", "/grpc.health.v1.Health/",
 }
 

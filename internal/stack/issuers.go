@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"sigstack/internal/config"
 	"sigstack/internal/httpd"
@@ -86,3 +87,14 @@ func (b *builder) ownIssuerClient() *http.Client {
 }
 
 func (b *builder) issuerURL() string { return b.conf.IssuerURL() }
+
+// reportIssuers warns of issuers that do not answer. The authority itself is well:
+// what those signed with keys that it knows is good still, and others are served.
+func (s *Stack) reportIssuers(away []string) {
+	if len(away) == 0 {
+		s.ready.SetPart("ca", "issuers", httpd.OK, "the issuers of tokens answer")
+		return
+	}
+	s.ready.SetPart("ca", "issuers", httpd.Warn, "no answer from the issuer "+strings.Join(away, ", ")+
+		": of its tokens only those by keys that are known already are taken")
+}

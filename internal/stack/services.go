@@ -278,7 +278,7 @@ func (b *builder) buildCA(context.Context) error {
 	}
 	b.services.ca, err = ca.New(ca.Config{
 		Chain: set.Chain, Signer: set.Signer, Issuers: set.Issuers, Algorithms: set.Algorithms, Retired: set.Retired,
-		CTLogs: logs, CTReport: b.reportCTLog, Audit: b.record, AuditReady: b.audit.Ready, Limit: b.issuanceLimit(),
+		CTLogs: logs, CTReport: b.reportCTLog, IssuersAway: b.reportIssuers, Audit: b.record, AuditReady: b.audit.Ready, Limit: b.issuanceLimit(),
 		URL: b.conf.URL, Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	})
 	if err != nil {

@@ -53,6 +53,9 @@ type Config struct {
 	// signed, so that nothing is logged that cannot be recorded.
 	Audit      func(context.Context, audit.Event) error
 	AuditReady func(context.Context) error
+	// IssuersAway is told now and then which issuers of tokens do not answer; nil:
+	// nobody is told.
+	IssuersAway func(urls []string)
 	// Limit refuses a caller whose token was verified, by issuer and subject, before
 	// anything else is done for it: fault.Limited, to come again later. nil: nobody.
 	Limit   func(ctx context.Context, issuer, subject string) error
@@ -226,17 +229,31 @@ func (s *Service) Mount(mux *httpd.Mux) {
 	public.Handle(http.MethodGet, "/api/v1/rootCert", 0, s.rootCert)
 }
 
+// lookEvery is how often issuers that do not answer are asked again, at most.
+const lookEvery = time.Second
+
 // Run fetches the keys of the token issuers, at first and after each reload, so
-// that the first request need not wait for them, and returns nil when ctx ends.
-// Requests are answered without it.
+// that the first request need not wait for them, asks those again that do not
+// answer, and returns nil when ctx ends. Requests are answered without it.
 func (s *Service) Run(ctx context.Context) error {
+	looks := time.NewTicker(lookEvery)
+	defer looks.Stop()
+	s.state.Load().tokens.Warm(ctx)
 	for {
-		s.state.Load().tokens.Warm(ctx)
+		s.look(ctx)
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-looks.C:
 		case <-s.reloaded:
+			s.state.Load().tokens.Warm(ctx)
 		}
+	}
+}
+
+func (s *Service) look(ctx context.Context) {
+	if away := s.state.Load().tokens.Away(ctx); s.cfg.IssuersAway != nil && ctx.Err() == nil {
+		s.cfg.IssuersAway(away)
 	}
 }
 

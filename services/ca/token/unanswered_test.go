@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,29 @@ func TestNewKeyOfAwayIssuer(t *testing.T) {
 	s.issuer.Handle(nil)
 	s.clock.Advance(time.Minute)
 	accepted(t, s.verifier, fresh)
+}
+
+// TestAway: an issuer that does not answer is named until it does, and is asked for
+// nothing while it answers.
+func TestAway(t *testing.T) {
+	s := newSetup(t)
+	want := func(when string, urls ...string) {
+		t.Helper()
+		if got := s.verifier.Away(t.Context()); !slices.Equal(got, urls) {
+			t.Errorf("%s: %v are away, want %v", when, got, urls)
+		}
+	}
+	want("before anybody asked")
+	s.issuer.Handle(http.NotFoundHandler())
+	s.verifier.Warm(t.Context())
+	want("not found", s.issuer.URL)
+	s.clock.Advance(time.Minute)
+	want("asked again", s.issuer.URL)
+	s.issuer.Handle(nil)
+	want("asked a moment ago", s.issuer.URL)
+	s.clock.Advance(time.Minute)
+	want("there again")
+	accepted(t, s.verifier, s.issuer.Token(t, nil))
 }
 
 // failing fails every request.

@@ -218,6 +218,21 @@ func (v *Verifier) Warm(ctx context.Context) {
 	}
 }
 
+// Away asks those issuers again that did not answer the last time, and returns the
+// URLs of the ones that do not yet. Patterns are left out: which issuers one matches
+// is up to strangers.
+func (v *Verifier) Away(ctx context.Context) (urls []string) {
+	for _, t := range v.trusted {
+		if t.source == nil || !t.source.failing() {
+			continue
+		}
+		if _, err := t.source.newerThan(ctx, t.source.known()); err != nil {
+			urls = append(urls, t.url())
+		}
+	}
+	return urls
+}
+
 // allowed holds every signature algorithm that a token may use: none without a
 // public key, and never "none".
 func allowed() []jose.SignatureAlgorithm {
