@@ -92,6 +92,9 @@ func (k *known) learn(chain [][]byte, seen *queued) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if slices.ContainsFunc(k.list, func(have *issuing) bool { return slices.EqualFunc(have.chain, i.chain, bytes.Equal) }) {
+		return // by another submission at the same time
+	}
 	if len(k.list) == maxKnown {
 		k.list = k.list[1:]
 	}
@@ -117,6 +120,10 @@ func (s *Service) recognize(in *instance, chain [][]byte) (_ recognized, ok bool
 	pre, err := x509.ParseCertificate(chain[0])
 	if err != nil || !bytes.Equal(pre.RawIssuer, by.issuer.RawSubject) || !s.Takes(pre.NotAfter) ||
 		!slices.Contains(pre.ExtKeyUsage, x509.ExtKeyUsageCodeSigning) {
+		return recognized{}, false
+	}
+	// By that ID ctfe looks for the issuer, before it looks by the name.
+	if len(pre.AuthorityKeyId) > 0 && !bytes.Equal(pre.AuthorityKeyId, by.issuer.SubjectKeyId) {
 		return recognized{}, false
 	}
 	tbs, err := withoutPoison(pre.RawTBSCertificate)

@@ -103,6 +103,7 @@ func TestNothingPlainIsTaken(t *testing.T) {
 		"another key":          forged(t, ca),
 		"signature flipped":    flipped,
 		"another issuer":       other.leaf(t, false, nil),
+		"the root's key ID":    ca.leafNaming(t, ca.root.SubjectKeyId),
 		"no code signing":      ca.leaf(t, false, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }),
 		"no extended key use":  ca.leaf(t, false, func(c *x509.Certificate) { c.ExtKeyUsage = nil }),
 		"garbage":              {0x30, 0x03, 1, 2, 3},
@@ -117,6 +118,38 @@ func TestNothingPlainIsTaken(t *testing.T) {
 		}
 	}
 	checkLog(t, r, 1)
+}
+
+// leafNaming is a precertificate by ca's issuer, which says that the issuer's key is
+// of another ID.
+func (a *authority) leafNaming(t testing.TB, keyID []byte) []byte {
+	t.Helper()
+	as := *a
+	inter := *a.inter
+	inter.SubjectKeyId = keyID
+	as.inter = &inter
+	return as.leaf(t, false, nil)
+}
+
+// TestNoKeyIDIsNeeded: what names no key of its issuer, or one that nobody has, is
+// logged as ctfe would log it.
+func TestNoKeyIDIsNeeded(t *testing.T) {
+	for name, keyID := range map[string][]byte{"none": nil, "nobody's": {1, 2, 3}} {
+		ca := newAuthority(t)
+		own, theirs := newDisk(t).open(t, ca, nil), newDisk(t).open(t, ca, nil)
+		if _, err := own.AddPreChain(t.Context(), ca.chain(t)); err != nil { // the issuer is known now
+			t.Fatal(err)
+		}
+		chain := [][]byte{ca.leafNaming(t, keyID), ca.inter.Raw, ca.root.Raw}
+		_, err := own.AddPreChain(t.Context(), chain)
+		rec := theirs.do(t, http.MethodPost, prefix+"add-pre-chain", submission(t, chain...))
+		if err != nil || rec.Code != http.StatusOK {
+			t.Errorf("%s: within the process: %v; ctfe: %d %s; want both to take it", name, err, rec.Code, rec.Body)
+		}
+		if got := own.KnownChains(); got != 1 {
+			t.Errorf("%s: %d chains are kept in mind, want the one", name, got)
+		}
+	}
 }
 
 // forged is a precertificate in the name of ca's issuer by another key.
@@ -154,6 +187,8 @@ func FuzzRecognized(f *testing.F) {
 	f.Add(tbsOf(f, ca.leaf(f, false, nil)))
 	f.Add(tbsOf(f, ca.leaf(f, true, nil)))
 	f.Add(tbsOf(f, ca.inter.Raw))
+	f.Add(tbsOf(f, ca.leafNaming(f, ca.root.SubjectKeyId)))
+	f.Add(tbsOf(f, ca.leafNaming(f, nil)))
 	f.Fuzz(func(t *testing.T, tbs []byte) {
 		chain := [][]byte{sealed(t, tbs, ca.key), ca.inter.Raw, ca.root.Raw}
 		d1.clock.move(2 * time.Millisecond) // so that no root waits for its millisecond

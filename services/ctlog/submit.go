@@ -32,8 +32,7 @@ func (s *Service) AddPreChain(ctx context.Context, chain [][]byte) ([]byte, erro
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	in := s.current.Load()
-	chain = in.belowRoot(chain)
-	if sub, ok := s.recognize(in, chain); ok {
+	if sub, ok := s.recognize(in, in.belowRoot(chain)); ok {
 		return s.addRecognized(ctx, sub)
 	}
 	return s.addByCTFE(ctx, in, chain)
@@ -61,7 +60,7 @@ func (s *Service) addByCTFE(ctx context.Context, in *instance, chain [][]byte) (
 		return nil, fmt.Errorf("add precertificate: %w", err)
 	}
 	if resp.StatusCode == http.StatusOK {
-		in.known.learn(chain, seen)
+		in.known.learn(in.belowRoot(chain), seen)
 		return answer, nil
 	}
 	cause := fmt.Errorf("ct log answered %d: %s", resp.StatusCode, bytes.TrimSpace(answer))
@@ -79,9 +78,9 @@ func refused(cause error) error {
 	return fault.Wrap(fault.Invalid, cause, "certificate transparency log refused the certificate chain")
 }
 
-// belowRoot drops a final root of this log from chain. It changes nothing in
-// the entry, which always has the root, but ctfe would verify the certificate
-// below it twice: by the root of its own and by the one submitted.
+// belowRoot drops a final root of this log from chain: the entry, which always has
+// the root, is the same with and without. What ctfe makes of a precertificate is
+// not, where that names the root's key as its issuer's: it gets all of the chain.
 func (in *instance) belowRoot(chain [][]byte) [][]byte {
 	last := len(chain) - 1
 	if last < 1 || !slices.ContainsFunc(in.roots, func(c *x509.Certificate) bool { return bytes.Equal(c.Raw, chain[last]) }) {
