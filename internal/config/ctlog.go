@@ -62,6 +62,8 @@ type CTClient struct {
 	// Own stands for the logs of this stack, which are asked at this place. The other
 	// settings are for logs of others.
 	Own bool `yaml:"own,omitempty"`
+	// Retired: the log is asked no more, while clients go on trusting what it has given.
+	Retired bool `yaml:"retired,omitempty"`
 	// URL of the log, without /ct/v1.
 	URL string `yaml:"url,omitempty"`
 	// Key is a PEM file with the log's public key; a relative path is below the data
@@ -157,7 +159,7 @@ func (p *problems) timeRange(field, from, to string) {
 	p.check(start.IsZero() || end.IsZero() || start.Before(end), "%s.not_after_limit: nothing ends from %s on and before %s", field, from, to)
 }
 
-func (c CTClient) validate(p *problems, field string) {
+func (c CTClient) validate(p *problems, field, profile string) {
 	if c.Own {
 		p.check(c == CTClient{Own: true}, "%s: own says all, leave the rest out", field)
 		return
@@ -166,23 +168,45 @@ func (c CTClient) validate(p *problems, field string) {
 	p.check(err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") && u.RawQuery == "" && u.User == nil && u.Fragment == "",
 		"%s.url: %q is not the http or https URL of a log; say own: true for this stack's", field, c.URL)
 	p.check(!strings.HasSuffix(c.URL, "/"), "%s.url: %q: want no slash at the end", field, c.URL)
+	p.check(!strings.Contains(c.URL+"/", "/ct/v1/"), "%s.url: %q: want what is before /ct/v1, which is added", field, c.URL)
+	p.check(profile == ProfileUp || !strings.HasPrefix(c.URL, "http://") || local(c.URL),
+		"%s.url: %q is plain http: whoever is on the way reads who signs, and can prevent it; only profile up may have it", field, c.URL)
 	p.check(c.Key != "", "%s.key: missing: without it any answer would pass for a timestamp", field)
 	p.path(field+".key", c.Key)
 	p.path(field+".ca_cert", c.CACert)
-	_, err = time.Parse(time.RFC3339, c.Since)
+	since, err := time.Parse(time.RFC3339, c.Since)
 	p.check(err == nil, "%s.since: %q is not a time such as 2026-01-31T12:00:00Z", field, c.Since)
 	p.timeRange(field, c.NotAfterStart, c.NotAfterLimit)
+	_, end := c.Range()
+	p.check(err != nil || end.IsZero() || since.Before(end), "%s.not_after_limit: %s is not after since, so clients would never trust the log", field, c.NotAfterLimit)
 }
 
 // validateCTLogs checks which logs the CA submits to. own says whether the stack
 // has one.
-func (ca *CA) validateCTLogs(p *problems, own bool) {
+func (ca *CA) validateCTLogs(p *problems, own bool, profile string) {
+	p.check(ca.CTLogs == nil || len(ca.CTLogs) > 0, "ca.ct_logs: names none: leave it out for this stack's own log")
+	p.check(len(ca.CTLogs) == 0 || slices.ContainsFunc(ca.CTLogs, CTClient.asked),
+		"ca.ct_logs: every log is retired, so no certificate would be issued: add own: true, or another log")
 	seen := map[string]bool{}
 	for i, c := range ca.CTLogs {
 		field := fmt.Sprintf("ca.ct_logs[%d]", i)
-		c.validate(p, field)
+		c.validate(p, field, profile)
 		p.check(!c.Own || own, "%s.own: this stack has no ctlog section, nor a peer with it", field)
 		p.check(!seen[c.URL], "%s: listed twice", field)
 		seen[c.URL] = true
 	}
+}
+
+func (c CTClient) asked() bool { return !c.Retired }
+
+// validateCTStates demands that a log takes the certificates of a CA in the same
+// process: one that has none issues none.
+func (c *Config) validateCTStates(p *problems) {
+	if c.CA == nil || c.CTLog == nil {
+		return
+	}
+	open := func(l CTShard) bool { return l.State != CTReadOnly && l.State != CTFrozen }
+	others := func(l CTClient) bool { return !l.Own && l.asked() }
+	p.check(slices.ContainsFunc(c.CTLog.Logs(), open) || slices.ContainsFunc(c.CA.CTLogs, others),
+		"ctlog.state: no CT log would take certificates any more, and without one none is issued: add another one first, by `sigstack ctlog prepare` or in ca.ct_logs")
 }

@@ -103,13 +103,54 @@ func TestCTClientProblems(t *testing.T) {
 		{"final slash", []CTClient{with(func(c *CTClient) { c.URL += "/" })}, true, []string{"ca.ct_logs[0].url"}},
 		{"no key", []CTClient{with(func(c *CTClient) { c.Key = "" })}, true, []string{"ca.ct_logs[0].key"}},
 		{"no since", []CTClient{with(func(c *CTClient) { c.Since = "" })}, true, []string{"ca.ct_logs[0].since"}},
+		{"with the endpoint", []CTClient{with(func(c *CTClient) { c.URL += "/ct/v1/add-pre-chain" })}, true, []string{"ca.ct_logs[0].url"}},
+		{"with /ct/v1", []CTClient{with(func(c *CTClient) { c.URL += "/ct/v1" })}, true, []string{"ca.ct_logs[0].url"}},
+		{"plain http", []CTClient{with(func(c *CTClient) { c.URL = "http://ct.example.com" })}, true, []string{"ca.ct_logs[0].url"}},
+		{"plain http on this machine", []CTClient{with(func(c *CTClient) { c.URL = "http://127.0.0.1:6962/log" })}, true, nil},
+		{"over before it begins", []CTClient{with(func(c *CTClient) { c.NotAfterLimit = "2025-01-01T00:00:00Z" })}, true, []string{"ca.ct_logs[0].not_after_limit"}},
+		{"over as it begins", []CTClient{with(func(c *CTClient) { c.NotAfterLimit = c.Since })}, true, []string{"ca.ct_logs[0].not_after_limit"}},
+		{"one retired", []CTClient{with(func(c *CTClient) { c.Retired = true }), {Own: true}}, true, nil},
+		{"all retired", []CTClient{with(func(c *CTClient) { c.Retired = true })}, true, []string{"ca.ct_logs"}},
+		{"own retired", []CTClient{good, {Own: true, Retired: true}}, true, []string{"ca.ct_logs[1]"}},
+		{"empty list", []CTClient{}, true, []string{"ca.ct_logs"}},
 		{"all at once", []CTClient{{NotAfterStart: "x"}}, true, []string{
 			"ca.ct_logs[0].url", "ca.ct_logs[0].key", "ca.ct_logs[0].since", "ca.ct_logs[0].not_after_start",
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var p problems
-			(&CA{CTLogs: tt.logs}).validateCTLogs(&p, tt.own)
+			(&CA{CTLogs: tt.logs}).validateCTLogs(&p, tt.own, ProfileServe)
+			wantFields(t, p, tt.want)
+		})
+	}
+}
+
+// TestCTStates: a CA keeps a log that takes its certificates.
+func TestCTStates(t *testing.T) {
+	other := CTClient{URL: "https://ct.example.com/log", Key: "ct.pub", Since: "2026-01-01T00:00:00Z"}
+	retired := other
+	retired.Retired = true
+	for _, tt := range []struct {
+		name   string
+		states []string // of the own logs
+		asked  []CTClient
+		want   []string
+	}{
+		{"open", []string{""}, nil, nil},
+		{"read-only", []string{CTReadOnly}, nil, []string{"ctlog.state"}},
+		{"frozen", []string{CTFrozen}, []CTClient{{Own: true}}, []string{"ctlog.state"}},
+		{"another takes over", []string{CTFrozen, ""}, nil, nil},
+		{"both are frozen", []string{CTFrozen, CTReadOnly}, nil, []string{"ctlog.state"}},
+		{"one of others takes over", []string{CTFrozen}, []CTClient{other, {Own: true}}, nil},
+		{"one of others is retired", []string{CTFrozen}, []CTClient{retired, {Own: true}}, []string{"ctlog.state"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := &Config{CA: &CA{CTLogs: tt.asked}, CTLog: &CTLog{CTShard: CTShard{State: tt.states[0]}}}
+			for _, state := range tt.states[1:] {
+				c.CTLog.Shards = append(c.CTLog.Shards, CTShard{State: state})
+			}
+			var p problems
+			c.validateCTStates(&p)
 			wantFields(t, p, tt.want)
 		})
 	}

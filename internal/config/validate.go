@@ -84,7 +84,8 @@ func (c *Config) validateServices(p *problems) {
 		_, elsewhere := c.With("ctlog")
 		own := c.CTLog != nil || elsewhere
 		p.check(own || len(c.CA.CTLogs) > 0, "ca: needs the ctlog section, or a peer with it: without a CT log no certificate is issued")
-		c.CA.validateCTLogs(p, own)
+		c.CA.validateCTLogs(p, own, c.Profile)
+		c.validateCTStates(p)
 	}
 	if c.CTLog != nil {
 		c.CTLog.validate(p)
