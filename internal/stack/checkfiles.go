@@ -36,6 +36,7 @@ func Check(f *config.File, dir string, now time.Time) {
 	c.keys()
 	c.chains()
 	c.ctLogs()
+	c.publishedCT()
 	c.tls()
 	_, problems = c.issuersOf(f.Config, podFiles())
 	c.list = append(c.list, problems...)
@@ -173,6 +174,10 @@ func (c *fileCheck) ctLogs() {
 			if _, err := c.publicKey(log.Key); err != nil {
 				c.add(field+".key", "%v", err)
 			}
+		}
+		if _, end := log.Range(); !log.Own && !log.Retired && !end.IsZero() && !c.now.Before(end) {
+			c.list = append(c.list, config.Problem{Warning: true, Field: field + ".not_after_limit", Message: fmt.Sprintf(
+				"%s is over: the log is asked for nothing any more; say retired: true", log.NotAfterLimit)})
 		}
 		if log.CACert != "" {
 			if _, err := c.chain(log.CACert); err != nil {

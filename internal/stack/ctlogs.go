@@ -236,6 +236,8 @@ func (b *builder) ctLogs() ([]sct.Log, error) {
 		var logs []sct.Log
 		var err error
 		switch {
+		case c.Retired:
+			_, err = b.makeKnown(c)
 		case !c.Own:
 			logs, err = b.foreignLog(c)
 		case b.services.ctlog != nil:
@@ -293,9 +295,25 @@ func (b *builder) linkedLogs() ([]sct.Log, error) {
 	return out, nil
 }
 
+// makeKnown lets clients trust a log of others, and returns its key.
+func (b *builder) makeKnown(c config.CTClient) (spki []byte, err error) {
+	if spki, err = b.layout.publicKey(c.Key); err != nil {
+		return nil, err
+	}
+	since, err := time.Parse(time.RFC3339, c.Since)
+	if err != nil {
+		return nil, err
+	}
+	_, end := c.Range()
+	b.services.ctForeign = append(b.services.ctForeign, trust.Log{
+		BaseURL: c.URL, PublicKey: spki, APIVersion: 1, Window: trust.Window{Start: since, End: end}, Idle: true,
+	})
+	return spki, nil
+}
+
 // foreignLog is a log of others.
 func (b *builder) foreignLog(c config.CTClient) ([]sct.Log, error) {
-	spki, err := b.layout.publicKey(c.Key)
+	spki, err := b.makeKnown(c)
 	if err != nil {
 		return nil, err
 	}
@@ -308,14 +326,7 @@ func (b *builder) foreignLog(c config.CTClient) ([]sct.Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	since, err := time.Parse(time.RFC3339, c.Since)
-	if err != nil {
-		return nil, err
-	}
 	from, to := c.Range()
-	b.services.ctForeign = append(b.services.ctForeign, trust.Log{
-		BaseURL: c.URL, PublicKey: spki, APIVersion: 1, Window: trust.Window{Start: since, End: to}, Idle: true,
-	})
 	log := sct.Log{Name: c.URL, Key: spki, Submit: submit, Again: true, NotAfterStart: from, NotAfterLimit: to}
 	return []sct.Log{log}, nil
 }
@@ -353,5 +364,5 @@ func (s *Stack) reportCTLog(name string, err error) {
 }
 
 func (s *Stack) isForeign(name string) bool {
-	return slices.ContainsFunc(s.conf.CA.CTLogs, func(c config.CTClient) bool { return !c.Own && c.URL == name })
+	return slices.ContainsFunc(s.conf.CA.CTLogs, func(c config.CTClient) bool { return !c.Own && !c.Retired && c.URL == name })
 }

@@ -100,6 +100,13 @@ func (s *Stack) checkPart() error {
 		return err
 	}
 	if !bytes.Equal(live, published) {
+		known, err := s.layout.partCTLogs(s.conf.Peers.Name)
+		if err != nil {
+			return err
+		}
+		if err := s.refuseCT(known); err != nil {
+			return err
+		}
 		return fmt.Errorf("keys and chains of this process are not those of %s, which clients trust: they were changed, or come from another directory",
 			s.layout.Peer(s.conf.Peers.Name))
 	}

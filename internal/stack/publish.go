@@ -54,9 +54,13 @@ func (s *Stack) writeKit(repo *tufroot.Repository) error {
 	if err != nil {
 		return err
 	}
+	issuers, err := s.firstKitIssuers()
+	if err != nil {
+		return err
+	}
 	return tuf.WriteKit(s.layout.Client(), trust.Kit{
 		Material: s.material(), RootJSON: repo.RootJSON(), URL: s.conf.URL, TLSAuthorities: authorities,
-		AuditKeys: append(s.auditKeys(), others...), Issuers: s.firstKitIssuers(),
+		AuditKeys: append(s.auditKeys(), others...), Issuers: issuers,
 	})
 }
 
@@ -139,6 +143,15 @@ func (s *Stack) checkPublished(repo *tufroot.Repository) error {
 	}
 	if found, err := s.draftIsPublished(repo, published); found || err != nil {
 		return err
+	}
+	root, err := trust.ParseTrustedRoot(published)
+	if err != nil {
+		return err
+	}
+	if s.conf.Peers == nil {
+		if err := s.refuseCT(root.CTLogs); err != nil {
+			return err
+		}
 	}
 	return errors.New("published trusted_root.json does not match the live services' keys and chains: " +
 		"the key or chain files were changed, or come from another directory")
