@@ -49,11 +49,12 @@ type source struct {
 	url    string          // the issuer's own, where issuer.URL may be a pattern
 	fixed  *published      // keys of an issuer that is never asked; nil: it is
 	client *http.Client
+	looks  chan struct{} // held while an issuer that a pattern matched is asked; nil: no bound
 	now    func() time.Time
 	log    *slog.Logger
 
-	// fetching (capacity 1) is held by the goroutine that asks the issuer; the
-	// others wait for it and share what it brings.
+	// fetching (capacity 1) is held while the issuer is asked; the others wait for it
+	// and share what it brings.
 	fetching chan struct{}
 
 	mu      sync.Mutex // guards what follows
@@ -64,6 +65,9 @@ type source struct {
 
 func (v *Verifier) newSource(issuer identity.Issuer, url string) (*source, error) {
 	src := &source{issuer: issuer, url: url, now: v.now, log: v.log, fetching: make(chan struct{}, 1)}
+	if issuer.Wildcard() {
+		src.looks = v.looks
+	}
 	var err error
 	if issuer.Keys != nil {
 		src.fixed, err = fixedKeys(issuer.Keys)
@@ -101,31 +105,6 @@ func (s *source) known() *published {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.current
-}
-
-// newerThan returns what was published after old (nil: anything). It asks the
-// issuer unless somebody else did meanwhile, or did too recently.
-func (s *source) newerThan(ctx context.Context, old *published) (*published, error) {
-	select {
-	case s.fetching <- struct{}{}:
-		defer func() { <-s.fetching }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if found, err := s.mayAsk(old); found != nil || err != nil {
-		return found, err
-	}
-	fresh, err := s.fetch(ctx)
-	if err != nil && ctx.Err() != nil {
-		return nil, ctx.Err() // the caller went away: that says nothing of the issuer
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.asked, s.failed = s.now(), err
-	if err == nil {
-		s.current = fresh
-	}
-	return fresh, err
 }
 
 // failing reports whether the last attempt to ask the issuer failed.

@@ -66,7 +66,7 @@ func (s *source) verifySignature(ctx context.Context, raw string, keys *publishe
 	}
 	newer, fetchErr := s.newerThan(ctx, keys)
 	if fetchErr != nil {
-		if !keys.hasNamed(raw) && (ctx.Err() != nil || s.failing()) {
+		if !keys.hasNamed(raw) && (ctx.Err() != nil || errors.Is(fetchErr, errBusy) || s.failing()) {
 			return s.unanswered(ctx, fetchErr) // the key may be a new one, which nobody could tell us
 		}
 		return fault.Wrap(fault.Invalid, fetchErr, errNoKey.Error())

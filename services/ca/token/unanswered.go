@@ -29,6 +29,8 @@ func (s *source) unanswered(ctx context.Context, err error) error {
 		return fault.Wrap(fault.Canceled, err, "the client went away")
 	case ctx.Err() != nil:
 		return fault.Wrap(fault.Timeout, err, public+": the issuer did not answer in time")
+	case errors.Is(err, errBusy):
+		return &fault.Error{Kind: fault.Unavailable, Err: err, RetryAfter: retryIn, Public: public + ": " + errBusy.Error() + ", try again"}
 	case s.issuer.Wildcard() && madeUp(err):
 		return fault.Wrap(fault.Invalid, err, public)
 	}

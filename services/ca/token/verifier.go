@@ -34,14 +34,18 @@ type Config struct {
 type Verifier struct {
 	now     func() time.Time
 	log     *slog.Logger
-	trusted []*trusted // in the order of configuration
-	matched *cache     // sources of issuers that a pattern matched
+	trusted []*trusted    // in the order of configuration
+	matched *cache        // sources of issuers that a pattern matched
+	looks   chan struct{} // one for each of those that is being asked
 }
 
 // New returns a Verifier. The error joins everything wrong with the issuers; the
 // network is not touched.
 func New(cfg Config) (*Verifier, error) {
-	v := &Verifier{now: cfg.Now, log: cfg.Log, matched: &cache{limit: maxMatched}}
+	v := &Verifier{now: cfg.Now, log: cfg.Log, matched: &cache{limit: maxMatched}, looks: make(chan struct{}, maxLooks)}
+	if cfg.Previous != nil {
+		v.looks = cfg.Previous.looks // the bound is one of the process
+	}
 	if len(cfg.Issuers) == 0 {
 		return nil, errors.New("no token issuer is configured")
 	}
