@@ -68,13 +68,20 @@ func TestCheckKeySet(t *testing.T) {
 	good := jose.JSONWebKey{Key: key.Public(), KeyID: "a"}
 	tests := []struct{ name, data, want string }{
 		{"good", set(good), ""},
-		{"good beside an unknown kind", set(good, map[string]string{"kty": "odd"}), ""},
-		{"private", set(good, jose.JSONWebKey{Key: key.(*ecdsa.PrivateKey), KeyID: "b"}), "key 2 is a private or secret one"},
+		{"two without kid", set(jose.JSONWebKey{Key: key.Public()}, jose.JSONWebKey{Key: key.Public()}), ""},
+		{"good beside an unknown kind", set(good, map[string]string{"kty": "odd", "kid": "o"}), `key 2 (kid "o") cannot be read`},
+		{"weak", set(good, jose.JSONWebKey{Key: weak.Public(), KeyID: "w"}), `key 2 (kid "w") is an RSA key of 1024 bits`},
+		{"duplicate", set(good, good), `key 2 (kid "a") has the kid of key 1`},
+		{"encryption", set(good, jose.JSONWebKey{Key: key.Public(), KeyID: "e", Use: "enc"}), `key 2 (kid "e") is for use "enc"`},
+		{"another algorithm", set(jose.JSONWebKey{Key: key.Public(), Algorithm: "ECDH-ES"}), `key 1 is for algorithm "ECDH-ES"`},
+		{"no key at all", set("not a key"), "key 1 cannot be read"},
+		{"private", set(good, jose.JSONWebKey{Key: key.(*ecdsa.PrivateKey), KeyID: "b"}), `key 2 (kid "b") is a private or secret one`},
 		{"secret", set(jose.JSONWebKey{Key: []byte("0123456789abcdef0123456789abcdef")}), "key 1 is a private or secret one"},
-		{"weak", set(jose.JSONWebKey{Key: weak.Public(), KeyID: "w"}), "no key that can verify"},
 		{"none", set(), "no key that can verify"},
 		{"too many", set(slices.Repeat([]any{good}, 101)...), "more than 100"},
-		{"PEM", "-----BEGIN PUBLIC KEY-----", "parse key set"},
+		{"PEM", "\n-----BEGIN PUBLIC KEY-----", "this is PEM: want a key set (JWKS)"},
+		{"empty", " \n", "the file is empty: want a key set (JWKS)"},
+		{"no JSON", "kid: 1", "want a key set (JWKS)"},
 	}
 	for _, tt := range tests {
 		err := token.CheckKeySet([]byte(tt.data))
