@@ -62,15 +62,19 @@ func TestCTLogsOfTheConfiguration(t *testing.T) {
 	}{
 		{"as made", made, func(*config.Config) {}, ""},
 		{"own log by its name", made, func(c *config.Config) { c.CA.CTLogs = []config.CTClient{{Own: true}} }, ""},
-		{"log of others", made, func(c *config.Config) { c.CA.CTLogs = []config.CTClient{unpublished, {Own: true}} },
-			"ca.ct_logs[0]: clients do not know the CT log https://ct.example/log yet: stop the stack and run `sigstack ctlog publish --dir "},
+		{
+			"log of others", made, func(c *config.Config) { c.CA.CTLogs = []config.CTClient{unpublished, {Own: true}} },
+			"ca.ct_logs[0]: clients do not know the CT log https://ct.example/log yet: stop the stack and run `sigstack ctlog publish --dir ",
+		},
 		{"other prefix", made, func(c *config.Config) { c.CTLog.Prefix = "ct" }, "ctlog.prefix: clients know the CT log by the URL http://stack.test:8080/ctlog, and"},
 		{"an end", made, func(c *config.Config) { c.CTLog.NotAfterLimit = "2097-01-01T00:00:00Z" }, "ctlog.not_after_limit: clients were told to trust the CT log for ever, and"},
 		{"as published", published, func(*config.Config) {}, ""},
 		{"retired", published, asked(func(c *config.CTClient) { c.Retired = true }), ""},
 		{"in another order", published, func(c *config.Config) { slices.Reverse(c.CA.CTLogs) }, ""},
-		{"taken out", published, func(c *config.Config) { c.CA.CTLogs = nil },
-			"ca.ct_logs: the published CT log https://ct.example/log is missing, and what it has logged would not verify any more: leave its entry in, with retired: true"},
+		{
+			"taken out", published, func(c *config.Config) { c.CA.CTLogs = nil },
+			"ca.ct_logs: the published CT log https://ct.example/log is missing, and what it has logged would not verify any more: leave its entry in, with retired: true",
+		},
 		{"later", published, asked(func(c *config.CTClient) { c.Since = "2026-02-01T00:00:00Z" }), "ca.ct_logs[0].since: clients were told to trust the CT log from 2026-01-01T00:00:00Z on, and"},
 		{"with an end", published, asked(func(c *config.CTClient) { c.NotAfterLimit = "2097-01-01T00:00:00Z" }), "ca.ct_logs[0].not_after_limit: clients were told to trust the CT log for ever, and"},
 		{"moved", published, asked(func(c *config.CTClient) { c.URL = "https://ct2.example" }), "ca.ct_logs[0].url: clients know the CT log by the URL https://ct.example/log, and"},
