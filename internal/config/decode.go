@@ -122,13 +122,29 @@ func (r *reader) readList(n *yaml.Node, t reflect.Type, path string) *yaml.Node 
 	for i, item := range n.Content {
 		sub := fmt.Sprintf("%s[%d]", path, i)
 		r.where[sub] = item
+		if k := t.Elem().Kind(); k != reflect.Interface && k != reflect.Pointer && (isNull(item) || item.Kind == yaml.AliasNode && isNull(item.Alias)) {
+			r.add(item, sub, "empty: leave out the dash, or say what belongs there")
+		}
 		value := r.read(item, t.Elem(), sub)
-		if value == nil { // the numbers of the others stay
-			value = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
+		if value == nil {
+			value = placeholder(t.Elem())
 		}
 		out.Content = append(out.Content, value)
 	}
 	return out
+}
+
+// placeholder stands for a broken item of a list, so that the numbers of the others
+// stay: the decoder leaves out nothing but null.
+func placeholder(t reflect.Type) *yaml.Node {
+	switch {
+	case decodesItself(t):
+	case t.Kind() == reflect.Struct:
+		return &yaml.Node{Kind: yaml.MappingNode}
+	case t.Kind() == reflect.String:
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str"}
+	}
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
 }
 
 // readAny reads settings that are another library's to judge.

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -147,5 +148,22 @@ func TestIssuersFileAlone(t *testing.T) {
 	if _, err := config.Parse([]byte(strings.Replace(text, "{subject_alternative_name_template: \"{{ .url }}\"}", "{}", 1))); err == nil ||
 		!strings.Contains(err.Error(), "ca.ci_providers.known.subject_alternative_name_template: missing") {
 		t.Errorf("error = %v, want one of a provider without a name", err)
+	}
+}
+
+// TestEmptyIssuer: a dash with nothing behind it is told at its line, and moves no
+// other's number.
+func TestEmptyIssuer(t *testing.T) {
+	text := withIssuers("serve", "    - {url: https://a.example, type: email}\n    -\n    - {url: https://b.example, type: emial}\n")
+	f := config.Read("", []byte(text))
+	line := 1 + strings.Count(text[:strings.Index(text, "    -\n")], "\n")
+	got := map[string]int{}
+	for _, p := range f.Problems {
+		if !p.Warning {
+			got[p.Field] = p.Line
+		}
+	}
+	if want := map[string]int{"ca.issuers[1]": line, "ca.issuers[2].type": line + 1}; !maps.Equal(got, want) {
+		t.Errorf("problems at %v, want %v: %v", got, want, f.Problems)
 	}
 }
