@@ -36,7 +36,9 @@ now; nothing needs to be served. With --url it is any, by what it publishes, whi
 rules and CI systems' metadata are not part of. Issuers are asked for their keys, as
 the authority does; --offline leaves that out, and with it the signature.
 
-Exit code 0 if the token would be accepted, 1 if not.`,
+Exit code 0 if the token would be accepted as far as it was checked, 1 if not. What
+was left out is said, and "complete" in JSON is false then: without the check of
+the signature anybody could have made the token.`,
 		Example: `  sigstack token | sigstack ca explain-token -
   sigstack ca explain-token token --dir /var/lib/sigstack
   sigstack ca explain-token token --url https://sigstack.corp.example --output json`,
@@ -162,6 +164,8 @@ func (a *app) printCertificate(r *stack.Explanation) {
 	switch {
 	case r.Accepted && r.Complete:
 		a.printf("the token would be accepted\n")
+	case r.Accepted && r.Unsigned():
+		a.printf("the token would be accepted as far as it was checked, if its signature is good: that was not checked\n")
 	case r.Accepted:
 		a.printf("the token would be accepted as far as it was checked\n")
 	}

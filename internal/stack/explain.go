@@ -15,6 +15,7 @@ import (
 
 	"sigstack/internal/config"
 	"sigstack/internal/signing"
+	"sigstack/internal/trust"
 	"sigstack/services/ca/explain"
 	"sigstack/services/ca/identity"
 	"sigstack/services/ca/policy"
@@ -116,29 +117,55 @@ func ExplainTokenAt(ctx context.Context, url string, client *http.Client, q Toke
 		away.Next = "check that it is running and that --url is its URL"
 		return nil, away
 	}
+	backed, err := publishedMarks(ctx, url, client)
+	if err != nil {
+		return nil, err
+	}
 	return explain.Token(ctx, explain.Config{
-		Issuers: issuers, Published: true, Offline: q.Offline, Now: q.Now, Log: q.Log,
+		Issuers: issuers, Published: true, Backed: backed, Offline: q.Offline, Now: q.Now, Log: q.Log,
 	}, q.Token)
 }
 
-func publishedIssuers(ctx context.Context, url string, client *http.Client) (issuers []identity.Issuer, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/api/v2/configuration", nil)
+func publishedIssuers(ctx context.Context, url string, client *http.Client) ([]identity.Issuer, error) {
+	status, body, err := getBounded(ctx, client, url+"/api/v2/configuration")
 	if err != nil {
 		return nil, err
+	}
+	if status != http.StatusOK {
+		return nil, fmt.Errorf("/api/v2/configuration answered %d", status)
+	}
+	return explain.PublishedIssuers(body, client)
+}
+
+// publishedMarks returns the issuers that the authority's client kit calls locally
+// backed. One without a kit, as Fulcio is, has no place for marks.
+func publishedMarks(ctx context.Context, url string, client *http.Client) ([]string, error) {
+	status, body, err := getBounded(ctx, client, url+"/client/"+trust.IssuersName)
+	if err != nil {
+		return nil, signing.Unreachable("certificate authority", url, err)
+	}
+	if status != http.StatusOK {
+		return nil, nil
+	}
+	told, err := trust.ParseIssuers(body)
+	if err != nil {
+		return nil, fmt.Errorf("read which issuers %s backs itself: %w", url, err)
+	}
+	return told.LocallyBacked, nil
+}
+
+func getBounded(ctx context.Context, client *http.Client, url string) (status int, body []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, nil, err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	defer func() { err = errors.Join(err, resp.Body.Close()) }()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("/api/v2/configuration answered %s", resp.Status)
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return nil, err
-	}
-	return explain.PublishedIssuers(body, client)
+	body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	return resp.StatusCode, body, err
 }

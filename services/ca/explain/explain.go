@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"sigstack/internal/fault"
@@ -26,6 +27,9 @@ type Config struct {
 	// Published: the issuers are what an authority publishes of them. Rules and the
 	// metadata of CI systems are not in it, and are not checked.
 	Published bool
+	// Backed are URLs of published issuers whose keys are the authority's operator's
+	// word, and known to nobody here.
+	Backed []string
 	// Offline asks no issuer for its keys: only signatures by fixed keys are checked.
 	Offline bool
 	Now     func() time.Time
@@ -136,12 +140,19 @@ func (j *judgement) judge(ctx context.Context, verifier *token.Verifier, raw str
 		return err
 	}
 	by := claimed.Issuer
-	j.report.Issuer = &Issuer{by.URL, by.ClientID, string(by.Type), by.LocallyBacked()}
-	if j.cfg.Offline && by.Keys == nil {
+	backed := slices.Contains(j.cfg.Backed, by.URL)
+	j.report.Issuer = &Issuer{by.URL, by.ClientID, string(by.Type), by.LocallyBacked() || backed}
+	switch {
+	case backed:
+		j.skip(cause.Keys, "locally backed: the authority may have other keys for it than the issuer itself, and does not publish them")
+		j.skip(cause.Signature, "without the authority's keys anybody could have made this token")
+	case j.cfg.Offline && by.Keys == nil:
 		j.skip(cause.Keys, "offline: the issuer was not asked")
 		j.skip(cause.Signature, "offline: anybody could have made this token")
-	} else if _, err := verifier.Verify(ctx, raw); err != nil {
-		return err
+	default:
+		if _, err := verifier.Verify(ctx, raw); err != nil {
+			return err
+		}
 	}
 	who, err := j.principal(ctx, claimed)
 	if err != nil {
@@ -200,6 +211,12 @@ func (j *judgement) finish() *Report {
 		j.report.Checks = append(j.report.Checks, c)
 	}
 	return j.report
+}
+
+// Unsigned reports whether the token's signature was not checked: what is accepted
+// then may be anybody's.
+func (r *Report) Unsigned() bool {
+	return slices.ContainsFunc(r.Checks, func(c Check) bool { return c.Name == cause.Signature && c.Outcome == Skipped })
 }
 
 // Failed returns the check that failed.

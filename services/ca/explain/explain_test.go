@@ -217,6 +217,22 @@ func TestPublished(t *testing.T) {
 	}
 }
 
+// TestPublishedBacked: whom an authority's operator backs is not asked, for its own
+// keys say nothing; the rest is explained.
+func TestPublishedBacked(t *testing.T) {
+	issuer, cfg := setup(t)
+	cfg.Published, cfg.Backed = true, []string{issuer.URL}
+	raw := identitytest.Sign(t, identitytest.NewKey(t, "operator"), issuer.Claims(good()))
+	r := explained(t, cfg, raw)
+	if !r.Accepted || r.Complete || !r.Unsigned() || !r.Issuer.LocallyBacked || r.Certificate == nil || issuer.Fetched() != 0 {
+		t.Errorf("accepted %t, complete %t, issuer %+v, %+v, want keys and signature skipped", r.Accepted, r.Complete, r.Issuer, r.Checks)
+	}
+	cfg.Backed = nil
+	if c, err := explained(t, cfg, raw).Failed(); err != nil || c.Name != cause.Signature {
+		t.Errorf("without the mark: failed %v, %v, want the signature", c.Name, err)
+	}
+}
+
 func FuzzPublishedIssuers(f *testing.F) {
 	f.Add([]byte(`{"issuers":[{"issuerUrl":"https://a.example","audience":"x","issuerType":"email"}]}`))
 	f.Add([]byte(`{"issuers":[{"wildcardIssuerUrl":"https://*.example","audience":"x","issuerType":"ci-provider"}]}`))
