@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -84,9 +84,10 @@ func issuerStatuses(issuers []identity.Issuer, own string) []IssuerStatus {
 	return out
 }
 
-// kitIssuers is what the client kit tells of issuers, those of the CA that are given
-// and all that it told of before: what was signed by their tokens is there for ever.
-func (s *Stack) kitIssuers(issuers []identity.Issuer) *trust.Issuers {
+// kitIssuers is what the client kit tells of issuers, each once: those of the CA that
+// are given and all that it told of before, for what was signed by their tokens is
+// there for ever. A file that cannot be read is an error: its marks would be lost.
+func (s *Stack) kitIssuers(issuers []identity.Issuer) (*trust.Issuers, error) {
 	path := filepath.Join(s.layout.Client(), trust.IssuersName)
 	told := &trust.Issuers{}
 	data, err := os.ReadFile(path)
@@ -94,21 +95,23 @@ func (s *Stack) kitIssuers(issuers []identity.Issuer) *trust.Issuers {
 		*told, err = trust.ParseIssuers(data)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.opts.Log.Warn("the client kit's file of issuers is made anew: it cannot be read", slog.Any("error", err))
+		return nil, fmt.Errorf("read which issuers were locally backed, to keep their marks: %w: put %s back as it was, from a backup or another copy of the client kit", err, path)
 	}
 	for _, i := range issuers {
 		if i.LocallyBacked() {
 			told.LocallyBacked = append(told.LocallyBacked, i.URL)
 		}
 	}
-	return told
+	slices.Sort(told.LocallyBacked)
+	told.LocallyBacked = slices.Compact(told.LocallyBacked)
+	return told, nil
 }
 
 // firstKitIssuers is kitIssuers for the issuers of a start, nil where another
 // process has the CA.
-func (s *Stack) firstKitIssuers() *trust.Issuers {
+func (s *Stack) firstKitIssuers() (*trust.Issuers, error) {
 	if s.services.ca == nil {
-		return nil
+		return nil, nil
 	}
 	return s.kitIssuers(s.services.ca.Issuers())
 }
@@ -119,7 +122,11 @@ func (s *Stack) tellIssuers(issuers []identity.Issuer) error {
 	if s.conf.TUF == nil {
 		return nil
 	}
-	data, err := s.kitIssuers(issuers).Encode()
+	told, err := s.kitIssuers(issuers)
+	if err != nil {
+		return err
+	}
+	data, err := told.Encode()
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,11 @@ func podFiles() clusterFiles {
 // clusterIssuer is the URL that makes a configuration one of a cluster's own CA.
 const clusterIssuer = "https://kubernetes.default.svc"
 
+// ownCluster reports whether a URL is that of the cluster which the pod runs in.
+func ownCluster(url string) bool {
+	return url == clusterIssuer || url == clusterIssuer+".cluster.local"
+}
+
 // issuerLoad makes issuers of a configuration, and gathers every problem.
 type issuerLoad struct {
 	Layout
@@ -109,13 +114,29 @@ func (l *issuerLoad) issuer(field string, iss config.Issuer) {
 			l.add(field+".service_account_token", "%v", err)
 		}
 	}
-	if rules, err := policyOf(iss); err == nil && rules != nil { // checkPolicies tells of an error
-		i.Policy = rules.Check
-	}
+	i.Policy = l.policy(field+".policy", iss)
 	if l.builtIn(iss.URL) {
 		i.HTTPClient = &http.Client{}
 	}
 	l.fields, l.issuers = append(l.fields, field), append(l.issuers, i)
+}
+
+// policy returns what decides beside the token's signature, nil for no rules. Rules
+// that cannot be compiled are a problem and let nobody in, so that no issuer is ever
+// without its rules.
+func (l *issuerLoad) policy(field string, iss config.Issuer) func(identity.Claims) error {
+	rules, err := policyOf(iss)
+	switch {
+	case err != nil:
+		said := func(p config.Problem) bool { return strings.HasPrefix(p.Field, field) }
+		if iss.Validate() == nil && !slices.ContainsFunc(l.problems, said) { // checkPolicies tells more exactly
+			l.add(field, "%v", err)
+		}
+		return func(identity.Claims) error { return err }
+	case rules == nil:
+		return nil
+	}
+	return rules.Check
 }
 
 // builtIn reports whether a URL is that of the stack's own issuer.
@@ -180,8 +201,11 @@ func (l *issuerLoad) file(path string) {
 }
 
 // inCluster gives issuers of type kubernetes what their cluster asks for, if the
-// one of this very cluster is among them: its authority, and the pod's token if the
-// pod has one. Those with an authority of their own are other clusters.
+// one of this very cluster is among them: its authority, unless they have one of
+// their own, and to this cluster alone the pod's token, if the pod has one. The
+// contract (ca.md §3) lets every such issuer have the token; but with it whoever
+// runs another cluster would be the pod towards this one. Others are shown a token
+// where service_account_token says so.
 func (l *issuerLoad) inCluster(files clusterFiles) {
 	if !slices.ContainsFunc(l.issuers, func(i identity.Issuer) bool { return i.URL == clusterIssuer }) {
 		return
@@ -195,9 +219,12 @@ func (l *issuerLoad) inCluster(files clusterFiles) {
 		if i.RootCAs, err = l.clusterAuthority(files.authority); err != nil {
 			l.add(l.fields[n], "%s is a cluster's: %v: name its authority in ca_cert, or give its keys", i.URL, err)
 		}
+		if i.BearerTokenFile != "" || !ownCluster(i.URL) {
+			continue
+		}
 		if found, err := exists(files.token); err != nil {
 			l.add(l.fields[n], "%s is a cluster's: %v", i.URL, err)
-		} else if found && i.BearerTokenFile == "" {
+		} else if found {
 			i.BearerTokenFile = files.token
 		}
 	}

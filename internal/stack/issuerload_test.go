@@ -56,7 +56,7 @@ func TestIssuerProblems(t *testing.T) {
 		{"bad file", "  issuers_file: bad.yaml\n", `ca.issuers_file: bad.yaml: line 2: oidc-issuers[https://f.example]: issuer type "emial"`},
 		{"listed in both", "  issuers_file: fulcio.yaml\n  issuers:\n    - {url: https://f.example, type: email}\n", `ca.issuers: issuer "https://f.example" is configured twice for audience "sigstore"`},
 		{"no keys", "  issuers:\n    - {url: https://a.example, type: email, keys: none.json}\n", "ca.issuers[0].keys: open "},
-		{"private keys", "  issuers:\n    - {url: https://a.example, type: email, keys: private.json}\n", "ca.issuers[0].keys: private.json: parse key set: key 1 is a private"},
+		{"private keys", "  issuers:\n    - {url: https://a.example, type: email, keys: private.json}\n", `ca.issuers[0].keys: private.json: parse key set: key 1 (kid "1") is a private`},
 		{"no authority", "  issuers:\n    - {url: https://a.example, type: email, ca_cert: none.pem}\n", "ca.issuers[0].ca_cert: read certificates"},
 		{"no token", "  issuers:\n    - {url: https://a.example, type: kubernetes, service_account_token: none}\n", "ca.issuers[0].service_account_token: open "},
 		{"another's domain", "  issuers:\n    - {url: https://a.example, type: uri, subject_domain: https://evil.test}\n", "ca.issuers[0]: subject domain"},
@@ -90,10 +90,13 @@ func TestCluster(t *testing.T) {
 	write(t, dir, "ca.crt", authority)
 	write(t, dir, "own.pem", authority)
 	write(t, dir, "token", []byte("t"))
+	write(t, dir, "named", []byte("n"))
 	write(t, dir, "keys.json", []byte(keySetText))
 	lines := `  issuers:
     - {url: https://kubernetes.default.svc, type: kubernetes}
+    - {url: https://kubernetes.default.svc.cluster.local, type: kubernetes}
     - {url: https://api.corp.example, type: kubernetes}
+    - {url: https://named.corp.example, type: kubernetes, service_account_token: named}
     - {url: https://own.corp.example, type: kubernetes, ca_cert: own.pem}
     - {url: https://fixed.corp.example, type: kubernetes, keys: keys.json}
     - {url: 'https://oidc.eks.*.amazonaws.com/id/*', type: kubernetes}
@@ -101,13 +104,14 @@ func TestCluster(t *testing.T) {
 `
 	token := filepath.Join(dir, "token")
 	want := map[string]string{
-		"https://kubernetes.default.svc": "1 " + token, "https://api.corp.example": "1 " + token, "https://own.corp.example": "1 ",
+		"https://kubernetes.default.svc": "1 " + token, "https://kubernetes.default.svc.cluster.local": "1 " + token,
+		"https://api.corp.example": "1 ", "https://named.corp.example": "1 " + filepath.Join(dir, "named"), "https://own.corp.example": "1 ",
 		"https://fixed.corp.example": "0 ", "https://oidc.eks.*.amazonaws.com/id/*": "0 ", "https://login.corp.example": "0 ",
 	}
 	for _, inCluster := range []bool{true, false} {
 		text := lines
 		if !inCluster {
-			text = strings.Replace(lines, "https://kubernetes.default.svc", "https://kubernetes.example", 1)
+			text = strings.Replace(lines, "https://kubernetes.default.svc,", "https://kubernetes.example,", 1)
 		}
 		issuers, problems := stack.Layout{Dir: dir}.IssuersOf(issuersConfig(t, text), filepath.Join(dir, "ca.crt"), token)
 		if len(problems) > 0 || len(issuers) != len(want) {
@@ -115,7 +119,9 @@ func TestCluster(t *testing.T) {
 		}
 		for _, i := range issuers {
 			got, expected := fmt.Sprintf("%d %s", len(i.RootCAs), i.BearerTokenFile), want[i.URL]
-			if !inCluster && i.URL != "https://own.corp.example" {
+			if !inCluster && i.URL == "https://named.corp.example" {
+				expected = "0 " + filepath.Join(dir, "named")
+			} else if !inCluster && i.URL != "https://own.corp.example" {
 				expected = "0 "
 			}
 			if got != expected {
@@ -126,6 +132,50 @@ func TestCluster(t *testing.T) {
 	issuers, problems := stack.Layout{Dir: dir}.IssuersOf(issuersConfig(t, lines), filepath.Join(dir, "ca.crt"), filepath.Join(dir, "none"))
 	if len(problems) > 0 || issuers[0].BearerTokenFile != "" || len(issuers[0].RootCAs) != 1 {
 		t.Errorf("without a token: %v, asked with %q", problems, issuers[0].BearerTokenFile)
+	}
+}
+
+// TestBrokenMarks: a start, too, writes no marks anew over some that it cannot read.
+func TestBrokenMarks(t *testing.T) {
+	dir := initDir(t, stack.InitConfig{Profile: config.ProfileUp})
+	kit := filepath.Join(dir, "client", trust.IssuersName)
+	write(t, filepath.Dir(kit), trust.IssuersName, []byte("none"))
+	s, err := stack.Open(t.Context(), options(dir, config.ProfileUp))
+	if err == nil {
+		_ = s.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "put "+kit+" back") {
+		t.Errorf("error = %v, want one that names the kit's file", err)
+	}
+	if got, err := os.ReadFile(kit); err != nil || string(got) != "none" {
+		t.Errorf("the file has become %q (%v)", got, err)
+	}
+}
+
+// TestMarksOnce: however often a stack starts, its kit names a locally backed issuer
+// once.
+func TestMarksOnce(t *testing.T) {
+	const public = "https://token.actions.githubusercontent.com"
+	dir := initDir(t, stack.InitConfig{Profile: config.ProfileUp})
+	write(t, dir, "keys.json", []byte(keySetText))
+	edit(t, dir, func(c *config.Config) {
+		c.CA.Issuers = append(c.CA.Issuers, config.Issuer{URL: public, ClientID: "sigstore", Type: "github-workflow", Keys: "keys.json"})
+	})
+	for range 2 {
+		s := start(t, options(dir, config.ProfileUp))
+		s.stop()
+		if err := <-s.done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{trust.IssuersName, trust.ReadmeName} {
+		text, err := os.ReadFile(filepath.Join(dir, "client", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(string(text), public); got != 1 {
+			t.Errorf("%s names the issuer %d times, want once", name, got)
+		}
 	}
 }
 
@@ -187,7 +237,18 @@ func TestLocalDiscovery(t *testing.T) {
 	if status, body := certify(t, s.Handler(), outside.token(t, true)); status != http.StatusOK {
 		t.Errorf("status %d, want 200 without the issuer: %s", status, body)
 	}
+	// Marks that cannot be read are not lost: nothing is taken until they are back.
+	kit := filepath.Join(dir, "client", trust.IssuersName)
+	marks, err := os.ReadFile(kit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Dir(kit), trust.IssuersName, []byte(`{"locally_backed":`))
 	edit(t, dir, func(c *config.Config) { c.CA.Issuers = c.CA.Issuers[:len(c.CA.Issuers)-1] })
+	if got, err := s.Reload(t.Context(), "HUP"); err == nil || !strings.Contains(err.Error(), "put "+kit+" back") {
+		t.Errorf("took %q, %v, want an error that names the kit's file", got.Changed, err)
+	}
+	write(t, filepath.Dir(kit), trust.IssuersName, marks)
 	reload("removed")
 	if got := told(); !slices.Equal(got, []string{public}) {
 		t.Errorf("the kit tells of %q, want %q for ever: its signatures are there", got, public)

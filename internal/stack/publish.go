@@ -54,9 +54,13 @@ func (s *Stack) writeKit(repo *tufroot.Repository) error {
 	if err != nil {
 		return err
 	}
+	issuers, err := s.firstKitIssuers()
+	if err != nil {
+		return err
+	}
 	return tuf.WriteKit(s.layout.Client(), trust.Kit{
 		Material: s.material(), RootJSON: repo.RootJSON(), URL: s.conf.URL, TLSAuthorities: authorities,
-		AuditKeys: append(s.auditKeys(), others...), Issuers: s.firstKitIssuers(),
+		AuditKeys: append(s.auditKeys(), others...), Issuers: issuers,
 	})
 }
 
