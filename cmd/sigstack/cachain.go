@@ -77,8 +77,6 @@ func (a *app) withChains(ctx context.Context, f shardFlags, show func(stack.Chai
 }
 
 func (a *app) printChainStatus(dir string, list stack.ChainList) {
-	open := false
-	next := "next       sigstack ca chain prepare --dir " + dir + " publishes the chain after it\n"
 	for _, c := range list.Chains {
 		a.printf("%-9s  %s\n", c.State, c.Subject)
 		switch c.State {
@@ -86,20 +84,53 @@ func (a *app) printChainStatus(dir string, list stack.ChainList) {
 			a.printf("           issues since %s, with key %s, until %s at most\n", stamp(c.Since), c.Key, stamp(c.NotAfter))
 		case stack.ChainRetired:
 			a.printf("           issued until %s\n", stamp(c.Retired))
-			if open = open || c.End.IsZero(); !c.End.IsZero() {
+			if !c.End.IsZero() {
 				a.printf("           clients accept nothing of it that is newer than %s\n", stamp(c.End))
 			}
 		case stack.ChainPrepared:
-			a.printf("           published %s, with every client from %s on\n", stamp(c.Published), stamp(c.Distributed))
-			next = fmt.Sprintf("next       from %s on config.yaml may name it, with key %s\n", stamp(c.Distributed), c.Key)
+			a.printf("           published %s, with every client from %s on; key %s, chain %s\n", stamp(c.Published), stamp(c.Distributed), c.Key, c.Path)
 		case stack.ChainPreparing:
-			next = "next       sigstack ca chain prepare --dir " + dir + " goes on with what was interrupted\n"
+			a.printf("           not published yet, with key %s: its prepare was interrupted\n", c.Key)
 		}
 	}
-	a.printf("%s", next)
-	if open {
-		a.printf("           sigstack ca chain close --dir %s ends what clients accept of retired ones\n", dir)
+	a.printf("next       %s\n", nextChainStep(dir, list, a.now()))
+	if from, open := closable(list); open && from.After(a.now()) {
+		a.printf("           not before %s, and when you will not go back: sigstack ca chain close --dir %s\n", stamp(from), dir)
+	} else if open {
+		a.printf("           when you will not go back: sigstack ca chain close --dir %s ends for ever what clients accept of retired ones\n", dir)
 	}
+}
+
+// nextChainStep says what to do about the newest chain that has not issued yet.
+func nextChainStep(dir string, list stack.ChainList, now time.Time) string {
+	next := "sigstack ca chain prepare --dir " + dir + " publishes the chain after it"
+	for _, c := range list.Chains {
+		switch c.State {
+		case stack.ChainPrepared:
+			when := "now"
+			if c.Distributed.After(now) {
+				when = "from " + stamp(c.Distributed) + " on"
+			}
+			next = fmt.Sprintf("%s let config.yaml say, in section ca, key: %s and chain: %s", when, c.Key, c.Path)
+		case stack.ChainPreparing:
+			next = fmt.Sprintf("sigstack ca chain prepare --dir %s, with the options of the one that was interrupted, goes on with key %s", dir, c.Key)
+		}
+	}
+	return next
+}
+
+// closable reports whether a chain can be closed, and when the last of those that can
+// will have had its time.
+func closable(list stack.ChainList) (from time.Time, open bool) {
+	for _, c := range list.Chains {
+		if c.State != stack.ChainRetired || !c.End.IsZero() {
+			continue
+		}
+		if open = true; c.Retired.Add(stack.CloseAfter).After(from) {
+			from = c.Retired.Add(stack.CloseAfter)
+		}
+	}
+	return from, open
 }
 
 func (a *app) chainPrepareCommand() *cobra.Command {
@@ -119,7 +150,8 @@ another authority has certified the key, whose name in DIR/keys is --key.
 The key that signs TUF's targets is needed too; this command uses it itself, and the
 process that serves never sees it. Nothing is signed but what adds this one chain to
 what was signed last. A prepare that was interrupted is gone on with by the next
-one.`,
+one. Exit code 1 if the stack refuses, as it does without --another when a chain is
+prepared that has not issued yet.`,
 		Example: `  sigstack ca chain prepare --dir /var/lib/sigstack \
       --offline /media/offline --offline-passphrase-file /media/passphrase
   sigstack ca chain prepare --chain corp-2027.pem --key corp-2027`,
@@ -132,6 +164,7 @@ one.`,
 	fl.StringVar(&p.key, "key", "", "`name` in DIR/keys of the key of --chain")
 	fl.StringVar(&p.order.URI, "key-uri", "", "`URI` where the key lives (default: a file in DIR/keys)")
 	fl.BoolVar(&p.order.Create, "create-key", false, "make a key at --key-uri if there is none")
+	fl.BoolVar(&p.order.Another, "another", false, "also when a chain is prepared that has not issued yet")
 	p.add(cmd)
 	return cmd
 }
@@ -153,7 +186,7 @@ func (p chainFlags) check() error {
 	switch {
 	case (p.chain == "") != (p.key == ""):
 		return usagef("--chain and --key go together: the chain, and the name of its key")
-	case p.chain != "" && p.order != stack.ChainKeyOrder{}:
+	case p.chain != "" && (p.order.URI != "" || p.order.Create):
 		return usagef("--key-uri and --create-key are for a key that is to be made; that of --chain is there")
 	case p.order.Create && p.order.URI == "":
 		return usagef("--create-key says what to do about --key-uri, which is not given")
@@ -184,7 +217,7 @@ func (a *app) chainPrepare(ctx context.Context, f shardFlags, p chainFlags) erro
 			return err
 		}
 		var draft stack.ChainDraft
-		order := stack.ChainOrder{Certificates: pki.CertificatesPEM(chain), Key: name}
+		order := stack.ChainOrder{Certificates: pki.CertificatesPEM(chain), Key: name, Another: p.order.Another}
 		if err := c.Post(ctx, stack.AdminChainPrepare, order, &draft); err != nil {
 			return err
 		}
@@ -223,11 +256,7 @@ func (a *app) signChains(ctx context.Context, c shardChannel, f shardFlags, draf
 	if err != nil {
 		return list, err
 	}
-	if len(added) > 0 {
-		a.notef("signed TUF targets that add the chain of %s and change nothing else\n", added[0].Subject)
-	} else {
-		a.notef("signed TUF targets that end what clients accept of retired chains and change nothing else\n")
-	}
+	a.notef("signed TUF targets that add the chain of %s and change nothing else\n", added[0].Subject)
 	return list, c.Post(ctx, stack.AdminChainPublish, signed, &list)
 }
 
@@ -239,40 +268,4 @@ func (a *app) printChainPrepared(dir, key, path string, list stack.ChainList) {
 	a.printf("  2. From %s on let config.yaml say, in section ca:\n", stamp(last.Distributed))
 	a.printf("         key: %s\n         chain: %s\n", key, path)
 	a.printf("     The process takes it by itself within seconds, or on: sigstack reload --dir %s\n", dir)
-}
-
-func (a *app) chainCloseCommand() *cobra.Command {
-	var f shardFlags
-	var p prepareFlags
-	cmd := &cobra.Command{
-		Use:   "close",
-		Short: "End what clients accept of retired chains",
-		Long: fmt.Sprintf(`Publish the end of the windows of all chains that issue nothing any more: %v after
-each was retired. What they issued before verifies for ever; whoever has one of
-their keys can make nothing new of it. It cannot be taken back: a closed chain never
-issues again. The key that signs TUF's targets is needed, as for prepare.`, stack.CloseAfter.Truncate(time.Hour)),
-		Example: "  sigstack ca chain close --dir /var/lib/sigstack --offline /media/offline",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			targets, err := a.targetsKey(cmd.Context(), f, p)
-			if err != nil {
-				return err
-			}
-			return a.withShards(cmd.Context(), f, func(ctx context.Context, c shardChannel) error {
-				var draft stack.ChainDraft
-				if err := c.Post(ctx, stack.AdminChainClose, nil, &draft); err != nil {
-					return err
-				}
-				list, err := a.signChains(ctx, c, f, draft, targets, nil)
-				if err != nil {
-					return err
-				}
-				a.result(list, func() { a.printChainStatus(f.dir, list) })
-				return nil
-			})
-		},
-	}
-	f.add(cmd.Flags())
-	p.add(cmd)
-	return cmd
 }

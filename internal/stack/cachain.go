@@ -141,7 +141,7 @@ func (s *Stack) openChains() error {
 		list = []caChain{{chainEntry{Certificates: string(pki.CertificatesPEM(certs)), Key: s.conf.CA.Key, Since: certs[0].NotBefore}, certs}}
 	}
 	s.chains.list, s.chains.draft = list, draft
-	return nil
+	return s.settleDraft()
 }
 
 // readChains reads the file; nothing without it.

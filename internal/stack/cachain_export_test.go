@@ -29,6 +29,13 @@ func CheckChains(dir string, data []byte) ([]byte, error) {
 	return os.ReadFile(c.file)
 }
 
+// EndsOrAdds are the ends that one trusted root has and the one before had not, if
+// nothing else is new in it but the chain added.
+func EndsOrAdds(before, after []byte, added []*x509.Certificate, now time.Time) ([]ChainEnd, error) {
+	_, ends, err := endsOrAdds(before, after, chainID(added), now)
+	return ends, err
+}
+
 // SampleChains is the content of a chains.json with two chains and a draft.
 func SampleChains(tb testing.TB) []byte {
 	tb.Helper()

@@ -53,6 +53,23 @@ func publishChains(t *testing.T, dir string, draft stack.ChainDraft, added []*x5
 	}
 }
 
+// closeChains closes what is retired, and returns the ends that were to be approved.
+func closeChains(t *testing.T, dir string, now time.Time) (ends []stack.ChainEnd) {
+	t.Helper()
+	var draft stack.ChainDraft
+	if err := admin.Dial(dir).Post(t.Context(), stack.AdminChainClose, nil, &draft); err != nil {
+		t.Fatal(err)
+	}
+	signed, err := draft.SignEnds(stack.Layout{Dir: dir}, targetsKey(t, dir), now, func(all []stack.ChainEnd) error { ends = all; return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.Dial(dir).Post(t.Context(), stack.AdminChainPublish, signed, nil); err != nil {
+		t.Fatal(err)
+	}
+	return ends
+}
+
 func prepareChain(t *testing.T, dir string, now time.Time) {
 	t.Helper()
 	draft, chain := draftChain(t, dir, now)
@@ -162,17 +179,16 @@ func TestChainFromPrepareToClose(t *testing.T) {
 	r = serve(t, opts) // a start takes what a reload would
 	want("ca retired, ca-2 active")
 
-	var ends stack.ChainDraft
-	if err := admin.Dial(dir).Post(t.Context(), stack.AdminChainClose, nil, &ends); err != nil {
-		t.Fatal(err)
-	}
-	publishChains(t, dir, ends, nil, c.now())
+	ends := closeChains(t, dir, c.now())
 	if got := publishedCAs(t, dir); len(got) != 2 || got[0] == "" || got[1] != "" {
 		t.Errorf("windows end at %q, want that of the first alone", got)
 	}
 	retired := chainList(t, dir)[0]
 	if retired.End.Sub(retired.Retired) != stack.CloseAfter {
 		t.Errorf("window of the retired chain ends %v after its use, want %v", retired.End.Sub(retired.Retired), stack.CloseAfter)
+	}
+	if len(ends) != 1 || ends[0].SHA256 != retired.SHA256 || ends[0].Subject != retired.Subject || !ends[0].End.Equal(retired.End) {
+		t.Errorf("to be approved: %+v, want the end of %+v", ends, retired)
 	}
 	useChain(t, dir, "ca")
 	if _, err := reloaded(t, dir); err == nil || !strings.Contains(err.Error(), "was closed") {
@@ -297,6 +313,10 @@ func TestChainSignRefuses(t *testing.T) {
 	serve(t, options(dir, config.ProfileUp))
 	draft, chain := draftChain(t, dir, time.Now())
 	l, key := stack.Layout{Dir: dir}, targetsKey(t, dir)
+	approve := func([]stack.ChainEnd) error { t.Error("ends of a draft without any are to be approved"); return nil }
+	if _, err := draft.SignEnds(l, key, time.Now(), approve); err == nil || !strings.Contains(err.Error(), "not the one to be added") {
+		t.Errorf("a chain where ends were asked for: got %v, want it refused", err)
+	}
 	other := []*x509.Certificate{chain[1]}
 	for name, tt := range map[string]struct {
 		draft stack.ChainDraft
@@ -305,7 +325,7 @@ func TestChainSignRefuses(t *testing.T) {
 		want  string
 	}{
 		"another chain than was asked for": {draft, other, time.Now(), "not the one to be added"},
-		"a chain where none was asked for": {draft, nil, time.Now(), "not the one to be added"},
+		"a chain where none was asked for": {draft, nil, time.Now(), "no chain is to be added"},
 		"an expired draft":                 {draft, chain, time.Now().AddDate(6, 0, 0), "expires at"},
 		"no metadata":                      {stack.ChainDraft{Targets: []byte("{}")}, chain, time.Now(), "draft"},
 		"a shard's draft":                  {stack.ChainDraft{Targets: shardDraft(t, dir)}, chain, time.Now(), "something else than the chains differs"},

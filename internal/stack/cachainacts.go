@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -26,7 +25,7 @@ const (
 	AdminChains       = "/v1/ca/chains"         // GET: ChainList
 	AdminChainKey     = "/v1/ca/chains/key"     // POST ChainKeyOrder: ChainKey
 	AdminChainPrepare = "/v1/ca/chains/prepare" // POST ChainOrder: ChainDraft
-	AdminChainClose   = "/v1/ca/chains/close"   // POST: ChainDraft
+	AdminChainClose   = "/v1/ca/chains/close"   // POST: ChainDraft; GET: what that would be
 	AdminChainPublish = "/v1/ca/chains/publish" // POST SignedTargets: ChainList
 )
 
@@ -54,6 +53,8 @@ type ChainStatus struct {
 	NotAfter time.Time `json:"not_after"`
 	State    string    `json:"state"`
 	Key      string    `json:"key,omitempty"` // its name in keys/
+	// Path of the file of one that is prepared, as config.yaml is to name it.
+	Path string `json:"path,omitempty"`
 	// Published is when it went into the trust material; zero for the first, which
 	// was there from the beginning.
 	Published   time.Time `json:"published,omitzero"`
@@ -70,8 +71,9 @@ type ChainList struct {
 
 // ChainKeyOrder says where the key of the next chain is to be.
 type ChainKeyOrder struct {
-	URI    string `json:"uri,omitempty"`    // "": in a file
-	Create bool   `json:"create,omitempty"` // make one there if there is none
+	URI     string `json:"uri,omitempty"`     // "": in a file
+	Create  bool   `json:"create,omitempty"`  // make one there if there is none
+	Another bool   `json:"another,omitempty"` // also when a chain is prepared that has not issued yet
 }
 
 // ChainKey is a key that waits for its certificate.
@@ -84,8 +86,9 @@ type ChainKey struct {
 
 // ChainOrder is a chain to be published.
 type ChainOrder struct {
-	Certificates []byte `json:"certificates"` // PEM, the issuing one first
-	Key          string `json:"key"`          // its name in keys/
+	Certificates []byte `json:"certificates"`      // PEM, the issuing one first
+	Key          string `json:"key"`               // its name in keys/
+	Another      bool   `json:"another,omitempty"` // as of ChainKeyOrder
 }
 
 // ChainDraft is a change of the published chains that waits for a signature.
@@ -122,6 +125,7 @@ func (s *Stack) handleChainActs(a *admin.Server) {
 		}
 		return s.prepareChain(order)
 	})
+	a.Handle(http.MethodGet, AdminChainClose, "", func(context.Context, *http.Request) (any, error) { return s.wouldClose() })
 	a.Handle(http.MethodPost, AdminChainClose, "ca-chain-close", func(context.Context, *http.Request) (any, error) { return s.closeChains() })
 	a.Handle(http.MethodPost, AdminChainPublish, "ca-chain-publish", func(_ context.Context, r *http.Request) (any, error) {
 		var signed SignedTargets
@@ -130,20 +134,6 @@ func (s *Stack) handleChainActs(a *admin.Server) {
 		}
 		return s.publishChains(signed.Targets)
 	})
-}
-
-// mayChain refuses acts on chains where a part of what they change is missing.
-func (s *Stack) mayChain() error {
-	switch {
-	case s.conf.Peers != nil:
-		return fault.Newf(fault.Conflict, "this is process %s of a split stack: one process issues and another one publishes the chains, "+
-			"and neither can do both. Prepare a chain before `sigstack split`; the process with the authority can go over to it after that", s.conf.Peers.Name)
-	case s.services.ca == nil:
-		return fault.New(fault.Conflict, "this stack has no certificate authority: section ca of config.yaml is missing")
-	case s.repo == nil:
-		return fault.New(fault.Conflict, "this stack publishes nothing: section tuf of config.yaml is missing")
-	}
-	return nil
 }
 
 // chainList tells of all chains.
@@ -174,9 +164,13 @@ func (s *Stack) chainList() (ChainList, error) {
 
 func (c caChain) status(state string) ChainStatus {
 	root := c.certs[len(c.certs)-1]
+	path := ""
+	if state == ChainPrepared {
+		path = chainPath(c.Key)
+	}
 	return ChainStatus{
 		Subject: c.certs[0].Subject.String(), SHA256: fingerprint(c.certs[0]), Root: root.Subject.String(), NotAfter: c.certs[0].NotAfter.UTC(),
-		State: state, Key: c.Key, Published: c.Published, Distributed: c.Distributed, Since: c.Since, Retired: c.Retired, End: c.End,
+		State: state, Key: c.Key, Path: path, Published: c.Published, Distributed: c.Distributed, Since: c.Since, Retired: c.Retired, End: c.End,
 	}
 }
 
@@ -186,8 +180,14 @@ func (s *Stack) chainKey(order ChainKeyOrder) (ChainKey, error) {
 	if err := s.mayChain(); err != nil {
 		return ChainKey{}, err
 	}
+	if err := s.mayAddChain(order.Another); err != nil {
+		return ChainKey{}, err
+	}
 	list, _ := s.chains.all()
 	name := fmt.Sprintf("%s-%d", keyCA, len(list)+1)
+	if err := s.mayTakeKey(name); err != nil {
+		return ChainKey{}, err
+	}
 	key, err := s.keys.Load(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		key, err = s.newKeyAt(name, order.URI, order.Create)
@@ -221,7 +221,7 @@ func (s *Stack) prepareChain(order ChainOrder) (ChainDraft, error) {
 	}
 	list, _ := s.chains.all()
 	next := caChain{chainEntry{Certificates: string(pki.CertificatesPEM(certs)), Key: order.Key}, certs}
-	draft, err := s.draftChains(append(slices.Clone(list), next))
+	draft, err := s.noteDraft(append(slices.Clone(list), next))
 	draft.Path = path
 	return draft, err
 }
@@ -236,12 +236,15 @@ func (s *Stack) checkNewChain(order ChainOrder) ([]*x509.Certificate, error) {
 	if find(list, certs) >= 0 {
 		return nil, fault.Newf(fault.Conflict, "the chain of %s is published already", certs[0].Subject)
 	}
+	if err := s.mayAddChain(order.Another); err != nil {
+		return nil, err
+	}
+	if err := s.mayTakeKey(order.Key); err != nil {
+		return nil, err
+	}
 	key, err := s.keys.Load(order.Key)
 	if err != nil {
 		return nil, fault.Wrap(fault.Invalid, err, "the chain's key cannot be used")
-	}
-	if s.isInUse(order.Key) {
-		return nil, fault.Newf(fault.Conflict, "key %s is another chain's: give the new one a key of its own", order.Key)
 	}
 	set := ca.Settings{Chain: certs, Signer: key, Issuers: s.services.ca.Issuers()}
 	if err := s.services.ca.Check(set); err != nil {
@@ -253,35 +256,8 @@ func (s *Stack) checkNewChain(order ChainOrder) ([]*x509.Certificate, error) {
 	return certs, nil
 }
 
-// isInUse reports whether a key has another use, so that its chain file would be
-// written over.
-func (s *Stack) isInUse(name string) bool {
-	list, _ := s.chains.all()
-	return slices.ContainsFunc(list, func(c caChain) bool { return c.Key == name })
-}
-
-// closeChains drafts the end of the windows of all chains that issue nothing any
-// more. What they issued verifies for ever.
-func (s *Stack) closeChains() (ChainDraft, error) {
-	if err := s.mayChain(); err != nil {
-		return ChainDraft{}, err
-	}
-	list, _ := s.chains.all()
-	draft, closed, active := slices.Clone(list), 0, find(list, s.services.ca.Trust().Chain)
-	for i, c := range draft {
-		if i != active && !c.Retired.IsZero() && c.End.IsZero() {
-			draft[i].End = c.Retired.Add(CloseAfter)
-			closed++
-		}
-	}
-	if closed == 0 {
-		return ChainDraft{}, fault.New(fault.Conflict, "no chain is retired and open: there is nothing to close")
-	}
-	return s.draftChains(draft)
-}
-
-// draftChains notes what the published chains are to be, and drafts it.
-func (s *Stack) draftChains(draft []caChain) (ChainDraft, error) {
+// noteDraft notes what the published chains are to be, and drafts it.
+func (s *Stack) noteDraft(draft []caChain) (ChainDraft, error) {
 	list, _ := s.chains.all()
 	if err := s.chains.set(list, draft); err != nil {
 		return ChainDraft{}, err
@@ -289,6 +265,11 @@ func (s *Stack) draftChains(draft []caChain) (ChainDraft, error) {
 	if err := s.setCTRoots(); err != nil {
 		return ChainDraft{}, err
 	}
+	return s.draftChains(draft)
+}
+
+// draftChains drafts what publishes those chains.
+func (s *Stack) draftChains(draft []caChain) (ChainDraft, error) {
 	targets, err := s.materialOf(draft).Targets(s.opts.Now())
 	if err != nil {
 		return ChainDraft{}, err
@@ -318,6 +299,9 @@ func (s *Stack) publishChains(signed []byte) (ChainList, error) {
 	_, draft := s.chains.all()
 	if draft == nil {
 		return ChainList{}, fault.New(fault.Conflict, "no change of the chains waits to be published: prepare one")
+	}
+	if i := find(draft, s.services.ca.Trust().Chain); i < 0 || !draft[i].End.IsZero() {
+		return ChainList{}, fault.New(fault.Conflict, "nothing was published: the change would end the chain that issues now. Prepare or close again, for the chains as they are")
 	}
 	targets, err := s.materialOf(draft).Targets(s.opts.Now())
 	if err != nil {
@@ -357,23 +341,6 @@ func (s *Stack) publishedChains(draft []caChain, repo *tufroot.Repository, earli
 		}
 	}
 	return s.chains.set(draft, nil)
-}
-
-// draftIsPublished finds that a publication of chains was interrupted when it was
-// out, but not noted yet. It is noted now.
-func (s *Stack) draftIsPublished(repo *tufroot.Repository, published []byte) (bool, error) {
-	if s.chains == nil {
-		return false, nil
-	}
-	_, draft := s.chains.all()
-	if draft == nil {
-		return false, nil
-	}
-	live, err := s.materialOf(draft).TrustedRoot()
-	if err != nil || !bytes.Equal(live, published) {
-		return false, err
-	}
-	return true, s.publishedChains(draft, repo, time.Time{})
 }
 
 // setCTRoots lets the CT log of this process take what every chain may issue.

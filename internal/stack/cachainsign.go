@@ -17,24 +17,58 @@ import (
 	tufroot "sigstack/tuf-root"
 )
 
-// Sign signs a change of the published chains: one that adds the chain of added, nil
-// for none, or ends the windows of chains that are there, and changes nothing else.
-// The draft comes from a process that the key need not believe, so it is held
-// against what the key signed last, and against the chain that the caller knows. now
-// is the signer's own clock.
+// Sign signs what adds a chain to the published ones, and changes nothing else. The
+// draft comes from a process that the key need not believe, so it is held against
+// what the key signed last, and against the chain that the caller knows. now is the
+// signer's own clock.
 func (d ChainDraft) Sign(l Layout, targets keys.Key, added []*x509.Certificate, now time.Time) (SignedTargets, error) {
-	change, err := tufroot.Review(l.TUF(), d.Targets, targets)
-	if err != nil {
+	if len(added) == 0 {
+		return SignedTargets{}, errors.New("nothing was signed: no chain is to be added")
+	}
+	if _, err := d.review(l, targets, chainID(added), now); err != nil {
 		return SignedTargets{}, err
-	}
-	if life := change.Expires.Sub(now); life <= 0 || life > longestTargets {
-		return SignedTargets{}, fmt.Errorf("nothing was signed: the draft expires at %s", change.Expires.Format(time.RFC3339))
-	}
-	if err := changesChains(change, chainID(added)); err != nil {
-		return SignedTargets{}, fmt.Errorf("nothing was signed: the draft changes more than the chains: %w", err)
 	}
 	signed, err := tufroot.SignTargets(d.Targets, targets)
 	return SignedTargets{signed}, err
+}
+
+// SignEnds signs what ends the windows of chains, and changes nothing else, as Sign
+// does. approve is shown all ends before; its error is returned, and nothing is
+// signed then.
+func (d ChainDraft) SignEnds(l Layout, targets keys.Key, now time.Time, approve func([]ChainEnd) error) (SignedTargets, error) {
+	ends, err := d.review(l, targets, "", now)
+	if err != nil {
+		return SignedTargets{}, err
+	}
+	if err := approve(ends); err != nil {
+		return SignedTargets{}, err
+	}
+	signed, err := tufroot.SignTargets(d.Targets, targets)
+	return SignedTargets{signed}, err
+}
+
+// ChainEnd is an end that a chain's window gets, for ever.
+type ChainEnd struct {
+	Subject string // of the issuing certificate
+	SHA256  string // likewise, hex
+	End     time.Time
+}
+
+// review demands that a draft adds the chain of that ID and nothing else or, without
+// one, ends windows of chains, which it returns, and nothing else.
+func (d ChainDraft) review(l Layout, targets keys.Key, added string, now time.Time) ([]ChainEnd, error) {
+	change, err := tufroot.Review(l.TUF(), d.Targets, targets)
+	if err != nil {
+		return nil, err
+	}
+	if life := change.Expires.Sub(now); life <= 0 || life > longestTargets {
+		return nil, fmt.Errorf("nothing was signed: the draft expires at %s", change.Expires.Format(time.RFC3339))
+	}
+	ends, err := changesChains(change, added, now)
+	if err != nil {
+		return nil, fmt.Errorf("nothing was signed: the draft changes more than the chains, or otherwise than it should: %w", err)
+	}
+	return ends, nil
 }
 
 // chainID tells a chain from every other; "" is none.
@@ -46,18 +80,24 @@ func chainID(chain []*x509.Certificate) string {
 	return b.String()
 }
 
-// changesChains demands that a change adds the chain of that ID, "" for none, to the
-// trusted root or ends the windows of chains. The files for older clients, one for
-// each chain, change their names and states with that.
-func changesChains(c tufroot.Change, added string) error {
+// changesChains demands that a change adds the chain of that ID to the trusted root
+// or, if it is "", ends the windows of chains, which it returns. The files for older
+// clients, one for each chain, change their names and states with that.
+func changesChains(c tufroot.Change, added string, now time.Time) ([]ChainEnd, error) {
 	before, ok := c.Before[trust.TrustedRootName]
 	if !ok {
-		return errors.New("the trusted root does not change")
+		return nil, errors.New("the trusted root does not change")
 	}
-	known, err := endsOrAdds(before.Data, c.After[trust.TrustedRootName].Data, added)
+	known, ends, err := endsOrAdds(before.Data, c.After[trust.TrustedRootName].Data, added, now)
 	if err != nil {
-		return fmt.Errorf("%s: %w", trust.TrustedRootName, err)
+		return nil, fmt.Errorf("%s: %w", trust.TrustedRootName, err)
 	}
+	return ends, onlyLegacyChains(c, known)
+}
+
+// onlyLegacyChains demands that besides the trusted root a change has files of those
+// chains for older clients alone, and that none of them goes.
+func onlyLegacyChains(c tufroot.Change, known map[string]bool) error {
 	kept := map[string]bool{}
 	for name, after := range c.After {
 		if name == trust.TrustedRootName {
@@ -98,57 +138,130 @@ func legacyChain(t tufroot.ReviewedTarget) (id string, ok bool) {
 	return b.String(), b.Len() > 0
 }
 
-// endsOrAdds demands that a trusted root has every authority of the one before, with
-// an end of its window at most that it had not, besides one of that ID if it is not
-// "", and nothing else that is new. It returns the IDs of all authorities.
-func endsOrAdds(before, after []byte, added string) (known map[string]bool, err error) {
+// endsOrAdds demands that a trusted root has every authority of the one before as it
+// was and one of that ID besides or, if that is "", that windows of some have an end
+// that they had not; and nothing else that is new. It returns the IDs of all
+// authorities, and the ends. now is the signer's clock.
+func endsOrAdds(before, after []byte, added string, now time.Time) (known map[string]bool, ends []ChainEnd, err error) {
 	old, oldCAs, err := splitCAs(before)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	now, cas, err := splitCAs(after)
+	rest, cas, err := splitCAs(after)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if !reflect.DeepEqual(old, now) {
-		return nil, errors.New("something else than the chains differs")
+	if !reflect.DeepEqual(old, rest) {
+		return nil, nil, errors.New("something else than the chains differs")
 	}
 	known = map[string]bool{}
 	for _, x := range cas {
 		if known[x.id] {
-			return nil, errors.New("a chain is there twice")
+			return nil, nil, errors.New("a chain is there twice")
 		}
 		known[x.id] = true
 		i := slices.IndexFunc(oldCAs, func(o trustedCA) bool { return o.id == x.id })
-		switch {
-		case i >= 0 && !x.endsAtMost(oldCAs[i]):
-			return nil, errors.New("a chain is changed in more than the end of its window")
-		case i < 0 && x.id != added:
-			return nil, errors.New("a chain is added that is not the one to be added")
+		if i < 0 {
+			if x.id != added {
+				return nil, nil, errors.New("a chain is added that is not the one to be added")
+			}
+			continue
 		}
-		if i >= 0 {
-			oldCAs = slices.Delete(oldCAs, i, i+1)
+		was := oldCAs[i]
+		oldCAs = slices.Delete(oldCAs, i, i+1)
+		if err := x.mayFollow(was, added); err != nil {
+			return nil, nil, err
+		}
+		if x.end != was.end {
+			end, err := x.endAmong(cas, now)
+			if err != nil {
+				return nil, nil, err
+			}
+			ends = append(ends, end)
 		}
 	}
 	switch {
 	case len(oldCAs) > 0:
-		return nil, errors.New("a chain is taken away")
+		return nil, nil, errors.New("a chain is taken away")
 	case added != "" && !known[added]:
-		return nil, errors.New("the chain to be added is not there")
+		return nil, nil, errors.New("the chain to be added is not there")
+	case added == "" && len(ends) == 0:
+		return nil, nil, errors.New("no chain gets an end")
 	}
-	return known, nil
+	return known, ends, nil
 }
 
 // trustedCA is an authority of a trusted root.
 type trustedCA struct {
-	id   string
-	end  string
-	rest map[string]any // but for the end
+	id         string
+	start, end string // of its window; "": none
+	issuing    []byte // the certificate, DER
+	rest       map[string]any
 }
 
-// endsAtMost reports whether x is old, which may have got an end.
-func (x trustedCA) endsAtMost(old trustedCA) bool {
-	return reflect.DeepEqual(x.rest, old.rest) && (old.end == "" || old.end == x.end)
+// endsAt reports whether the window ends then; the zero time is never.
+func (x trustedCA) endsAt(t time.Time) bool {
+	end, err := time.Parse(time.RFC3339, x.end)
+	return x.end == "" && t.IsZero() || err == nil && end.Equal(t)
+}
+
+// mayFollow demands that x is was, which may have got an end if no chain is added.
+func (x trustedCA) mayFollow(was trustedCA, added string) error {
+	switch {
+	case x.id == added:
+		return errors.New("the chain to be added is there already")
+	case !reflect.DeepEqual(x.rest, was.rest):
+		return errors.New("a chain is changed in more than the end of its window")
+	case x.end == was.end:
+		return nil
+	case was.end != "":
+		return errors.New("the end of a chain's window is changed, which was published")
+	case added != "":
+		return errors.New("a chain is added, and the window of another one ends")
+	}
+	return nil
+}
+
+// endAmong is the end that x gets among all authorities. When a chain issued for the
+// last time the signer cannot know: not before there was another one, which goes on.
+// An end that is far ahead would keep the chain from being closed in earnest.
+func (x trustedCA) endAmong(all []trustedCA, now time.Time) (ChainEnd, error) {
+	end, err := time.Parse(time.RFC3339, x.end)
+	if err != nil {
+		return ChainEnd{}, fmt.Errorf("end of a window: %w", err)
+	}
+	cert, err := x509.ParseCertificate(x.issuing)
+	if err != nil {
+		return ChainEnd{}, fmt.Errorf("decode an authority: %w", err)
+	}
+	out := ChainEnd{Subject: cert.Subject.String(), SHA256: fingerprint(cert), End: end}
+	own, err := time.Parse(time.RFC3339, x.start)
+	if err != nil {
+		return ChainEnd{}, fmt.Errorf("start of a window: %w", err)
+	}
+	earliest, others := time.Time{}, false
+	for _, y := range all {
+		start, err := time.Parse(time.RFC3339, y.start)
+		if err != nil {
+			return ChainEnd{}, fmt.Errorf("start of a window: %w", err)
+		}
+		if y.id != x.id && (earliest.IsZero() || start.Before(earliest)) {
+			earliest = start
+		}
+		others = others || y.end == ""
+	}
+	if own.After(earliest) {
+		earliest = own
+	}
+	switch {
+	case !others:
+		return ChainEnd{}, errors.New("no chain is left without an end")
+	case !end.After(earliest):
+		return ChainEnd{}, fmt.Errorf("the window of %s ends at %s, when it was the only chain, or was not there yet", out.Subject, x.end)
+	case end.After(now.Add(2 * CloseAfter)):
+		return ChainEnd{}, fmt.Errorf("the window of %s ends at %s, which is ahead", out.Subject, x.end)
+	}
+	return out, nil
 }
 
 // splitCAs decodes a trusted root and takes its code signing authorities out of it.
@@ -165,20 +278,25 @@ func splitCAs(trustedRoot []byte) (rest map[string]any, cas []trustedCA, err err
 		var known struct {
 			CertChain struct {
 				Certificates []struct {
-					RawBytes string `json:"rawBytes"`
+					RawBytes []byte `json:"rawBytes"`
 				} `json:"certificates"`
 			} `json:"certChain"`
 			ValidFor struct {
-				End string `json:"end"`
+				Start string `json:"start"`
+				End   string `json:"end"`
 			} `json:"validFor"`
 		}
 		ca := trustedCA{}
 		if err := errors.Join(json.Unmarshal(text, &known), json.Unmarshal(text, &ca.rest)); err != nil {
 			return nil, nil, fmt.Errorf("decode an authority: %w", err)
 		}
-		for _, c := range known.CertChain.Certificates {
-			ca.id += c.RawBytes + "\n"
+		for i, c := range known.CertChain.Certificates {
+			ca.id += base64.StdEncoding.EncodeToString(c.RawBytes) + "\n"
+			if i == 0 {
+				ca.issuing = c.RawBytes
+			}
 		}
+		ca.start = known.ValidFor.Start
 		if ca.end = known.ValidFor.End; ca.end != "" {
 			window, ok := ca.rest["validFor"].(map[string]any)
 			if !ok {

@@ -49,8 +49,10 @@ func (c *caChains) begin(certs []*x509.Certificate, key string, now time.Time) e
 	if !changed {
 		return nil
 	}
-	if draft != nil {
+	if last, ok := c.last(); ok && find([]caChain{last}, certs) == 0 {
 		draft, _ = using(draft, certs, key, now)
+	} else {
+		draft = nil // it was made for the chain before, which it may not end, as it may this one
 	}
 	return c.set(next, draft)
 }

@@ -141,9 +141,6 @@ func (s *Stack) checkPublished(repo *tufroot.Repository) error {
 	if found, err := s.nextIsPublished(repo, published); found || err != nil {
 		return err
 	}
-	if found, err := s.draftIsPublished(repo, published); found || err != nil {
-		return err
-	}
 	root, err := trust.ParseTrustedRoot(published)
 	if err != nil {
 		return err
