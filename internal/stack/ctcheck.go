@@ -11,6 +11,7 @@ import (
 
 	"sigstack/internal/config"
 	"sigstack/internal/trust"
+	"sigstack/services/ca/identity"
 	tufroot "sigstack/tuf-root"
 )
 
@@ -42,6 +43,30 @@ func (c *fileCheck) publishedCT() {
 		}
 		return spki
 	})...)
+}
+
+// takersCT warns when no log takes a certificate of now. It is none of the problems:
+// the time alone can bring it about, and nothing else shall be refused for that.
+func (c *fileCheck) takersCT() {
+	ca, own := c.conf.CA, c.conf.CTLog
+	if ca == nil {
+		return
+	}
+	ends := c.now.Add(identity.MaxLifetime)
+	within := func(from, to time.Time) bool { return !ends.Before(from) && (to.IsZero() || ends.Before(to)) }
+	takes := func(l config.CTShard) bool { return l.State == "" && within(l.Range()) }
+	asksOwn := len(ca.CTLogs) == 0 || slices.ContainsFunc(ca.CTLogs, func(l config.CTClient) bool { return l.Own })
+	if asksOwn && (own == nil || slices.ContainsFunc(own.Logs(), takes)) {
+		return // that of another process tells by itself
+	}
+	field := "ctlog"
+	if own == nil {
+		field = "ca.ct_logs"
+	}
+	if !slices.ContainsFunc(ca.CTLogs, func(l config.CTClient) bool { return !l.Own && !l.Retired && within(l.Range()) }) {
+		c.list = append(c.list, config.Problem{Warning: true, Field: field, Message: fmt.Sprintf(
+			"no CT log takes certificates that end at %s, so none is issued now", ends.UTC().Format(time.RFC3339))})
+	}
 }
 
 // publisher is the section that says what is published.

@@ -135,3 +135,19 @@ func TestCTLogIsOver(t *testing.T) {
 		t.Errorf("retired: got %q, want nothing", got)
 	}
 }
+
+// TestNoCTLogTakesNow: the log that is left begins later than today's certificates end.
+func TestNoCTLogTakesNow(t *testing.T) {
+	dir := initDir(t, stack.InitConfig{Profile: config.ProfileUp})
+	other := otherLog(t, dir)
+	edit(t, dir, func(c *config.Config) { c.CA.CTLogs = []config.CTClient{other, {Own: true}} })
+	publishCT(t, dir)
+	edit(t, dir, func(c *config.Config) { c.CTLog.State = config.CTFrozen })
+	if got := checked(t, dir); len(got) != 0 {
+		t.Errorf("the other log takes all: got %q, want nothing", got)
+	}
+	edit(t, dir, func(c *config.Config) { c.CA.CTLogs[0].NotAfterStart = "2097-01-01T00:00:00Z" })
+	if got := checked(t, dir); len(got) != 1 || !strings.HasPrefix(got[0], "warning: ctlog: no CT log takes certificates that end at ") {
+		t.Errorf("got %q, want the warning that none is issued", got)
+	}
+}
