@@ -14,6 +14,7 @@ import (
 	"sigstack/internal/config"
 	"sigstack/internal/stack"
 	"sigstack/internal/trust"
+	"sigstack/services/ca/identity"
 )
 
 // issuersConfig is a valid configuration whose section ca has these lines, too.
@@ -79,6 +80,22 @@ func TestIssuerProblems(t *testing.T) {
 				t.Errorf("problems %v, want one that begins with %q", problems, tt.want)
 			}
 		})
+	}
+}
+
+// TestRulesThatDoNotCompile: an issuer whose rules are broken is a problem, and even
+// if nobody looks at that, lets nobody in.
+func TestRulesThatDoNotCompile(t *testing.T) {
+	for _, rule := range []config.PolicyRule{{Name: "a", Expression: "1 +"}, {Expression: "true"}, {Name: "a"}} {
+		conf := issuersConfig(t, "  issuers:\n    - {url: https://a.example, type: email}\n")
+		conf.CA.Issuers[0].Policy = []config.PolicyRule{rule}
+		issuers, problems := stack.Layout{Dir: t.TempDir()}.IssuersOf(conf, "none", "none")
+		if len(problems) == 0 && conf.Validate() == nil {
+			t.Errorf("%+v: no problem", rule)
+		}
+		if len(issuers) != 1 || issuers[0].Policy == nil || issuers[0].Policy(identity.Claims{}) == nil {
+			t.Errorf("%+v: the issuer lets tokens in without its rules", rule)
+		}
 	}
 }
 
