@@ -90,7 +90,9 @@ func TestThrottleWhoLeaves(t *testing.T) {
 	}()
 	<-g.asked
 	cancel()
-	<-ended
+	if err := <-ended; fault.KindOf(err) != fault.Canceled {
+		t.Errorf("error = %v, want that of a client that went away", err)
+	}
 	close(g.open)
 	unanswered(t, v, raw)
 	if got := len(g.asked); got != 0 {
