@@ -38,3 +38,9 @@ func (a *app) noteWarnings(l stack.Layout) error {
 	}
 	return nil
 }
+
+// anyPort reports whether an address asks for whichever port is free.
+func anyPort(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	return err == nil && port == "0"
+}

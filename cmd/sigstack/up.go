@@ -55,7 +55,7 @@ input is a terminal: a test stack ends with it.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&u.dir, "dir", defaultDir, "data `directory`, made if absent")
-	f.StringVar(&u.listen, "listen", "", "`host:port` to listen on, loopback only (default "+defaultListen+", or the stored one)")
+	f.StringVar(&u.listen, "listen", "", "`host:port` to listen on, loopback only; port 0 is any free one at the first start (default "+defaultListen+", or the stored one)")
 	f.StringVar(&u.url, "url", "", "`URL` for clients, fixed at the first start (default http://localhost:PORT, with --tls https://localhost:PORT)")
 	f.BoolVar(&u.tls, "tls", false, "speak TLS, fixed at the first start (default: as the directory has it, else not)")
 	f.BoolVar(&u.split, "split", false, "run the services in four processes with keys of their own, from the first start with this flag on")
@@ -78,6 +78,13 @@ type upFlags struct {
 
 // up runs a test stack; tls is --tls if that was given.
 func (a *app) up(ctx context.Context, u upFlags, tls *bool) error {
+	done, err := stack.Layout{Dir: u.dir}.Initialized()
+	if err != nil {
+		return err
+	}
+	if done && anyPort(u.listen) {
+		u.listen = "" // the first start chose one, and the URL has it
+	}
 	opts, err := u.options(a)
 	if err != nil {
 		return err
@@ -85,13 +92,9 @@ func (a *app) up(ctx context.Context, u upFlags, tls *bool) error {
 	opts.TLS = tls
 	privateFiles()
 	if u.split {
-		return a.upSplit(ctx, u, opts)
+		return a.upSplit(ctx, u, opts, done)
 	}
 	l := stack.Layout{Dir: u.dir}
-	done, err := l.Initialized()
-	if err != nil {
-		return err
-	}
 	if !done {
 		if err := a.makeTestStack(ctx, &opts); err != nil {
 			return err
@@ -103,7 +106,7 @@ func (a *app) up(ctx context.Context, u upFlags, tls *bool) error {
 	if err != nil {
 		return err
 	}
-	defer reloadOn(ctx, received, s, opts.Log)()
+	defer reloadOn(ctx, received, s)()
 	return s.Run(ctx, func() {
 		if name := s.Process(); name != "" {
 			a.announceProcess(s)

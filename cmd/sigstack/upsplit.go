@@ -32,20 +32,17 @@ const processesDir = "processes"
 const childPatience = 20 * time.Second
 
 // upSplit runs a test stack as four processes of this program. The directory
-// has the kit and the demo user as ever; the processes' own are below it.
-func (a *app) upSplit(ctx context.Context, u upFlags, opts stack.Options) error {
+// has the kit and the demo user as ever; the processes' own are below it. done says
+// that it was made before.
+func (a *app) upSplit(ctx context.Context, u upFlags, opts stack.Options, done bool) error {
 	l := stack.Layout{Dir: u.dir}
-	done, err := l.Initialized()
-	if err != nil {
-		return err
-	}
 	if !done {
 		if err := a.makeTestStack(ctx, &opts); err != nil {
 			return err
 		}
 	}
 	sup := &supervisor{app: a, flags: u, tls: opts.TLS, layout: l, listener: opts.Listener}
-	err = a.divide(ctx, opts, sup)
+	err := a.divide(ctx, opts, sup)
 	if err == nil {
 		err = sup.run(ctx)
 	}
