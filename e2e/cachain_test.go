@@ -212,7 +212,7 @@ func TestChainSwitchUnderWriters(t *testing.T) {
 	}
 	useChain(t, s, "ca-2", "corp")
 	signed = append(signed, signWithBoth(t, s, "third chain"))
-	if r := chains(t, s, "close"); r.Code != 0 {
+	if r := chains(t, s, "close", "--yes"); r.Code != 0 {
 		t.Fatalf("close: exit %d\n%s", r.Code, r.Stderr)
 	}
 	time.Sleep(time.Second) // some certificates more

@@ -40,7 +40,21 @@ func (s *shardFlags) add(f *pflag.FlagSet) {
 }
 
 // shardChannel asks the process that serves a directory or, if none does, this one.
-type shardChannel struct{ *admin.Client }
+type shardChannel struct {
+	dir    string
+	client *admin.Client
+}
+
+// Get asks as admin.Client does; that nobody answers is said in the command's words.
+// What fails in the command itself is no matter of the channel.
+func (c shardChannel) Get(ctx context.Context, path string, into any) error {
+	return fromAdmin(c.dir, c.client.Get(ctx, path, into))
+}
+
+// Post does an act, as Get asks.
+func (c shardChannel) Post(ctx context.Context, path string, in, into any) error {
+	return fromAdmin(c.dir, c.client.Post(ctx, path, in, into))
+}
 
 // withShards calls do with a channel to dir. Where nothing serves the directory it
 // is opened for as long as do takes: that answers for the same acts, and records
@@ -54,7 +68,7 @@ func (a *app) withShards(ctx context.Context, f shardFlags, do func(context.Cont
 	client := admin.Dial(f.dir)
 	err = client.Get(ctx, stack.AdminShards, nil)
 	if !errors.Is(err, admin.ErrNotRunning) {
-		return fromAdmin(f.dir, do(ctx, shardChannel{client}))
+		return do(ctx, shardChannel{f.dir, client})
 	}
 	if into, err := l.SplitInto(); into != "" || err != nil {
 		return errors.Join(notRunning(f.dir), err)
@@ -79,7 +93,7 @@ func (a *app) withShards(ctx context.Context, f shardFlags, do func(context.Cont
 	if err != nil {
 		return explainPassphrase(err)
 	}
-	return s.RunActs(ctx, func(ctx context.Context) error { return do(ctx, shardChannel{client}) })
+	return s.RunActs(ctx, func(ctx context.Context) error { return do(ctx, shardChannel{f.dir, client}) })
 }
 
 func (c shardChannel) list(ctx context.Context) (list stack.ShardList, err error) {
