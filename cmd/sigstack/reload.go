@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -23,7 +22,8 @@ read again what can change without a restart: token issuers with their policies 
 files, the chain and key of the certificate authority, and the files of TLS; all of
 it or nothing. Nothing is taken while config.yaml or a file that it names has a
 problem; what config.yaml says that is not in force yet is named, and waits for a
-restart. A hangup signal to serve does the same, and so does a change of config.yaml
+restart, or for its time: a chain that not every client has yet is taken by itself
+when they have it. A hangup signal to serve does the same, and so does a change of config.yaml
 or of these files, within seconds. Exit code 1 if the process refuses, 3 if it does
 not run.`,
 		Example: "  sigstack reload --dir /var/lib/sigstack",
@@ -48,6 +48,9 @@ func (a *app) printReloaded(r stack.Reloaded) {
 	if len(r.Changed) == 0 {
 		a.printf("nothing new to take\n")
 	}
+	for _, what := range r.Waiting {
+		a.printf("%s\n", what)
+	}
 	if len(r.NeedsRestart) > 0 {
 		a.printf("a restart is needed for what config.yaml says in: %s\n", strings.Join(r.NeedsRestart, ", "))
 	}
@@ -70,7 +73,7 @@ func (a *app) hangupsOfTests() (received <-chan os.Signal, stop func()) {
 }
 
 // reloadOn reloads s at each signal until stop is called.
-func reloadOn(ctx context.Context, received <-chan os.Signal, s *stack.Stack, log *slog.Logger) (stop func()) {
+func reloadOn(ctx context.Context, received <-chan os.Signal, s *stack.Stack) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
@@ -81,9 +84,7 @@ func reloadOn(ctx context.Context, received <-chan os.Signal, s *stack.Stack, lo
 				return
 			case <-received:
 			}
-			if _, err := s.Reload(ctx, "hangup"); err != nil {
-				log.ErrorContext(ctx, "reload refused", slog.Any("error", err))
-			}
+			_, _ = s.Reload(ctx, "hangup") // the stack logs what comes of it
 		}
 	}()
 	return func() {

@@ -73,7 +73,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	if err != nil {
 		return explainPassphrase(err)
 	}
-	defer reloadOn(ctx, received, s, log)()
+	defer reloadOn(ctx, received, s)()
 	return s.Run(ctx, func() {
 		if s.Process() != "" {
 			a.announceProcess(s)

@@ -137,6 +137,9 @@ func reloadWords(r stack.ReloadStatus) string {
 	if len(r.NeedsRestart) > 0 {
 		words += "; a restart is needed for " + strings.Join(r.NeedsRestart, ", ")
 	}
+	for _, what := range r.Waiting {
+		words += "; " + what
+	}
 	return words
 }
 

@@ -23,6 +23,7 @@ func (b *builder) firstSettings() (ca.Settings, error) {
 	err = b.chains.mayIssue(certs, b.opts.Now())
 	if last, ok := b.chains.last(); errors.Is(err, errNotYet) && ok {
 		b.opts.Log.Warn("the chain of config.yaml is not used yet: the one before goes on until it is", slog.Any("error", err))
+		b.reloads.until = b.chains.usableFrom(certs)
 		certs, name, err = last.certs, last.Key, nil
 	}
 	if err != nil {
@@ -37,8 +38,7 @@ func (b *builder) firstSettings() (ca.Settings, error) {
 		return ca.Settings{}, err
 	}
 	b.caKey = key
-	return ca.Settings{Chain: certs, Signer: key, Issuers: issuers, Algorithms: b.conf.CA.SigningAlgorithms, Retired: b.chains.others(certs)},
-		b.chains.begin(certs, name, b.opts.Now())
+	return ca.Settings{Chain: certs, Signer: key, Issuers: issuers, Algorithms: b.conf.CA.SigningAlgorithms, Retired: b.chains.others(certs)}, nil
 }
 
 // begin notes the chain that issues as the stack starts. The file is there only

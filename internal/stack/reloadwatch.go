@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,6 +30,7 @@ type ReloadStatus struct {
 	Error        string    `json:"error,omitempty"`
 	Changed      []string  `json:"changed"`
 	NeedsRestart []string  `json:"needs_restart"`
+	Waiting      []string  `json:"waiting"`
 }
 
 // reloads is what is known of reloads.
@@ -37,6 +39,7 @@ type reloads struct {
 	files *filewatch.Set // what a reload reads
 	conf  *config.Config // in force, as far as a reload changes it
 	took  Reloaded       // by the last one that files took
+	until time.Time      // when the chain of config.yaml may be used; zero: it is
 	tried string         // why the last look took nothing
 
 	lastMu sync.Mutex
@@ -96,8 +99,8 @@ func (s *Stack) reloadedFiles() []string {
 	return slices.Compact(paths)
 }
 
-// runReloads reloads when files have changed, until ctx ends. What was refused is
-// tried again, because time may mend it, and told once.
+// runReloads reloads when files have changed, or a chain's time has come, until ctx
+// ends. What was refused is tried again, because time may mend it, and told once.
 func (s *Stack) runReloads(ctx context.Context) error {
 	ticks := time.NewTicker(tlsconf.DefaultInterval)
 	defer ticks.Stop()
@@ -106,10 +109,14 @@ func (s *Stack) runReloads(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticks.C:
-			if s.mayReload() {
-				_, _ = s.reloadFor(ctx, byFiles) // it is noted, recorded and logged
-			}
+			s.lookAtFiles(ctx)
 		}
+	}
+}
+
+func (s *Stack) lookAtFiles(ctx context.Context) {
+	if s.mayReload() {
+		_, _ = s.reloadFor(ctx, byFiles) // it is noted, recorded and logged
 	}
 }
 
@@ -119,7 +126,8 @@ func (s *Stack) mayReload() bool {
 	r := &s.reloads
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.files.Waiting() {
+	due := !r.until.IsZero() && !s.opts.Now().Before(r.until)
+	if !r.files.Waiting() && !due {
 		if r.files.Err() == nil && r.tried != "" { // what was refused is not there any more
 			r.tried = ""
 			r.ready.Set(reloadName, httpd.OK, "files are as they were taken")
@@ -138,6 +146,9 @@ func (s *Stack) mayReload() bool {
 // note keeps how a reload ended.
 func (r *reloads) note(st ReloadStatus, err error) {
 	ok, status, detail := 1.0, httpd.OK, "the last reload took what it found"
+	if len(st.Waiting) > 0 {
+		detail += " but what has to wait: " + strings.Join(st.Waiting, "; ")
+	}
 	if err != nil {
 		st.Error = err.Error()
 		ok, status, detail = 0, httpd.Warn, "the last reload was refused, and everything goes on as it was: sigstack status has the reason"

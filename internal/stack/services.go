@@ -284,6 +284,9 @@ func (b *builder) buildCA(context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := b.chains.begin(set.Chain, b.caKey.Name, b.opts.Now()); err != nil { // they fit
+		return err
+	}
 	b.services.ca.Mount(b.mux)
 	cagrpc.Mount(b.services.ca, b.mux)
 	b.run("ca", b.after("oidc", b.services.ca.Run)) // which fetches the issuer's keys
