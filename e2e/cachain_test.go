@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -63,18 +64,19 @@ func reload(t *testing.T, s *e2etest.Stack, service string) e2etest.Result {
 	return e2etest.Run(t, nil, e2etest.Sigstack(t), "reload", "--dir", s.ServiceDir(service))
 }
 
-// useChain lets config.yaml name the chain of a key, and waits until it issues. It
-// is refused, and nothing changes, until every client has the chain.
+// useChain lets config.yaml name the chain of a key, and waits until it issues. A
+// reload takes it when every client has it, or says that it waits; then it is taken by
+// itself.
 func useChain(t *testing.T, s *e2etest.Stack, from, to string) {
 	t.Helper()
 	editConfig(t, s, "ca", "\n  key: "+from+"\n", "\n  key: "+to+"\n", "keys/"+from+".chain.pem", "keys/"+to+".chain.pem")
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) { // what a person does
-		r := reload(t, s, "ca")
-		if r.Code == 0 {
-			return
-		}
-		if !strings.Contains(r.Stderr, "has not had time to reach every client") || time.Now().After(deadline) {
-			t.Fatalf("reload: exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	if r := reload(t, s, "ca"); r.Code != 0 || !strings.Contains(r.Stdout, "with key "+to) {
+		t.Fatalf("reload: exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	active := func(c stack.ChainStatus) bool { return c.State == stack.ChainActive && c.Key == to }
+	for deadline := time.Now().Add(time.Minute); !slices.ContainsFunc(chainList(t, s), active); time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the chain of key %s is not used within a minute", to)
 		}
 	}
 }

@@ -25,6 +25,9 @@ func wantStack(l stack.Layout) error {
 	if err != nil {
 		return err
 	}
+	if _, err := os.Stat(l.Keys()); err == nil && !done {
+		return usagef("there is no %s, in a directory with keys: put the file back, or finish with the command that was interrupted", l.Config())
+	}
 	if !done {
 		return usagef("directory %s holds no stack: name another with --dir", l.Dir)
 	}
