@@ -28,7 +28,7 @@ func grpcError(code int) shape {
 		var got struct {
 			Code    *int      `json:"code"`
 			Message *string   `json:"message"`
-			Details *[]string `json:"details"`
+			Details *[]detail `json:"details"`
 		}
 		if err := decodeError(a, status, &got); err != nil {
 			return err
@@ -36,8 +36,39 @@ func grpcError(code int) shape {
 		if got.Code == nil || got.Message == nil || got.Details == nil || *got.Code != code {
 			return fmt.Errorf("body %s, want code %d, a message and details", a.body, code)
 		}
+		for _, d := range *got.Details {
+			if err := d.check(a); err != nil {
+				return err
+			}
+		}
 		return worded(a, *got.Message, want)
 	}
+}
+
+// detail is what programs are told of an error: its cause, or the request's id
+// (googleapis: google/rpc/error_details.proto).
+type detail struct {
+	Type      string            `json:"@type"`
+	Reason    string            `json:"reason"`
+	Domain    string            `json:"domain"`
+	Metadata  map[string]string `json:"metadata"`
+	RequestID string            `json:"requestId"`
+}
+
+var reasonForm = regexp.MustCompile(`^[A-Z][A-Z_]{2,62}$`)
+
+func (d detail) check(a answer) error {
+	switch d.Type {
+	case "type.googleapis.com/google.rpc.ErrorInfo":
+		if reasonForm.MatchString(d.Reason) && d.Domain == "sigstack" && d.RequestID == "" {
+			return nil
+		}
+	case "type.googleapis.com/google.rpc.RequestInfo":
+		if d.Reason == "" && d.RequestID != "" && d.RequestID == a.header.Get("X-Request-Id") {
+			return nil
+		}
+	}
+	return fmt.Errorf("body %s: detail %+v is neither a cause nor the request's id", a.body, d)
 }
 
 // restError is the form of all else that is ours (contracts: rekor-v1.md §1,

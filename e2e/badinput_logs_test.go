@@ -365,6 +365,11 @@ func ctlogRows() map[string]row {
 		}
 		rows["GET "+prefix+name] = row{prefix + name + r.good, textError, cases}
 	}
+	const description = "/ctlog/log.v3.json"
+	rows["GET "+description] = row{description, textError, []badCase{
+		{name: "query ?%zz", target: description + "?%zz", status: 400},
+		{name: "query ?x=1", target: description + "?x=1", status: 200, shape: granted},
+	}}
 	return rows
 }
 
