@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"path/filepath"
+	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -115,7 +115,6 @@ func ending(err error) string {
 type http2Conn struct {
 	conn   net.Conn
 	framer *http2.Framer
-	head   func(method, path string) []byte
 	gone   chan struct{} // closed when the server has ended the connection
 }
 
@@ -129,14 +128,6 @@ func (s *floodedStack) dialHTTP2() (*http2Conn, error) {
 	}
 	_ = raw.SetDeadline(time.Now().Add(2 * goodWithin))
 	c := &http2Conn{conn: raw, framer: http2.NewFramer(raw, nil), gone: make(chan struct{})}
-	c.head = func(method, path string) []byte {
-		var block blockWriter
-		enc := hpack.NewEncoder(&block)
-		for _, f := range [][2]string{{":method", method}, {":scheme", e2etest.Scheme()}, {":authority", "localhost"}, {":path", path}, {"content-type", jsonType}} {
-			_ = enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
-		}
-		return block
-	}
 	if _, err := io.WriteString(raw, http2.ClientPreface); err != nil {
 		return nil, errors.Join(err, raw.Close())
 	}
@@ -149,6 +140,24 @@ func (s *floodedStack) dialHTTP2() (*http2Conn, error) {
 		_, _ = io.Copy(io.Discard, raw)
 	}()
 	return c, nil
+}
+
+// requestHead is the compressed head of a request.
+func requestHead(method, path string) []byte {
+	return headerBlock([2]string{":method", method}, [2]string{":scheme", e2etest.Scheme()},
+		[2]string{":authority", "localhost"}, [2]string{":path", path}, [2]string{"content-type", jsonType})
+}
+
+// headerBlock encodes fields, none of which refers to an earlier one (RFC 7541 §6.2.3).
+func headerBlock(fields ...[2]string) []byte {
+	var block blockWriter
+	enc := hpack.NewEncoder(&block)
+	for _, f := range fields {
+		if err := enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1], Sensitive: true}); err != nil {
+			panic(err) // a blockWriter takes everything
+		}
+	}
+	return block
 }
 
 // blockWriter keeps what a header encoder writes.
@@ -168,7 +177,7 @@ func (c *http2Conn) streams(n int, begin func(id uint32) error) (int, error) {
 
 // reset makes requests and takes each back.
 func (c *http2Conn) reset() (int, error) {
-	block := c.head("POST", "/api/v2/signingCert")
+	block := requestHead(http.MethodPost, "/api/v2/signingCert")
 	return c.streams(http2Resets, func(id uint32) error {
 		err := c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndHeaders: true})
 		return errors.Join(err, c.framer.WriteRSTStream(id, http2.ErrCodeCancel))
@@ -178,7 +187,7 @@ func (c *http2Conn) reset() (int, error) {
 // hold asks for as much at once as it may, and takes nothing of it until the server
 // has enough or three seconds are over.
 func (c *http2Conn) hold() (int, error) {
-	block := c.head("GET", "/"+filepath.Join("tuf", "1.root.json"))
+	block := requestHead(http.MethodGet, "/tuf/1.root.json")
 	n, err := c.streams(http2Streams, func(id uint32) error {
 		return c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndHeaders: true, EndStream: true})
 	})
@@ -195,13 +204,11 @@ func (c *http2Conn) hold() (int, error) {
 
 // endlessHead sends a head of a request that does not end.
 func (c *http2Conn) endlessHead() (int, error) {
-	if err := c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.head("GET", "/ping")}); err != nil {
+	if err := c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: requestHead(http.MethodGet, "/ping")}); err != nil {
 		return 0, err
 	}
 	return c.frames(func(i int) error {
-		var field blockWriter
-		_ = hpack.NewEncoder(&field).WriteField(hpack.HeaderField{Name: fmt.Sprintf("x-%d", i), Value: "more", Sensitive: true})
-		return c.framer.WriteContinuation(1, false, field)
+		return c.framer.WriteContinuation(1, false, headerBlock([2]string{fmt.Sprintf("x-%d", i), "more"}))
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	ct "github.com/google/certificate-transparency-go"
 	"github.com/google/certificate-transparency-go/ctutil"
 	ctx509 "github.com/google/certificate-transparency-go/x509"
 	"github.com/google/certificate-transparency-go/x509util"
@@ -190,9 +191,8 @@ func checkExtensions(t *testing.T, leaf *x509.Certificate, san string, attrs map
 	}
 }
 
-// checkTransparency has certificate-transparency-go verify the only embedded SCT
-// and compares the leaf without it to what the log has.
-func (f *fixture) checkTransparency(t *testing.T, chain []*x509.Certificate) {
+// checkSCT has certificate-transparency-go verify the only embedded SCT, and returns it.
+func (f *fixture) checkSCT(t *testing.T, chain []*x509.Certificate) *ct.SignedCertificateTimestamp {
 	t.Helper()
 	var certs []*ctx509.Certificate
 	for _, c := range chain {
@@ -209,8 +209,16 @@ func (f *fixture) checkTransparency(t *testing.T, chain []*x509.Certificate) {
 	if err := ctutil.VerifySCT(f.log.Key.Public(), certs, scts[0], true); err != nil {
 		t.Errorf("embedded SCT: %v", err)
 	}
-	if string(scts[0].Extensions) != "leaf index" {
-		t.Errorf("SCT extensions = %q, want the log's", scts[0].Extensions)
+	return scts[0]
+}
+
+// checkTransparency has certificate-transparency-go verify the only embedded SCT
+// and compares the leaf without it to what the log has.
+func (f *fixture) checkTransparency(t *testing.T, chain []*x509.Certificate) {
+	t.Helper()
+	sct := f.checkSCT(t, chain)
+	if string(sct.Extensions) != "leaf index" {
+		t.Errorf("SCT extensions = %q, want the log's", sct.Extensions)
 	}
 	tbs, err := ctx509.RemoveSCTList(chain[0].RawTBSCertificate)
 	if err != nil {

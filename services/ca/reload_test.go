@@ -14,10 +14,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/google/certificate-transparency-go/ctutil"
-	ctx509 "github.com/google/certificate-transparency-go/x509"
-	"github.com/google/certificate-transparency-go/x509util"
-
 	"sigstack/internal/pki"
 	"sigstack/services/ca/catest"
 	"sigstack/services/ca/identity"
@@ -250,25 +246,5 @@ func TestSwitchUnderWriters(t *testing.T) {
 	t.Logf("%d switches; %d and %d certificates by either chain", switches, by[0], by[1])
 	if switches < 2 || by[0]+by[1] != writers*each {
 		t.Errorf("%d switches, %d certificates, want 2 or more and %d", switches, by[0]+by[1], writers*each)
-	}
-}
-
-// checkSCT has certificate-transparency-go verify the embedded SCT.
-func (f *fixture) checkSCT(t *testing.T, chain []*x509.Certificate) {
-	t.Helper()
-	var certs []*ctx509.Certificate
-	for _, c := range chain {
-		parsed, err := ctx509.ParseCertificate(c.Raw)
-		if ctx509.IsFatal(err) {
-			t.Fatal(err)
-		}
-		certs = append(certs, parsed)
-	}
-	scts, err := x509util.ParseSCTsFromCertificate(chain[0].Raw)
-	if err != nil || len(scts) != 1 {
-		t.Fatalf("%d SCTs (%v), want exactly one", len(scts), err)
-	}
-	if err := ctutil.VerifySCT(f.log.Key.Public(), certs, scts[0], true); err != nil {
-		t.Errorf("embedded SCT: %v", err)
 	}
 }
