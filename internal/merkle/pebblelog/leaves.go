@@ -154,14 +154,44 @@ func (t *readTX) placeOf(identity []byte) (place, bool, error) {
 // IndexByIdentity returns the index of the leaf with the given identity, -1 for
 // one that is queued and has none yet.
 func (t *readTX) IndexByIdentity(_ context.Context, identity []byte) (index int64, found bool, err error) {
-	p, found, err := t.placeOf(identity)
+	row, found, err := t.identityRow(identity)
 	if err != nil || !found {
+		return 0, false, err
+	}
+	p, err := decodePlace(row)
+	if err != nil {
 		return 0, false, err
 	}
 	if p.queued {
 		return -1, true, nil
 	}
 	return int64(p.at), true, nil
+}
+
+// identityRow is valid until the next call. Nearly every identity that is asked for
+// is a new leaf's and not there; of the last level, where nearly all rows are, the
+// filters that say so are only asked by an iterator that wants them.
+func (t *readTX) identityRow(identity []byte) (row []byte, found bool, err error) {
+	if t.identities == nil {
+		id := t.tree.TreeId
+		t.identities, err = t.rows.NewIter(&pebble.IterOptions{
+			LowerBound: dataKey(id, kindIdentity), UpperBound: dataKey(id, kindIdentity+1), UseL6Filters: true,
+		})
+		if err != nil {
+			return nil, false, fmt.Errorf("read identities: %w", err)
+		}
+	}
+	if !t.identities.SeekPrefixGE(identityKey(t.tree.TreeId, identity)) {
+		if err := t.identities.Error(); err != nil {
+			return nil, false, fmt.Errorf("read identity: %w", err)
+		}
+		return nil, false, nil
+	}
+	row, err = t.identities.ValueAndErr()
+	if err != nil {
+		return nil, false, fmt.Errorf("read identity: %w", err)
+	}
+	return row, true, nil
 }
 
 // setLeaf writes the rows of a leaf that has its index.

@@ -23,7 +23,8 @@ type readTX struct {
 	rows  pebble.Reader
 	ending
 
-	root *root // nil: not read yet, or none
+	root       *root            // nil: not read yet, or none
+	identities *pebble.Iterator // over the identity rows; nil: not looked at yet
 }
 
 // writeTX adds a batch that Commit makes durable at once. Its reads do not see
@@ -58,6 +59,16 @@ func (e *ending) Close() error {
 	}
 	*e = nil
 	return end()
+}
+
+// Close ends the transaction. Closing again does nothing.
+func (t *readTX) Close() error {
+	it := t.identities
+	t.identities = nil
+	if it == nil {
+		return t.ending.Close()
+	}
+	return errors.Join(it.Close(), t.ending.Close())
 }
 
 // SnapshotForTree starts a read-only transaction. For a tree without a root the
@@ -222,6 +233,9 @@ func (t *writeTX) Commit(context.Context) error {
 	}
 	b := t.batch
 	t.batch = nil
+	if err := t.readTX.Close(); err != nil {
+		return errors.Join(err, b.Close())
+	}
 	return t.store.commit(b)
 }
 
@@ -232,5 +246,5 @@ func (t *writeTX) Close() error {
 	}
 	b := t.batch
 	t.batch = nil
-	return b.Close()
+	return errors.Join(t.readTX.Close(), b.Close())
 }
