@@ -13,6 +13,7 @@ import (
 	"sigstack/internal/keys"
 	"sigstack/internal/pki"
 	"sigstack/internal/stack"
+	tufroot "sigstack/tuf-root"
 )
 
 func (a *app) caChainCommand() *cobra.Command {
@@ -177,11 +178,6 @@ type chainFlags struct {
 	order      stack.ChainKeyOrder
 }
 
-func (p *prepareFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&p.offline, "offline", "", "`directory` of the root keys (default DIR/offline)")
-	cmd.Flags().StringVar(&p.passphraseFile, "offline-passphrase-file", "", "`file` with their passphrase (default: passphrase in that directory)")
-}
-
 func (p chainFlags) check() error {
 	switch {
 	case (p.chain == "") != (p.key == ""):
@@ -203,11 +199,11 @@ func (a *app) chainPrepare(ctx context.Context, f shardFlags, p chainFlags) erro
 	if err := p.check(); err != nil {
 		return err
 	}
-	o, err := a.offlineKeys(ctx, f, p.prepareFlags)
+	signer, err := a.targetsSigner(ctx, f, p.targetsFlags) // before anything is made
 	if err != nil {
 		return err
 	}
-	targets, err := o.targets() // before anything is made
+	o, err := a.offlineKeys(ctx, f, p.targetsFlags)
 	if err != nil {
 		return err
 	}
@@ -221,7 +217,7 @@ func (a *app) chainPrepare(ctx context.Context, f shardFlags, p chainFlags) erro
 		if err := c.Post(ctx, stack.AdminChainPrepare, order, &draft); err != nil {
 			return err
 		}
-		list, err := a.signChains(ctx, c, f, draft, targets, chain)
+		list, err := a.signChains(ctx, c, signer, draft, chain)
 		if err != nil {
 			return err
 		}
@@ -251,13 +247,17 @@ func (a *app) nextChain(ctx context.Context, c shardChannel, p chainFlags, o off
 }
 
 // signChains signs a draft and has it published.
-func (a *app) signChains(ctx context.Context, c shardChannel, f shardFlags, draft stack.ChainDraft, targets keys.Key, added []*x509.Certificate) (list stack.ChainList, err error) {
-	signed, err := draft.Sign(stack.Layout{Dir: f.dir}, targets, added, a.now())
+func (a *app) signChains(ctx context.Context, c shardChannel, signer *targetsSigner, draft stack.ChainDraft, added []*x509.Certificate) (list stack.ChainList, err error) {
+	signed, err := signer.sign(ctx, c, targetsDraft{
+		What:    "publish the CA chain of " + added[0].Subject.String(),
+		Targets: draft.Targets,
+		Approve: func(change tufroot.Change) error { return stack.ApproveChain(change, added, a.now()) },
+	})
 	if err != nil {
 		return list, err
 	}
 	a.notef("signed TUF targets that add the chain of %s and change nothing else\n", added[0].Subject)
-	return list, c.Post(ctx, stack.AdminChainPublish, signed, &list)
+	return list, c.Post(ctx, stack.AdminChainPublish, stack.SignedTargets{Targets: signed}, &list)
 }
 
 func (a *app) printChainPrepared(dir, key, path string, list stack.ChainList) {

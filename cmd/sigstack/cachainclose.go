@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sigstack/internal/stack"
+	tufroot "sigstack/tuf-root"
 )
 
 func (a *app) chainCloseCommand() *cobra.Command {
@@ -37,7 +38,10 @@ needed, as for prepare.`, stack.CloseAfter.Truncate(time.Hour)),
 }
 
 func (a *app) chainClose(ctx context.Context, f shardFlags, p prepareFlags, yes bool) error {
-	targets, err := a.targetsKey(ctx, f, p)
+	if p.ceremony != "" && !yes {
+		return usagef("--ceremony needs --yes: the signers are shown the ends, and nothing changes before they have signed")
+	}
+	signer, err := a.targetsSigner(ctx, f, p.targetsFlags)
 	if err != nil {
 		return err
 	}
@@ -51,14 +55,22 @@ func (a *app) chainClose(ctx context.Context, f shardFlags, p prepareFlags, yes 
 		if err != nil {
 			return err
 		}
-		signed, err := draft.SignEnds(stack.Layout{Dir: f.dir}, targets, a.now(), func(ends []stack.ChainEnd) error {
-			return a.approveEnds(ends, yes)
+		signed, err := signer.sign(ctx, c, targetsDraft{
+			What:    "end what clients accept of retired CA chains",
+			Targets: draft.Targets,
+			Approve: func(change tufroot.Change) error {
+				ends, err := stack.ChainEnds(change, a.now())
+				if err != nil {
+					return err
+				}
+				return a.approveEnds(ends, yes)
+			},
 		})
 		if err != nil {
 			return err
 		}
 		var list stack.ChainList
-		if err := c.Post(ctx, stack.AdminChainPublish, signed, &list); err != nil {
+		if err := c.Post(ctx, stack.AdminChainPublish, stack.SignedTargets{Targets: signed}, &list); err != nil {
 			return err
 		}
 		a.result(list, func() { a.printChainStatus(f.dir, list) })

@@ -117,14 +117,16 @@ as files; others ask by themselves.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.ctPublish(cmd.Context(), f, p) },
 	}
 	f.add(cmd.Flags())
-	fl := cmd.Flags()
-	fl.StringVar(&p.offline, "offline", "", "`directory` of the root keys (default DIR/offline)")
-	fl.StringVar(&p.passphraseFile, "offline-passphrase-file", "", "`file` with their passphrase (default: passphrase in that directory)")
+	p.add(cmd)
 	return cmd
 }
 
 func (a *app) ctPublish(ctx context.Context, f shardFlags, p prepareFlags) error {
-	targets, err := a.targetsKey(ctx, f, p)
+	o, err := a.offlineKeys(ctx, f, p.targetsFlags)
+	if err != nil {
+		return err
+	}
+	targets, err := o.targets()
 	if err != nil {
 		return err
 	}

@@ -1,20 +1,15 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
-	"sigstack/internal/config"
 	"sigstack/internal/keys"
 	"sigstack/internal/stack"
+	tufroot "sigstack/tuf-root"
 )
 
 func (a *app) shardPrepareCommand() *cobra.Command {
@@ -43,15 +38,14 @@ one. Exit code 1 if the stack refuses, as it does when a shard is prepared alrea
 	fl := cmd.Flags()
 	fl.StringVar(&p.order.URI, "key-uri", "", "`URI` where the shard's key lives (default: a file in DIR/keys)")
 	fl.BoolVar(&p.order.Create, "create-key", false, "make a key at --key-uri if there is none")
-	fl.StringVar(&p.offline, "offline", "", "`directory` of the root keys (default DIR/offline)")
-	fl.StringVar(&p.passphraseFile, "offline-passphrase-file", "", "`file` with their passphrase (default: passphrase in that directory)")
+	p.add(cmd)
 	return cmd
 }
 
 // prepareFlags say where keys are.
 type prepareFlags struct {
-	order                   stack.ShardOrder
-	offline, passphraseFile string
+	order stack.ShardOrder
+	targetsFlags
 }
 
 func (a *app) shardPrepare(ctx context.Context, f shardFlags, p prepareFlags) error {
@@ -63,7 +57,7 @@ func (a *app) shardPrepare(ctx context.Context, f shardFlags, p prepareFlags) er
 			return usagef("--key-uri: %w", err)
 		}
 	}
-	targets, err := a.targetsKey(ctx, f, p) // before anything is made
+	signer, err := a.targetsSigner(ctx, f, p.targetsFlags) // before anything is made
 	if err != nil {
 		return err
 	}
@@ -72,13 +66,17 @@ func (a *app) shardPrepare(ctx context.Context, f shardFlags, p prepareFlags) er
 		if err := c.Post(ctx, stack.AdminShardPrepare, p.order, &draft); err != nil {
 			return err
 		}
-		signed, err := draft.Sign(stack.Layout{Dir: f.dir}, targets, a.now())
+		signed, err := signer.sign(ctx, c, targetsDraft{
+			What:    "publish the key of log shard " + draft.Shard.Name + ", log ID " + draft.Shard.LogID,
+			Targets: draft.Targets,
+			Approve: func(change tufroot.Change) error { return draft.Approve(change, a.now()) },
+		})
 		if err != nil {
 			return err
 		}
 		a.notef("signed TUF targets that add log ID %s and change nothing else\n", draft.Shard.LogID)
 		var st stack.ShardStatus
-		if err := c.Post(ctx, stack.AdminShardPublish, signed, &st); err != nil {
+		if err := c.Post(ctx, stack.AdminShardPublish, stack.SignedTargets{Targets: signed}, &st); err != nil {
 			return err
 		}
 		a.result(st, func() { a.printPrepared(f.dir, st) })
@@ -91,58 +89,6 @@ func (a *app) printPrepared(dir string, st stack.ShardStatus) {
 	a.printf("published in trusted_root.json, the TUF targets and the client kit\n")
 	a.printf("\nNow:\n  1. Hand the new kit to clients that have it as files; others ask by themselves.\n")
 	a.printf("  2. From %s on: sigstack log shard activate --dir %s\n", stamp(st.Distributed), dir)
-}
-
-// targetsKey loads the key that signs TUF's targets.
-func (a *app) targetsKey(ctx context.Context, f shardFlags, p prepareFlags) (keys.Key, error) {
-	o, err := a.offlineKeys(ctx, f, p)
-	if err != nil {
-		return keys.Key{}, err
-	}
-	return o.targets()
-}
-
-// offlineKeys are where the root keys are, and how to open them.
-type offlineKeys struct {
-	dir        string
-	passphrase []byte
-	devices    keys.Devices
-}
-
-func (a *app) offlineKeys(ctx context.Context, f shardFlags, p prepareFlags) (o offlineKeys, err error) {
-	l := stack.Layout{Dir: f.dir}
-	conf, err := loadConfig(l)
-	if err != nil {
-		return o, err
-	}
-	o.dir = cmp.Or(p.offline, l.Offline())
-	log, err := f.log.logger(a.err)
-	if err != nil {
-		return o, err
-	}
-	o.devices = keys.Devices{PluginDir: f.plugins.dir, Log: log}
-	file := cmp.Or(p.passphraseFile, filepath.Join(o.dir, "passphrase"))
-	_, missing := os.Stat(file)
-	if conf.Profile == config.ProfileServe && (p.passphraseFile != "" || !errors.Is(missing, fs.ErrNotExist)) {
-		o.passphrase, err = readSecret(ctx, passphraseWord, file)
-	}
-	return o, err
-}
-
-func (o offlineKeys) targets() (keys.Key, error) {
-	key, err := stack.TargetsKey(o.dir, o.passphrase, o.devices)
-	return key, explainOffline(err)
-}
-
-// explainOffline names the flag that helps.
-func explainOffline(err error) error {
-	switch {
-	case errors.Is(err, keys.ErrNoPassphrase):
-		return fmt.Errorf("%w: give it with --offline-passphrase-file", err)
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w, with --offline", err)
-	}
-	return err
 }
 
 func (a *app) shardActivateCommand() *cobra.Command {

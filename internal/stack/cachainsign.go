@@ -61,8 +61,28 @@ func (d ChainDraft) review(l Layout, targets keys.Key, added string, now time.Ti
 	if err != nil {
 		return nil, err
 	}
-	if life := change.Expires.Sub(now); life <= 0 || life > longestTargets {
-		return nil, fmt.Errorf("nothing was signed: the draft expires at %s", change.Expires.Format(time.RFC3339))
+	return reviewChains(change, added, now)
+}
+
+// ApproveChain demands that a change adds a chain to the published ones, and nothing
+// else. now is the signer's own clock.
+func ApproveChain(change tufroot.Change, added []*x509.Certificate, now time.Time) error {
+	if len(added) == 0 {
+		return errors.New("nothing was signed: no chain is to be added")
+	}
+	_, err := reviewChains(change, chainID(added), now)
+	return err
+}
+
+// ChainEnds demands that a change ends windows of chains, and nothing else, and
+// returns the ends. now is the signer's own clock.
+func ChainEnds(change tufroot.Change, now time.Time) ([]ChainEnd, error) {
+	return reviewChains(change, "", now)
+}
+
+func reviewChains(change tufroot.Change, added string, now time.Time) ([]ChainEnd, error) {
+	if err := mayExpire(change, now); err != nil {
+		return nil, err
 	}
 	ends, err := changesChains(change, added, now)
 	if err != nil {

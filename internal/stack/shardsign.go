@@ -39,14 +39,31 @@ func (d ShardDraft) Sign(l Layout, targets keys.Key, now time.Time) (SignedTarge
 	if err != nil {
 		return SignedTargets{}, err
 	}
-	if life := change.Expires.Sub(now); life <= 0 || life > longestTargets {
-		return SignedTargets{}, fmt.Errorf("nothing was signed: the draft expires at %s", change.Expires.Format(time.RFC3339))
-	}
-	if err := addsOnly(change, d.Shard.LogID); err != nil {
-		return SignedTargets{}, fmt.Errorf("nothing was signed: the draft changes more than the log's keys: %w", err)
+	if err := d.Approve(change, now); err != nil {
+		return SignedTargets{}, err
 	}
 	signed, err := tufroot.SignTargets(d.Targets, targets)
 	return SignedTargets{signed}, err
+}
+
+// Approve demands that a change is the one that publishes the shard's key, and
+// nothing else. now is the signer's own clock.
+func (d ShardDraft) Approve(change tufroot.Change, now time.Time) error {
+	if err := mayExpire(change, now); err != nil {
+		return err
+	}
+	if err := addsOnly(change, d.Shard.LogID); err != nil {
+		return fmt.Errorf("nothing was signed: the draft changes more than the log's keys: %w", err)
+	}
+	return nil
+}
+
+// mayExpire demands that targets end neither too soon nor too late.
+func mayExpire(change tufroot.Change, now time.Time) error {
+	if life := change.Expires.Sub(now); life <= 0 || life > longestTargets {
+		return fmt.Errorf("nothing was signed: the draft expires at %s", change.Expires.Format(time.RFC3339))
+	}
+	return nil
 }
 
 // addsOnly demands that a change adds a log of that ID, in hex, to the trusted
