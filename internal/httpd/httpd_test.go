@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -297,5 +298,35 @@ func TestInProcess(t *testing.T) {
 		if resp.StatusCode != tt.status || string(body) != tt.want {
 			t.Errorf("%s: %d %q, want %d %q", tt.path, resp.StatusCode, body, tt.status, tt.want)
 		}
+	}
+}
+
+// TestMetered: a group's meter is told of what its paths answered, and of nothing else.
+func TestMetered(t *testing.T) {
+	m := newMux(t, io.Discard)
+	var told []string
+	meter := func(path, method string, status int, took time.Duration) {
+		if took < 0 {
+			t.Errorf("%s %s took %v", method, path, took)
+		}
+		told = append(told, fmt.Sprint(method, " ", path, " ", status))
+	}
+	g := m.Group("metered", httpd.RESTErrors)
+	g.Metered(meter).Handle(http.MethodPost, "/things", 4, echo)
+	g.Metered(meter).As(httpd.Public).Handle(http.MethodGet, "/things/{id}", 0, echo)
+	g.Handle(http.MethodGet, "/other", 0, echo)
+	for _, r := range []struct{ method, path, body string }{
+		{"POST", "/things", "abc"},
+		{"POST", "/things", "too long"},
+		{"GET", "/things/7", ""},
+		{"PUT", "/things/7", ""},
+		{"GET", "/other", ""},
+		{"GET", "/nowhere", ""},
+	} {
+		m.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(r.method, r.path, strings.NewReader(r.body)))
+	}
+	want := []string{"POST /things 200", "POST /things 413", "GET /things/{id} 200", "other /things/{id} 405"}
+	if !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
 	}
 }

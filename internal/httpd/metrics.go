@@ -47,4 +47,7 @@ func (m *metrics) observe(seen *observed, method string, status int, took time.D
 	}
 	m.requests.WithLabelValues(seen.service, seen.route, method, strconv.Itoa(status)).Inc()
 	m.latency.WithLabelValues(seen.service, seen.route).Observe(took.Seconds())
+	if seen.meter != nil {
+		seen.meter(seen.route, method, status, took)
+	}
 }

@@ -82,7 +82,12 @@ type Group struct {
 	open    func(*http.Request) bool
 	page    Page
 	rpc     *rpc
+	meter   Meter
 }
+
+// Meter is told of each request to a path of a group, by the path as it was mounted,
+// method ("other" beside GET, HEAD and POST), status of HTTP, and how long it took.
+type Meter func(path, method string, status int, took time.Duration)
 
 // Group returns a group whose errors are rendered in format f. The service's
 // name is a metric label and a log attribute.
@@ -110,6 +115,14 @@ func (g *Group) Open(open func(*http.Request) bool) *Group {
 func (g *Group) Paged(page Page) *Group {
 	as := *g
 	as.page = page
+	return &as
+}
+
+// Metered returns the same group, of whose requests m is told: those of a path are told
+// to the meter of its first route.
+func (g *Group) Metered(m Meter) *Group {
+	as := *g
+	as.meter = m
 	return &as
 }
 
@@ -182,7 +195,7 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		// Before the call, so that a panic is counted where it happened.
-		seen.service, seen.route = res.group.service, res.path
+		seen.service, seen.route, seen.meter = res.group.service, res.path, res.group.meter
 		if res.wild {
 			m.mux.ServeHTTP(w, r) // which finds it again, for the values of wildcards
 			return

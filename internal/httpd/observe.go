@@ -51,6 +51,7 @@ type observed struct {
 	call           bool // of gRPC: errors are its statuses
 	status         int  // what err would be for a client of HTTP, where call is
 	rpc            *rpc // the method's counters, where call is; nil: there is no such method
+	meter          Meter
 }
 
 func observedFrom(ctx context.Context) *observed {

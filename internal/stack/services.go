@@ -196,12 +196,13 @@ func (b *builder) buildTLog(ctx context.Context) error {
 	b.run("reindex", b.runReindex)
 	api, err := rekorv1.New(rekorv1.Config{
 		Log: b.services.tlog, Kinds: conf.Kinds, Disabled: conf.DisabledOperations,
-		StrictDuplicates: conf.StrictDuplicates, MaySearchNames: b.maySearchNames(),
+		StrictDuplicates: conf.StrictDuplicates, MaySearchNames: b.maySearchNames(), Metrics: b.metrics,
 	})
 	if err != nil {
 		return err
 	}
 	api.Mount(b.mux)
+	b.tellBuild("rekor")
 	own, err := rekorv1.New(rekorv1.Config{Log: b.services.tlog})
 	if err != nil {
 		return err
@@ -288,6 +289,7 @@ func (b *builder) buildCA(context.Context) error {
 		return err
 	}
 	b.services.ca.Mount(b.mux)
+	b.tellBuild("fulcio")
 	cagrpc.Mount(b.services.ca, b.mux)
 	b.run("ca", b.after("oidc", b.services.ca.Run)) // which fetches the issuer's keys
 	return nil

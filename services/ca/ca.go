@@ -15,6 +15,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -220,7 +222,7 @@ func (set Settings) checkChain(now time.Time) error {
 
 // Mount adds the HTTP endpoints of the contract's §1.
 func (s *Service) Mount(mux *httpd.Mux) {
-	g := mux.Group("ca", httpd.GRPCErrors)
+	g := mux.Group("ca", httpd.GRPCErrors).Metered(s.metrics.request)
 	g.Handle(http.MethodPost, "/api/v2/signingCert", maxBody, s.createV2)
 	g.Handle(http.MethodPost, "/api/v1/signingCert", maxBody, s.createV1)
 	public := g.As(httpd.Public)
@@ -264,10 +266,13 @@ func (s *Service) Trust() trust.Authority {
 	return trust.Authority{URI: s.cfg.URL, Chain: chain, Window: trust.Window{Start: chain[0].NotBefore}}
 }
 
-// metrics counts what the authority does.
+// metrics counts what the authority does, by the names of the contract's §12 where it
+// has one.
 type metrics struct {
-	issued prometheus.Counter
-	log    prometheus.Histogram
+	issued   prometheus.Counter
+	log      prometheus.Histogram
+	requests *prometheus.CounterVec
+	latency  *prometheus.HistogramVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -282,6 +287,22 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14), // 0.5 ms to 4 s
 		}),
 	}
-	reg.MustRegister(m.issued, m.log)
+	of := []string{"code", "method"}
+	m.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "http_requests_total",
+		Help: "Requests to the certificate authority by HTTP, by status and method.",
+	}, of)
+	m.latency = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "fulcio_api_latency",
+		Help: "Seconds to answer a request to the certificate authority by HTTP, by status and method.",
+	}, of)
+	reg.MustRegister(m.issued, m.log, m.requests, m.latency)
 	return m
+}
+
+// request is a httpd.Meter.
+func (m *metrics) request(_, method string, status int, took time.Duration) {
+	code, method := strconv.Itoa(status), strings.ToLower(method)
+	m.requests.WithLabelValues(code, method).Inc()
+	m.latency.WithLabelValues(code, method).Observe(took.Seconds())
 }

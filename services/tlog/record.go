@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"sigstack/internal/fault"
 	"sigstack/internal/merkle"
@@ -50,13 +51,14 @@ func EntryID(treeID int64, leafHash [32]byte) string {
 func (s *Service) Add(ctx context.Context, canonical []byte, terms entry.Terms, attestation []byte) (r Record, created bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.AddTimeout)
 	defer cancel()
-	sh, leaf := s.active(), s.leafWith(canonical, terms, attestation)
+	sh, leaf, begin := s.active(), s.leafWith(canonical, terms, attestation), s.cfg.Now()
 	added, err := sh.Add(ctx, leaf)
 	for ok := true; ok && errors.Is(err, merkle.ErrFrozen); { // it is not in that tree
 		if sh, ok = s.activeAfter(sh); ok {
 			added, err = sh.Add(ctx, leaf)
 		}
 	}
+	s.metrics.stored.WithLabelValues(strconv.FormatBool(err == nil)).Observe(float64(s.cfg.Now().Sub(begin)))
 	if err != nil {
 		return Record{}, false, classify(fmt.Errorf("add entry: %w", err))
 	}

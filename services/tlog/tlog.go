@@ -149,6 +149,7 @@ func (s *Service) TrustIn(key keys.Key) trust.Log {
 type metrics struct {
 	entries    prometheus.Counter
 	duplicates prometheus.Counter
+	stored     *prometheus.SummaryVec
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -159,11 +160,15 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		duplicates: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sigstack_tlog_duplicates_total", Help: "Entries that were proposed again.",
 		}),
+		stored: prometheus.NewSummaryVec(prometheus.SummaryOpts{
+			Name: "rekor_index_storage_latency_summary",
+			Help: "Nanoseconds until an entry was stored with its rows in the search index, which are one write, by whether it was.",
+		}, []string{"success"}),
 	}
 	if reg == nil {
 		return m, nil
 	}
-	if err := errors.Join(reg.Register(m.entries), reg.Register(m.duplicates)); err != nil {
+	if err := errors.Join(reg.Register(m.entries), reg.Register(m.duplicates), reg.Register(m.stored)); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	return m, nil

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
 
 	"sigstack/internal/fault"
@@ -43,12 +44,15 @@ type Config struct {
 	// MaySearchNames refuses a caller who may not search the index by e-mail
 	// address or subject; it may set headers. nil: everybody may.
 	MaySearchNames func(http.ResponseWriter, *http.Request) error
+	// Metrics count requests; nil: they are not counted.
+	Metrics prometheus.Registerer
 }
 
 // API is the Rekor v1 face of a log. It is safe for concurrent use.
 type API struct {
 	cfg   Config
 	large *semaphore.Weighted // of the bytes of large proposals being checked
+	meter httpd.Meter
 }
 
 // New checks the configuration and returns the API.
@@ -81,7 +85,11 @@ func New(c Config) (*API, error) {
 	if c.MaxBody == 0 {
 		c.MaxBody = DefaultMaxBody
 	}
-	return &API{cfg: c, large: semaphore.NewWeighted(largeAtOnce)}, nil
+	meter, err := newMeter(c.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("rekor v1: %w", err)
+	}
+	return &API{cfg: c, large: semaphore.NewWeighted(largeAtOnce), meter: meter}, nil
 }
 
 // entriesPath is where entries are; a Location is below it.
@@ -126,7 +134,7 @@ func (a *API) operations() []operation {
 // Mount adds the API's routes.
 func (a *API) Mount(mux *httpd.Mux) {
 	for _, o := range a.operations() {
-		g := mux.Group("tlog", httpd.RESTErrors)
+		g := mux.Group("tlog", httpd.RESTErrors).Metered(a.meter)
 		if o.effect != nil {
 			g = o.effect(g)
 		}
