@@ -28,6 +28,10 @@ type Lifetimes struct {
 	Snapshot, Timestamp time.Duration
 }
 
+// leastLife of a role: expiry is in whole seconds, and the thirds of a life still
+// have to be told apart.
+const leastLife = 3 * time.Second
+
 // withDefaults fills what is zero.
 func (l Lifetimes) withDefaults() Lifetimes {
 	const day = 24 * time.Hour
@@ -58,8 +62,8 @@ func (c Config) check() error {
 		return errors.New("tuf repository: no directory")
 	case c.Now == nil:
 		return errors.New("tuf repository: no clock")
-	case min(l.Root, l.Targets, l.Snapshot, l.Timestamp) < time.Minute:
-		return errors.New("tuf repository: a lifetime is below one minute")
+	case min(l.Root, l.Targets, l.Snapshot, l.Timestamp) < leastLife:
+		return fmt.Errorf("tuf repository: a lifetime is below %s", leastLife)
 	}
 	return nil
 }

@@ -47,6 +47,7 @@ a proxy.`,
 	f.StringVar(&i.listen, "listen", "", "`host:port` that serve will listen on (default "+defaultListen+", or where a URL of this machine leads)")
 	f.StringArrayVar(&i.issuers, "trust-issuer", nil, issuerUsage)
 	f.StringVar(&i.offlineFile, "offline-passphrase-file", "", "`file` with the passphrase of the root keys (default: a random one, written to DIR/offline/passphrase)")
+	f.StringVar(&i.tufProfile, "tuf-profile", "", tufProfileUsage)
 	i.tls.add(f)
 	i.keys.add(f)
 	i.passphrase.add(f)
@@ -58,6 +59,7 @@ type initFlags struct {
 	dir, url, listen string
 	issuers          []string
 	offlineFile      string
+	tufProfile       string
 	tls              tlsFlags
 	keys             placeFlags
 	passphrase       passphraseFlags
@@ -92,6 +94,9 @@ func (f initFlags) config(ctx context.Context, a *app) (cfg stack.InitConfig, er
 	if cfg.Issuers, err = parseIssuers(f.issuers); err != nil {
 		return cfg, err
 	}
+	if cfg.TUFProfile, err = tufProfile(f.tufProfile); err != nil {
+		return cfg, err
+	}
 	if cfg.Keys, err = f.keys.keys(); err != nil {
 		return cfg, err
 	}
@@ -112,6 +117,16 @@ func (f initFlags) config(ctx context.Context, a *app) (cfg stack.InitConfig, er
 		return cfg, err
 	}
 	return cfg, checkNew("the root keys", cfg.OfflinePassphrase)
+}
+
+const tufProfileUsage = "how long TUF metadata lives: `profile` connected (clients reach the stack), airgap (a courier carries it) or test (seconds) (default connected)"
+
+// tufProfile checks the value of --tuf-profile.
+func tufProfile(name string) (string, error) {
+	if err := config.CheckTUFProfile(name); err != nil {
+		return "", usagef("--tuf-profile %w", err)
+	}
+	return name, nil
 }
 
 // chooseURL returns url, or localhost with the port of address if there is none.

@@ -60,6 +60,7 @@ input is a terminal: a test stack ends with it.`,
 	f.BoolVar(&u.tls, "tls", false, "speak TLS, fixed at the first start (default: as the directory has it, else not)")
 	f.BoolVar(&u.split, "split", false, "run the services in four processes with keys of their own, from the first start with this flag on")
 	f.StringArrayVar(&u.issuers, "trust-issuer", nil, issuerUsage)
+	f.StringVar(&u.tufProfile, "tuf-profile", "", tufProfileUsage+"; of the first start")
 	f.IntVar(&u.listenFD, "listen-fd", 0, "listen on an inherited `descriptor`")
 	if err := f.MarkHidden("listen-fd"); err != nil {
 		panic(err) // it is defined above
@@ -72,6 +73,7 @@ type upFlags struct {
 	dir, listen, url string
 	tls, split       bool
 	listenFD         int
+	tufProfile       string
 	issuers          []string
 	log              logFlags
 }
@@ -90,13 +92,18 @@ func (a *app) up(ctx context.Context, u upFlags, tls *bool) error {
 		return err
 	}
 	opts.TLS = tls
+	if done && u.tufProfile != "" {
+		if err := u.keepsTUFProfile(); err != nil {
+			return err
+		}
+	}
 	privateFiles()
 	if u.split {
 		return a.upSplit(ctx, u, opts, done)
 	}
 	l := stack.Layout{Dir: u.dir}
 	if !done {
-		if err := a.makeTestStack(ctx, &opts); err != nil {
+		if err := a.makeTestStack(ctx, &opts, u.tufProfile); err != nil {
 			return err
 		}
 	}
@@ -116,6 +123,15 @@ func (a *app) up(ctx context.Context, u upFlags, tls *bool) error {
 	})
 }
 
+// keepsTUFProfile refuses another profile than the one of the first start.
+func (u upFlags) keepsTUFProfile() error {
+	conf, err := loadConfig(stack.Layout{Dir: u.dir})
+	if err != nil || conf.TUF == nil || u.tufProfile == conf.TUF.Profile {
+		return err
+	}
+	return usagef("--tuf-profile %s: it was chosen at the first start: change tuf.profile in config.yaml", u.tufProfile)
+}
+
 // options checks all flags before anything is made.
 func (u upFlags) options(a *app) (opts stack.Options, err error) {
 	opts = stack.Options{Dir: u.dir, Profile: config.ProfileUp, URL: u.url, Listen: u.listen, Version: version, Now: a.now}
@@ -123,6 +139,9 @@ func (u upFlags) options(a *app) (opts stack.Options, err error) {
 		return opts, err
 	}
 	if opts.ExtraIssuers, err = parseIssuers(u.issuers); err != nil {
+		return opts, err
+	}
+	if _, err := tufProfile(u.tufProfile); err != nil {
 		return opts, err
 	}
 	if err := config.CheckURL(u.url); u.url != "" && err != nil {
@@ -151,7 +170,7 @@ func (u upFlags) options(a *app) (opts stack.Options, err error) {
 // makeTestStack makes a stack for opts and adds to them the listener that it will
 // be served on: its port is part of the URL, so it is taken before anything is
 // made.
-func (a *app) makeTestStack(ctx context.Context, opts *stack.Options) error {
+func (a *app) makeTestStack(ctx context.Context, opts *stack.Options, tufProfile string) error {
 	address := listenFor(opts.Listen, opts.URL)
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
@@ -166,7 +185,8 @@ func (a *app) makeTestStack(ctx context.Context, opts *stack.Options) error {
 	if err == nil {
 		err = stack.Init(ctx, stack.InitConfig{
 			Dir: opts.Dir, Profile: config.ProfileUp, URL: url, Listen: address,
-			TLS: stack.InitTLS{BehindProxy: !tls}, Issuers: opts.ExtraIssuers, Now: a.now, Log: opts.Log,
+			TLS: stack.InitTLS{BehindProxy: !tls}, Issuers: opts.ExtraIssuers, TUFProfile: tufProfile,
+			Now: a.now, Log: opts.Log,
 		})
 	}
 	if err != nil {

@@ -167,13 +167,6 @@ type TokenExchange struct {
 	Only bool `yaml:"only,omitempty"`
 }
 
-// TUF configures the served trust root.
-type TUF struct {
-	// SnapshotKey and TimestampKey are names of keys in keys/.
-	SnapshotKey  string `yaml:"snapshot_key"`
-	TimestampKey string `yaml:"timestamp_key"`
-}
-
 // Marshal returns c as YAML that Parse accepts.
 func (c *Config) Marshal() ([]byte, error) {
 	var buf bytes.Buffer

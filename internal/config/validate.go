@@ -103,8 +103,7 @@ func (c *Config) validateServices(p *problems) {
 		c.OIDC.validate(p, c.Profile)
 	}
 	if c.TUF != nil {
-		p.key("tuf.snapshot_key", c.TUF.SnapshotKey)
-		p.key("tuf.timestamp_key", c.TUF.TimestampKey)
+		c.TUF.validate(p)
 	}
 }
 

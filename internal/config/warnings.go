@@ -15,6 +15,7 @@ func (c *Config) Warnings() []Problem {
 	c.warnAddress(&w)
 	c.warnKeys(&w)
 	c.warnIssuers(&w)
+	c.warnTUF(&w)
 	if c.OIDC != nil && c.Profile != ProfileUp {
 		w.list = append(w.list, c.OIDC.costWarnings()...)
 	}

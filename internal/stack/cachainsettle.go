@@ -16,7 +16,7 @@ func (s *Stack) settleDraft() error {
 	if draft == nil || s.conf.TUF == nil {
 		return nil
 	}
-	repo, err := tufroot.Open(tufroot.Config{Dir: s.layout.TUF(), Now: s.opts.Now})
+	repo, err := tufroot.Open(s.layout.repository(s.conf, s.opts.Now))
 	if err != nil {
 		return err
 	}

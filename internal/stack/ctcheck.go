@@ -88,7 +88,7 @@ func (l Layout) publishedCTLogs(conf *config.Config, now time.Time) (logs []trus
 	case conf.Peers != nil || conf.TUF == nil:
 		return nil, false, nil
 	}
-	repo, err := tufroot.Open(tufroot.Config{Dir: l.TUF(), Now: func() time.Time { return now }})
+	repo, err := tufroot.Open(l.repository(conf, func() time.Time { return now }))
 	if err != nil {
 		return nil, false, err
 	}

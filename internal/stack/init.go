@@ -42,8 +42,10 @@ type InitConfig struct {
 	Keys InitKeys
 	// TLS says who speaks it, for an https URL.
 	TLS InitTLS
-	Now func() time.Time
-	Log *slog.Logger
+	// TUFProfile is one of config.TUFProfiles; empty: the default.
+	TUFProfile string
+	Now        func() time.Time
+	Log        *slog.Logger
 
 	service, offline *keys.Store // set by initLocked
 }
@@ -143,6 +145,9 @@ func (cfg InitConfig) check() error {
 	if _, err := cfg.issuers(); err != nil {
 		return err
 	}
+	if err := config.CheckTUFProfile(cfg.TUFProfile); err != nil {
+		return fmt.Errorf("tuf profile: %w", err)
+	}
 	if err := cfg.checkTLS(); err != nil {
 		return err
 	}
@@ -183,7 +188,7 @@ func (cfg InitConfig) make(ctx context.Context, l Layout) (*config.Config, error
 		TLog:  &config.TLog{Key: keyTLog},
 		TSA:   &config.TSA{Key: keyTSA, Chain: "keys/tsa.chain.pem"},
 		OIDC:  &config.OIDC{Secret: secretOIDC, PasswordGrant: cfg.Profile == config.ProfileUp},
-		TUF:   &config.TUF{SnapshotKey: keyTUFSnapshot, TimestampKey: keyTUFTimestamp},
+		TUF:   cfg.tuf(),
 	}
 	if err := cfg.makeDemoUser(l, conf.OIDC); err != nil {
 		return nil, err

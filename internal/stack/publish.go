@@ -37,7 +37,7 @@ func publishFirst(ctx context.Context, l Layout, cfg InitConfig, conf *config.Co
 	if err != nil {
 		return err
 	}
-	repo, err := tufroot.Create(tufroot.Config{Dir: l.TUF(), Now: cfg.Now}, tufKeys, targets)
+	repo, err := tufroot.Create(l.repository(conf, cfg.Now), tufKeys, targets)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (s *Stack) buildTUF() error {
 		s.rootSHA256, err = s.layout.RootSHA256()
 		return err
 	}
-	repo, err := tufroot.Open(tufroot.Config{Dir: s.layout.TUF(), Now: s.opts.Now})
+	repo, err := tufroot.Open(s.layout.repository(s.conf, s.opts.Now))
 	if err != nil {
 		return err
 	}

@@ -281,7 +281,7 @@ func (p *splitPlan) readMaterial(ctx context.Context) (err error) {
 	if p.conf.TUF == nil {
 		return nil
 	}
-	repo, err := tufroot.Open(tufroot.Config{Dir: p.from.TUF(), Now: p.Now})
+	repo, err := tufroot.Open(p.from.repository(p.conf, p.Now))
 	if err != nil {
 		return err
 	}
