@@ -26,18 +26,7 @@ func create(cfg Config, keys Keys, targets []trust.Target, d disk) (*Repository,
 	if err != nil {
 		return nil, err
 	}
-	if err := makeDirs(r.dir); err != nil {
-		return nil, err
-	}
-	version, err := newest(r.dir, metadata.ROOT)
-	if err != nil {
-		return nil, err
-	}
-	if version > 0 {
-		return nil, fmt.Errorf("create repository in %s: %w", r.dir, ErrExists)
-	}
-	// An earlier attempt may have left a timestamp; its version is used up.
-	if _, r.signed, err = r.readTimestamp(nextFile); err != nil {
+	if err := r.begin(); err != nil {
 		return nil, err
 	}
 	r.root, r.first, err = r.firstRoot(keys)
@@ -47,10 +36,35 @@ func create(cfg Config, keys Keys, targets []trust.Target, d disk) (*Repository,
 	if err := r.PublishTargets(targets, keys.Targets, keys.Online); err != nil {
 		return nil, err
 	}
-	if err := r.create(versioned(1, metadata.ROOT), r.first); err != nil {
+	if err := r.writeFirst(); err != nil {
 		return nil, err
 	}
 	return r, nil
+}
+
+// begin makes the directory, which must not hold a root.
+func (r *Repository) begin() error {
+	if err := makeDirs(r.dir); err != nil {
+		return err
+	}
+	version, err := newest(r.dir, metadata.ROOT)
+	if err != nil {
+		return err
+	}
+	if version > 0 {
+		return fmt.Errorf("create repository in %s: %w", r.dir, ErrExists)
+	}
+	// An earlier attempt may have left a timestamp; its version is used up.
+	_, r.signed, err = r.readTimestamp(nextFile)
+	return err
+}
+
+// writeFirst publishes the first root, and thereby all the rest.
+func (r *Repository) writeFirst() error {
+	if err := r.noteRoot(1); err != nil {
+		return err
+	}
+	return r.create(versioned(1, metadata.ROOT), r.first)
 }
 
 func makeDirs(dir string) error {

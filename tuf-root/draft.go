@@ -27,11 +27,7 @@ func (r *Repository) DraftTargets(targets []trust.Target) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := role.ToBytes(true)
-	if err != nil {
-		return nil, fmt.Errorf("encode targets: %w", err)
-	}
-	return data, nil
+	return encode(metadata.TARGETS, role)
 }
 
 // nextTargets is the next version of the targets role, whose files it stores. It
@@ -51,25 +47,16 @@ func (r *Repository) nextTargets(targets []trust.Target) (*metadata.Metadata[met
 	return role, nil
 }
 
-// SignTargets signs a draft as it is. Whether the key is the one of the root is
-// seen when it is published.
+// SignTargets is SignRole for a draft of targets, and of nothing else.
 func SignTargets(draft []byte, key crypto.Signer) ([]byte, error) {
-	role, err := metadata.Targets().FromBytes(draft)
-	if err != nil {
-		return nil, fmt.Errorf("read draft of targets: %w", err)
-	}
-	if _, err := tufKey(key); err != nil {
+	if _, err := readTargets(draft); err != nil {
 		return nil, fmt.Errorf("sign targets: %w", err)
 	}
-	role.ClearSignatures()
-	if _, err := role.Sign(messageSigner{key}); err != nil {
-		return nil, fmt.Errorf("sign targets: %w", err)
-	}
-	return role.ToBytes(true)
+	return SignRole(draft, key)
 }
 
-// PublishSigned publishes a draft of targets that SignTargets has signed, as
-// PublishTargets would. The error matches ErrStale if the draft is not of the next
+// PublishSigned publishes a draft of targets with the signatures that the root asks
+// for, as PublishTargets would. The error matches ErrStale if the draft is not of the next
 // version, or of other targets: what follows relies on these being out.
 func (r *Repository) PublishSigned(signed []byte, targets []trust.Target, online Online) error {
 	r.mu.Lock()
@@ -77,12 +64,12 @@ func (r *Repository) PublishSigned(signed []byte, targets []trust.Target, online
 	if err := r.finish(); err != nil {
 		return err
 	}
-	role, err := metadata.Targets().FromBytes(signed)
+	role, err := readTargets(signed)
 	if err != nil {
 		return fmt.Errorf("read signed targets: %w", err)
 	}
 	if err := r.root.VerifyDelegate(metadata.TARGETS, role); err != nil {
-		return fmt.Errorf("publish targets: they are not signed with the root's targets key: %w", err)
+		return fmt.Errorf("publish targets: they are not signed with the root's targets key, or with too few of them: %w", err)
 	}
 	version, err := newest(r.dir, metadata.TARGETS)
 	if err != nil {
@@ -126,8 +113,10 @@ func (r *Repository) Distributed(published time.Time) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	at := published.Add(r.lifetimes.Timestamp)
-	if r.published.Expires.After(at) {
-		return r.published.Expires
+	for _, end := range []time.Time{r.published.Expires, r.record.Until} {
+		if end.After(at) {
+			at = end
+		}
 	}
 	return at
 }

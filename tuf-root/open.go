@@ -53,7 +53,10 @@ func (r *Repository) load() error {
 	if r.targets, err = trusted.UpdateTargets(targets); err != nil {
 		return fmt.Errorf("verify targets: %w", err)
 	}
-	return r.checkTargets()
+	if err := r.checkFiles(r.targets.Signed.Targets); err != nil {
+		return err
+	}
+	return r.loadRecord()
 }
 
 // loadTimestamp takes the published timestamp and then, if it is newer, the one
@@ -122,8 +125,6 @@ func (r *Repository) loadRoots() (*trustedmetadata.TrustedMetadata, error) {
 	r.root = trusted.Root
 	return trusted, nil
 }
-
-func (r *Repository) checkTargets() error { return r.checkFiles(r.targets.Signed.Targets) }
 
 // checkFiles checks the content of files that targets name.
 func (r *Repository) checkFiles(files map[string]*metadata.TargetFiles) error {

@@ -13,7 +13,8 @@ import (
 
 // Files are written in the order in which they come to depend on each other, and
 // each is durable before the next: targets, N.targets.json, N.snapshot.json, the
-// signed timestamp under its private name, timestamp.json. A crash before the
+// signed timestamp under its private name, the record of publications where it
+// changes, timestamp.json. A crash before the
 // private name leaves files that nothing refers to and whose versions are not
 // used again. From then on the set is decided: whoever opens the repository
 // carries it through. Otherwise a power cut could undo the rename of a
@@ -63,28 +64,15 @@ func (r *Repository) Refresh(online Online) (bool, error) {
 	return err == nil, err
 }
 
-// RenewRoot publishes the next version of the root, the same but for its
-// expiry. Clients find it by its number.
-func (r *Repository) RenewRoot(rootKey crypto.Signer) error {
+// Resign signs the snapshot and the timestamp anew, whether they are due or not: so
+// that keys which a root is to take into use have signed what is published.
+func (r *Repository) Resign(online Online) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// An attempt that failed may have left its file, which clients then follow.
-	if _, err := r.loadRoots(); err != nil {
+	if err := r.finish(); err != nil {
 		return err
 	}
-	next := metadata.Root(r.expiry(r.lifetimes.Root))
-	next.Signed.Version = r.root.Signed.Version + 1
-	next.Signed.Keys = r.root.Signed.Keys
-	next.Signed.Roles = r.root.Signed.Roles
-	data, err := seal(metadata.ROOT, next, r.root, rootKey)
-	if err != nil {
-		return err
-	}
-	if err := r.create(versioned(next.Signed.Version, metadata.ROOT), data); err != nil {
-		return err
-	}
-	r.root = next
-	return nil
+	return r.writeOnline(r.snapshot.Signed.Meta["targets.json"], online, func() {})
 }
 
 // writeTargets stores the files. They are named by their hash, so those of an
@@ -133,7 +121,7 @@ func (r *Repository) writeOnline(targets *metadata.MetaFiles, online Online, dec
 	role := metadata.Snapshot(r.expiry(r.lifetimes.Snapshot))
 	role.Signed.Version = version + 1
 	role.Signed.Meta["targets.json"] = targets
-	data, err := seal(metadata.SNAPSHOT, role, r.root, online.Snapshot)
+	data, err := seal(metadata.SNAPSHOT, role, r.root, online.snapshot()...)
 	if err != nil {
 		return err
 	}
@@ -150,7 +138,7 @@ func (r *Repository) writeTimestamp(snapshot *metadata.MetaFiles, online Online,
 	role := metadata.Timestamp(r.expiry(r.lifetimes.Timestamp))
 	role.Signed.Version = r.signed + 1
 	role.Signed.Meta["snapshot.json"] = snapshot
-	data, err := seal(metadata.TIMESTAMP, role, r.root, online.Timestamp)
+	data, err := seal(metadata.TIMESTAMP, role, r.root, online.timestamp()...)
 	if err != nil {
 		return err
 	}
@@ -160,12 +148,15 @@ func (r *Repository) writeTimestamp(snapshot *metadata.MetaFiles, online Online,
 }
 
 // finish carries a decided set through. Even a write that failed may have taken
-// place, so what is pending stays so until both have succeeded.
+// place, so what is pending stays so until all have succeeded.
 func (r *Repository) finish() error {
 	if r.pending == nil {
 		return nil
 	}
 	if err := r.replace(nextFile, r.pending); err != nil {
+		return err
+	}
+	if err := r.noteTimestamp(); err != nil {
 		return err
 	}
 	if err := r.replace(timestampFile, r.pending); err != nil {

@@ -5,7 +5,6 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,7 +31,7 @@ type ReviewedTarget struct{ Data, Custom []byte }
 // believe can be shown what it signs. Nothing is taken on the process's word but
 // which version is the newest.
 func Review(dir string, draft []byte, signer crypto.Signer) (Change, error) {
-	after, err := metadata.Targets().FromBytes(draft)
+	after, err := readTargets(draft)
 	if err != nil {
 		return Change{}, fmt.Errorf("read draft of targets: %w", err)
 	}
@@ -43,9 +42,6 @@ func Review(dir string, draft []byte, signer crypto.Signer) (Change, error) {
 	if after.Signed.Version != before.Signed.Version+1 {
 		return Change{}, fmt.Errorf("review targets: the draft is version %d, the newest that this key signed is %d: %w",
 			after.Signed.Version, before.Signed.Version, ErrStale)
-	}
-	if after.Signed.Delegations != nil || len(after.UnrecognizedFields)+len(after.Signed.UnrecognizedFields) > 0 {
-		return Change{}, errors.New("review targets: the draft has more in it than targets")
 	}
 	c := Change{Version: after.Signed.Version, Expires: after.Signed.Expires, Before: map[string]ReviewedTarget{}, After: map[string]ReviewedTarget{}}
 	if err := differing(dir, before.Signed.Targets, after.Signed.Targets, c.Before); err != nil {

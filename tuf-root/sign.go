@@ -21,8 +21,16 @@ func tufKey(signer crypto.Signer) (*metadata.Key, error) {
 	if signer == nil {
 		return nil, errors.New("no key")
 	}
-	switch pub := signer.Public().(type) {
+	return describeKey(signer.Public())
+}
+
+// describeKey describes a key as TUF does, if a role can have it.
+func describeKey(public crypto.PublicKey) (*metadata.Key, error) {
+	switch pub := public.(type) {
 	case ed25519.PublicKey:
+		if len(pub) != ed25519.PublicKeySize {
+			return nil, fmt.Errorf("an Ed25519 key of %d bytes", len(pub))
+		}
 	case *ecdsa.PublicKey:
 		// The library would label other curves as P-256.
 		if pub.Curve != elliptic.P256() {
@@ -31,7 +39,7 @@ func tufKey(signer crypto.Signer) (*metadata.Key, error) {
 	default:
 		return nil, fmt.Errorf("key of type %T is neither Ed25519 nor ECDSA", pub)
 	}
-	key, err := metadata.KeyFromPublicKey(signer.Public())
+	key, err := metadata.KeyFromPublicKey(public)
 	if err != nil {
 		return nil, fmt.Errorf("describe key: %w", err)
 	}
@@ -60,19 +68,35 @@ func (s messageSigner) SignMessage(message io.Reader, _ ...signature.SignOption)
 	return s.Sign(rand.Reader, sum[:], crypto.SHA256)
 }
 
-// seal signs m for its role, checks the signature as a client of root would and
+// seal signs m for its role, checks the signatures as a client of root would and
 // encodes it. What root does not trust never reaches the disk.
-func seal[T metadata.Roles](role string, m *metadata.Metadata[T], root *metadata.Metadata[metadata.RootType], signer crypto.Signer) ([]byte, error) {
-	if _, err := tufKey(signer); err != nil {
-		return nil, fmt.Errorf("sign %s: %w", role, err)
-	}
+func seal[T metadata.Roles](role string, m *metadata.Metadata[T], root *metadata.Metadata[metadata.RootType], signers ...crypto.Signer) ([]byte, error) {
 	m.ClearSignatures()
-	if _, err := m.Sign(messageSigner{signer}); err != nil {
-		return nil, fmt.Errorf("sign %s: %w", role, err)
+	signed := map[string]bool{}
+	for _, signer := range signers {
+		key, err := tufKey(signer)
+		if err != nil {
+			return nil, fmt.Errorf("sign %s: %w", role, err)
+		}
+		id, err := key.ID()
+		if err != nil {
+			return nil, fmt.Errorf("sign %s: %w", role, err)
+		}
+		if signed[id] {
+			continue
+		}
+		signed[id] = true
+		if _, err := m.Sign(messageSigner{signer}); err != nil {
+			return nil, fmt.Errorf("sign %s: %w", role, err)
+		}
 	}
 	if err := root.VerifyDelegate(role, m); err != nil {
 		return nil, fmt.Errorf("sign %s: key is not the one of the root: %w", role, err)
 	}
+	return encode(role, m)
+}
+
+func encode[T metadata.Roles](role string, m *metadata.Metadata[T]) ([]byte, error) {
 	data, err := m.ToBytes(true)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", role, err)
@@ -80,9 +104,35 @@ func seal[T metadata.Roles](role string, m *metadata.Metadata[T], root *metadata
 	return data, nil
 }
 
+// captor is a signer that keeps what it was to sign.
+type captor struct{ message []byte }
+
+// PublicKey implements signature.Signer.
+func (*captor) PublicKey(...signature.PublicKeyOption) (crypto.PublicKey, error) {
+	return make(ed25519.PublicKey, ed25519.PublicKeySize), nil
+}
+
+// SignMessage implements signature.Signer.
+func (c *captor) SignMessage(message io.Reader, _ ...signature.SignOption) (sig []byte, err error) {
+	c.message, err = io.ReadAll(message)
+	return nil, err
+}
+
+// payload is what is signed of m, in the library's canonical form.
+func payload[T metadata.Roles](m *metadata.Metadata[T]) ([]byte, error) {
+	unsigned := metadata.Metadata[T]{Signed: m.Signed}
+	var c captor
+	if _, err := unsigned.Sign(&c); err != nil {
+		return nil, fmt.Errorf("encode what is signed: %w", err)
+	}
+	return c.message, nil
+}
+
+func (r *Repository) expiry(life time.Duration) time.Time { return expiry(r.now(), life) }
+
 // expiry is in whole seconds UTC, the one form that every client parses.
-func (r *Repository) expiry(life time.Duration) time.Time {
-	return r.now().Add(life).UTC().Truncate(time.Second)
+func expiry(now time.Time, life time.Duration) time.Time {
+	return now.Add(life).UTC().Truncate(time.Second)
 }
 
 // metaFile refers to a file of metadata.

@@ -8,6 +8,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -68,8 +69,26 @@ func (c Config) check() error {
 	return nil
 }
 
+// forDrafts is c with all lifetimes, for work that needs no directory.
+func (c Config) forDrafts() (Config, error) {
+	c.Dir, c.Lifetimes = ".", c.Lifetimes.withDefaults()
+	return c, c.check()
+}
+
 // Online are the keys that the running process holds. They may be one key.
-type Online struct{ Snapshot, Timestamp crypto.Signer }
+type Online struct {
+	Snapshot, Timestamp crypto.Signer
+	// These sign, too: while a root exchanges the keys, both the old and the new do.
+	AlsoSnapshot, AlsoTimestamp []crypto.Signer
+}
+
+func (o Online) snapshot() []crypto.Signer {
+	return append([]crypto.Signer{o.Snapshot}, o.AlsoSnapshot...)
+}
+
+func (o Online) timestamp() []crypto.Signer {
+	return append([]crypto.Signer{o.Timestamp}, o.AlsoTimestamp...)
+}
 
 // Keys are the keys of all roles, Ed25519 or ECDSA P-256, one each.
 type Keys struct {
@@ -97,7 +116,11 @@ type Repository struct {
 	signed    int64      // highest version of a timestamp ever signed
 	pending   []byte     // timestamp whose writing has not succeeded yet
 	published RoleStatus // of the timestamp that clients are known to see
+	record    record
 }
+
+// config is what r was made of, without zeros.
+func (r *Repository) config() Config { return Config{Dir: r.dir, Lifetimes: r.lifetimes, Now: r.now} }
 
 func newRepository(cfg Config, d disk) (*Repository, error) {
 	if err := cfg.check(); err != nil {
@@ -128,6 +151,10 @@ type RoleStatus struct {
 func (r *Repository) Status() []RoleStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.status()
+}
+
+func (r *Repository) status() []RoleStatus {
 	return []RoleStatus{
 		{metadata.ROOT, r.root.Signed.Version, r.root.Signed.Expires},
 		{metadata.TARGETS, r.targets.Signed.Version, r.targets.Signed.Expires},
@@ -160,32 +187,48 @@ func (r *Repository) NextRefresh() time.Time {
 // due needs mu. The moment of signing is in no file, so it is reckoned back from
 // the expiry.
 func (r *Repository) due() (snapshot, timestamp time.Time) {
-	return r.snapshot.Signed.Expires.Add(-r.lifetimes.Snapshot / 3 * 2),
-		r.timestamp.Signed.Expires.Add(-r.lifetimes.Timestamp / 3 * 2)
+	return due(r.now(), r.snapshot.Signed.Expires, r.lifetimes.Snapshot),
+		due(r.now(), r.timestamp.Signed.Expires, r.lifetimes.Timestamp)
 }
 
-// CheckOnline reports whether the root trusts these keys for their roles.
+// due is at once for what was signed for longer than it is to be now.
+func due(now, expires time.Time, life time.Duration) time.Time {
+	if expires.After(now.Add(life)) {
+		return now
+	}
+	return expires.Add(-life / 3 * 2)
+}
+
+// CheckOnline reports whether the root trusts these keys for their roles: as many
+// as it asks for.
 func (r *Repository) CheckOnline(keys Online) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return errors.Join(
-		r.checkKey(metadata.SNAPSHOT, keys.Snapshot),
-		r.checkKey(metadata.TIMESTAMP, keys.Timestamp))
+		r.checkKeys(metadata.SNAPSHOT, keys.snapshot()),
+		r.checkKeys(metadata.TIMESTAMP, keys.timestamp()))
 }
 
-func (r *Repository) checkKey(role string, signer crypto.Signer) error {
-	key, err := tufKey(signer)
-	if err != nil {
-		return fmt.Errorf("%s key: %w", role, err)
-	}
-	id, err := key.ID()
-	if err != nil {
-		return fmt.Errorf("%s key: %w", role, err)
-	}
-	for _, known := range r.root.Signed.Roles[role].KeyIDs {
-		if known == id {
-			return nil
+func (r *Repository) checkKeys(role string, signers []crypto.Signer) error {
+	known := map[string]bool{}
+	for _, signer := range signers {
+		key, err := tufKey(signer)
+		if err != nil {
+			return fmt.Errorf("%s key: %w", role, err)
+		}
+		id, err := key.ID()
+		if err != nil {
+			return fmt.Errorf("%s key: %w", role, err)
+		}
+		if slices.Contains(r.root.Signed.Roles[role].KeyIDs, id) {
+			known[id] = true
 		}
 	}
-	return fmt.Errorf("%s key: not the one of the root", role)
+	switch need := r.root.Signed.Roles[role].Threshold; {
+	case len(known) == 0:
+		return fmt.Errorf("%s key: not the one of the root", role)
+	case len(known) < need:
+		return fmt.Errorf("%s keys: the root asks for %d, here are %d of them", role, need, len(known))
+	}
+	return nil
 }
