@@ -84,10 +84,20 @@ func issuerStatuses(issuers []identity.Issuer, own string) []IssuerStatus {
 	return out
 }
 
-// kitIssuers is what the client kit tells of issuers, each once: those of the CA that
-// are given and all that it told of before, for what was signed by their tokens is
+// locallyBacked are the URLs of those that are.
+func locallyBacked(issuers []identity.Issuer) (urls []string) {
+	for _, i := range issuers {
+		if i.LocallyBacked() {
+			urls = append(urls, i.URL)
+		}
+	}
+	return urls
+}
+
+// kitIssuers is what the client kit tells of issuers, each once: the locally backed
+// ones of the CA and all that it told of before, for what was signed by their tokens is
 // there for ever. A file that cannot be read is an error: its marks would be lost.
-func (s *Stack) kitIssuers(issuers []identity.Issuer) (*trust.Issuers, error) {
+func (s *Stack) kitIssuers(marked []string) (*trust.Issuers, error) {
 	path := filepath.Join(s.layout.Client(), trust.IssuersName)
 	told := &trust.Issuers{}
 	data, err := os.ReadFile(path)
@@ -97,32 +107,31 @@ func (s *Stack) kitIssuers(issuers []identity.Issuer) (*trust.Issuers, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read which issuers were locally backed, to keep their marks: %w: put %s back as it was, from a backup or another copy of the client kit", err, path)
 	}
-	for _, i := range issuers {
-		if i.LocallyBacked() {
-			told.LocallyBacked = append(told.LocallyBacked, i.URL)
-		}
-	}
+	told.LocallyBacked = append(told.LocallyBacked, marked...)
 	slices.Sort(told.LocallyBacked)
 	told.LocallyBacked = slices.Compact(told.LocallyBacked)
 	return told, nil
 }
 
-// firstKitIssuers is kitIssuers for the issuers of a start, nil where another
-// process has the CA.
+// firstKitIssuers is kitIssuers for the issuers of a start. Where another process has
+// the CA it is what that told last, nil before it ever has.
 func (s *Stack) firstKitIssuers() (*trust.Issuers, error) {
-	if s.services.ca == nil {
-		return nil, nil
+	if s.services.ca != nil {
+		return s.kitIssuers(locallyBacked(s.services.ca.Issuers()))
 	}
-	return s.kitIssuers(s.services.ca.Issuers())
+	if told, err := exists(filepath.Join(s.layout.Client(), trust.IssuersName)); err != nil || !told {
+		return nil, err
+	}
+	return s.kitIssuers(nil)
 }
 
 // tellIssuers writes anew what the client kit tells of issuers, before others are
 // accepted. A process without trust root hands out no kit.
-func (s *Stack) tellIssuers(issuers []identity.Issuer) error {
+func (s *Stack) tellIssuers(marked []string) error {
 	if s.conf.TUF == nil {
 		return nil
 	}
-	told, err := s.kitIssuers(issuers)
+	told, err := s.kitIssuers(marked)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"sigstack/internal/fault"
 	"sigstack/internal/httpd"
 	"sigstack/internal/peer"
+	"sigstack/internal/trust"
 )
 
 // How often another process is asked how it is, and how long it may think.
@@ -36,6 +38,8 @@ type link struct {
 	report map[string]httpd.ServiceStatus
 	keys   error // nil: the live keys are the published ones
 	up     bool  // it answered when last asked
+
+	marks []byte // what it last told of issuers, in the kit; of the goroutine that asks
 }
 
 // errNotAsked: until a process has told its keys, nothing is passed on to it.
@@ -172,7 +176,32 @@ func (s *Stack) askAll(ctx context.Context, l *link) (report map[string]httpd.Se
 	if !bytes.Equal(live, published) {
 		return report, errors.New("its live keys and chains are not the published ones: it runs on another directory, or they were changed"), nil
 	}
+	if err := s.askIssuers(ctx, l); err != nil {
+		return nil, before, err
+	}
 	return report, nil, nil
+}
+
+// askIssuers has the kit tell which issuers the process with the CA says are locally
+// backed. At first nothing is passed on to it before that; later ones are in the kit
+// within watchEvery.
+func (s *Stack) askIssuers(ctx context.Context, l *link) error {
+	if !slices.Contains(l.conf.Services, "ca") {
+		return nil
+	}
+	marks, err := l.told(ctx, issuersPath)
+	if err != nil || bytes.Equal(marks, l.marks) {
+		return err
+	}
+	issuers, err := trust.ParseIssuers(marks)
+	if err != nil {
+		return fmt.Errorf("%s of process %s: %w", issuersPath, l.conf.Name, err)
+	}
+	if err := s.tellIssuers(issuers.LocallyBacked); err != nil {
+		return err
+	}
+	l.marks = marks
+	return nil
 }
 
 func (l *link) keyState() error {
@@ -210,12 +239,15 @@ func (l *link) readiness(ctx context.Context) (map[string]httpd.ServiceStatus, e
 }
 
 // part asks the process for its public half.
-func (l *link) part(ctx context.Context) ([]byte, error) {
-	status, live, err := l.get(ctx, partPath)
+func (l *link) part(ctx context.Context) ([]byte, error) { return l.told(ctx, partPath) }
+
+// told is what the process answers to the front alone.
+func (l *link) told(ctx context.Context, path string) ([]byte, error) {
+	status, answer, err := l.get(ctx, path)
 	if err == nil && status != http.StatusOK {
-		err = fmt.Errorf("%s of process %s answered %d", partPath, l.conf.Name, status)
+		err = fmt.Errorf("%s of process %s answered %d", path, l.conf.Name, status)
 	}
-	return live, err
+	return answer, err
 }
 
 func (l *link) get(ctx context.Context, path string) (status int, body []byte, err error) {

@@ -16,6 +16,10 @@ import (
 // partPath is where a process tells the front its public half.
 const partPath = "/peer/v1/trust"
 
+// issuersPath is where the process with the CA tells the front which issuers are
+// locally backed, as trust.Issuers: the front hands out the kit.
+const issuersPath = "/peer/v1/issuers"
+
 // PeerAudit is the file with the key of a process's audit record.
 func (l Layout) PeerAudit(process string) string {
 	return filepath.Join(l.Dir, "peers", process+".audit.pub")
@@ -113,6 +117,17 @@ func (s *Stack) checkPart() error {
 	g := s.mux.Group("peer", httpd.RESTErrors).As(httpd.Public) // among the pinned peers
 	g.Handle(http.MethodGet, partPath, 0, func(w http.ResponseWriter, _ *http.Request) error {
 		httpd.WriteBytes(w, http.StatusOK, "application/json", live)
+		return nil
+	})
+	if s.services.ca == nil {
+		return nil
+	}
+	g.Handle(http.MethodGet, issuersPath, 0, func(w http.ResponseWriter, _ *http.Request) error {
+		marks, err := trust.Issuers{LocallyBacked: locallyBacked(s.services.ca.Issuers())}.Encode()
+		if err != nil {
+			return err
+		}
+		httpd.WriteBytes(w, http.StatusOK, "application/json", marks)
 		return nil
 	})
 	return nil

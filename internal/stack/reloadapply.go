@@ -73,7 +73,7 @@ func (s *Stack) takeCA(p *reloadPlan) (undo func() error, err error) {
 	if p.ca == nil {
 		return nothing, nil
 	}
-	if err := s.tellIssuers(p.ca.Issuers); err != nil {
+	if err := s.tellIssuers(locallyBacked(p.ca.Issuers)); err != nil {
 		return nil, err
 	}
 	p.ca.Retired = s.chains.others(p.ca.Chain)

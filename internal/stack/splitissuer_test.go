@@ -2,13 +2,16 @@ package stack_test
 
 import (
 	"net/http"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"sigstack/internal/config"
 	"sigstack/internal/stack"
+	"sigstack/internal/trust"
 )
 
 // TestIssuerAwayWhenTheCAStarts: a good token is good again as soon as its issuer is
@@ -78,5 +81,43 @@ func TestSplitIssuers(t *testing.T) {
 		if got := issuers[1]; !got.LocallyBacked || got.CIProvider != "p" {
 			t.Errorf("process %s: %+v, want a locally backed one of CI provider p", name, got)
 		}
+	}
+}
+
+// TestFrontTellsOfLocallyBackedIssuers: the kit is the front's, the issuers are the
+// CA's; and a mark stays when the issuer has gone.
+func TestFrontTellsOfLocallyBackedIssuers(t *testing.T) {
+	whole := initDir(t, stack.InitConfig{Profile: config.ProfileUp})
+	write(t, filepath.Join(whole, "keys"), "ci.json", []byte(keySetText))
+	edit(t, whole, func(c *config.Config) {
+		c.CA.Issuers = append(c.CA.Issuers, config.Issuer{URL: "https://ci.example", ClientID: "sigstore", Type: "email", Keys: "keys/ci.json"})
+	})
+	dirs := split(t, splitConfig(t, whole))
+	front := startProcess(t, dirs["front"])
+	var ca *process
+	for _, name := range []string{"logs", "oidc", "ca"} {
+		ca = startProcess(t, dirs[name])
+	}
+	front.await(t)
+	wantMarks(t, dirs["front"], "https://ci.example")
+
+	ca.end(t)
+	edit(t, dirs["ca"], func(c *config.Config) { c.CA.Issuers = c.CA.Issuers[:len(c.CA.Issuers)-1] })
+	startProcess(t, dirs["ca"])
+	front.end(t)
+	front = startProcess(t, dirs["front"])
+	front.await(t)
+	wantMarks(t, dirs["front"], "https://ci.example")
+}
+
+func wantMarks(t *testing.T, dir string, want ...string) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "client", trust.IssuersName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := trust.ParseIssuers(data)
+	if err != nil || !slices.Equal(got.LocallyBacked, want) {
+		t.Errorf("the kit tells of %q and %v, want %q", got.LocallyBacked, err, want)
 	}
 }
