@@ -194,13 +194,7 @@ func sortedNames(set map[string]bool) []string {
 
 // legacyStatus is what the custom metadata tells older clients, "" if nothing.
 func (t Target) legacyStatus() string {
-	var custom struct {
-		Sigstore struct {
-			Status string `json:"status"`
-			URI    string `json:"uri"`
-			Usage  string `json:"usage"`
-		} `json:"sigstore"`
-	}
+	var custom legacyCustom
 	if err := json.Unmarshal(t.Custom, &custom); err != nil || custom.Sigstore.Usage == "" {
 		return ""
 	}

@@ -182,6 +182,9 @@ func ParseTrustedRoot(data []byte) (Root, error) {
 	if err := protojson.Unmarshal(data, pb); err != nil {
 		return Root{}, fmt.Errorf("parse trusted root: %w", err)
 	}
+	if got := pb.GetMediaType(); got != rootMediaType {
+		return Root{}, fmt.Errorf("parse trusted root: media type is %q, want %q", got, rootMediaType)
+	}
 	root, err := fromProto(pb)
 	if err != nil {
 		return Root{}, fmt.Errorf("parse trusted root: %w", err)

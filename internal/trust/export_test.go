@@ -1,0 +1,4 @@
+package trust
+
+// RenderConfig is the inverse of ParseSigningConfig.
+func RenderConfig(c Config) ([]byte, error) { return raw(c.proto()) }
