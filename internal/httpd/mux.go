@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,15 +23,18 @@ type MuxConfig struct {
 	HSTS bool
 }
 
-// Mux routes requests to services and keeps the table of all routes. Routes are
-// added before it serves; afterwards it is safe for concurrent use.
+// Mux routes requests to services and keeps the table of all routes. Trees, and
+// further methods of a path, are added before it serves. It is safe for concurrent
+// use.
 type Mux struct {
 	cfg     MuxConfig
 	metrics *metrics
 	mux     *http.ServeMux
-	paths   map[string]*resource // by registered path
-	trees   []string             // prefixes, with final slash, whose paths are taken as sent
-	routes  []Route
+	trees   []string // prefixes, with final slash, whose paths are taken as sent
+
+	mu     sync.Mutex
+	paths  map[string]*resource // guarded by mu: by registered path
+	routes []Route              // guarded by mu
 }
 
 // Route is one method and path that a service answers.
@@ -159,15 +163,11 @@ func foreign(h http.Handler) HandlerFunc {
 }
 
 func (g *Group) add(method, path string, tree bool, ep endpoint) {
-	res := g.mux.paths[path]
-	if res == nil {
+	g.mux.mu.Lock()
+	defer g.mux.mu.Unlock()
+	res, known := g.mux.paths[path]
+	if !known {
 		res = &resource{group: g, path: path, tree: tree, wild: strings.Contains(path, "{"), methods: map[string]endpoint{}}
-		g.mux.paths[path] = res
-		pattern := path
-		if path == "/" {
-			pattern = "/{$}" // the start page, not everything
-		}
-		g.mux.mux.Handle(pattern, res)
 	}
 	if _, taken := res.methods[method]; taken {
 		panic("httpd: route " + method + " " + path + " is mounted twice")
@@ -179,10 +179,23 @@ func (g *Group) add(method, path string, tree bool, ep endpoint) {
 	}
 	res.methods[method] = ep
 	g.mux.routes = append(g.mux.routes, Route{g.service, method, path, ep.maxBody, tree, ep.effect})
+	if known {
+		return
+	}
+	g.mux.paths[path] = res
+	pattern := path
+	if path == "/" {
+		pattern = "/{$}" // the start page, not everything
+	}
+	g.mux.mux.Handle(pattern, res) // last: a request may come at once
 }
 
 // Routes returns the table of all routes, in the order of mounting.
-func (m *Mux) Routes() []Route { return slices.Clone(m.routes) }
+func (m *Mux) Routes() []Route {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.routes)
+}
 
 // ServeHTTP answers r: see the package comment.
 func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {

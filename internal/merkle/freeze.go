@@ -111,7 +111,7 @@ func turn(ctx context.Context, tx storage.AdminTX, id int64, from, to trillian.T
 
 // handover is an order to the batcher of a tree.
 type handover struct {
-	next *Tree
+	next *Tree      // nil: to settle
 	done chan error // buffered
 }
 
@@ -132,10 +132,34 @@ func (t *Tree) HandOver(ctx context.Context, next *Tree) error {
 	}
 }
 
+// Settle commits what is queued and lets the newest root be the last one, unless
+// something is added later: an idle tree gets no fresh root any more. It returns that
+// root's head. It is for trees that nobody adds to any more, while Run runs.
+func (t *Tree) Settle(ctx context.Context) (Head, error) {
+	if err := t.HandOver(ctx, nil); err != nil {
+		return Head{}, err
+	}
+	return t.Head(), nil
+}
+
+// settle runs between two batches.
+func (t *Tree) settle(ctx context.Context) error {
+	t.settled = true
+	if err := t.drain(ctx); err != nil {
+		return err
+	}
+	return t.refreshState(ctx)
+}
+
 // handOver runs between two batches, so that no commit of this tree is under way
 // and its head is the one that storage has. The error it returns means that
 // storage is lost for good.
 func (t *Tree) handOver(ctx context.Context, h handover) error {
+	if h.next == nil {
+		err := t.settle(ctx)
+		h.done <- err
+		return t.lost(ctx, err)
+	}
 	err := t.refreshState(ctx)
 	if err == nil {
 		err = Succeed(ctx, t.cfg.Storage, t.ID(), h.next.ID())

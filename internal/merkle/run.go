@@ -87,7 +87,7 @@ func (t *Tree) refreshTicks() (ticks <-chan time.Time, stop func()) {
 // RefreshEvery before the next tick. The error it returns means that storage is
 // lost; lesser ones wait for the next tick.
 func (t *Tree) refreshRoot(ctx context.Context) error {
-	if t.frozen.Load() || wall(t.cfg.Now()).Sub(t.Head().Time) < t.cfg.RefreshEvery/2 {
+	if t.frozen.Load() || t.settled || wall(t.cfg.Now()).Sub(t.Head().Time) < t.cfg.RefreshEvery/2 {
 		return nil
 	}
 	err := t.refreshState(ctx)

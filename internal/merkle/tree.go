@@ -38,6 +38,8 @@ type Tree struct {
 	// Owned by the batcher, and by Open before it.
 	edge  map[compact.NodeID][]byte // nodes that make the head's root; nil: read them from storage
 	stale bool                      // a commit failed: re-read the head before anything else
+
+	settled bool // owned by the batcher: no root is made anew
 }
 
 // pending is a leaf on its way into the tree.

@@ -45,7 +45,7 @@ type Config struct {
 	Algorithms []string
 	// CTLogs are asked in order for the SCT of a precertificate, until one gives a
 	// good one. It promises that the log keeps the precertificate; the authority
-	// itself keeps nothing.
+	// itself keeps nothing. UseCTLogs replaces them.
 	CTLogs []sct.Log
 	// CTReport is told of a log that begins to fail, and with nil of one that is well
 	// again.
@@ -150,6 +150,24 @@ func (s *Service) Reload(set Settings) error {
 // Check is Reload without its effect.
 func (s *Service) Check(set Settings) error {
 	if _, err := s.newState(set); err != nil {
+		return fmt.Errorf("certificate authority: %w", err)
+	}
+	return nil
+}
+
+// UseCTLogs makes later precertificates go to logs, in their order, and lets those
+// under way end with the logs that they began with: gone is closed when they have.
+// It checks what New does; on an error nothing has changed.
+func (s *Service) UseCTLogs(logs []sct.Log) (gone <-chan struct{}, err error) {
+	if gone, err = s.scts.Use(logs); err != nil {
+		return nil, fmt.Errorf("certificate authority: %w", err)
+	}
+	return gone, nil
+}
+
+// CheckCTLogs is UseCTLogs without its effect.
+func (s *Service) CheckCTLogs(logs []sct.Log) error {
+	if err := s.scts.Check(logs); err != nil {
 		return fmt.Errorf("certificate authority: %w", err)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/google/trillian"
 	"github.com/google/trillian/types"
@@ -38,8 +39,12 @@ type backend struct {
 	tree  Tree
 	log   *slog.Logger
 	most  uint64 // entries answered at once
+	scts  *prometheus.CounterVec
 	fresh prometheus.Counter
 	again prometheus.Counter
+
+	mu    sync.RWMutex // held for reading while an entry is added
+	state State        // guarded by mu
 }
 
 var _ trillian.TrillianLogClient = (*backend)(nil)
@@ -54,10 +59,13 @@ func newBackend(cfg Config) (*backend, error) {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	return &backend{
-		tree: cfg.Tree, log: cfg.Log, most: uint64(cfg.Entries),
+		tree: cfg.Tree, log: cfg.Log, most: uint64(cfg.Entries), state: cfg.State, scts: scts,
 		fresh: scts.WithLabelValues("new"), again: scts.WithLabelValues("duplicate"),
 	}, nil
 }
+
+// unregister takes back what newBackend registered.
+func (b *backend) unregister(metrics prometheus.Registerer) { metrics.Unregister(b.scts) }
 
 // QueueLeaf adds a leaf durably. For a certificate that is there already it
 // returns the original leaf, whose timestamp goes into the SCT again, with
@@ -82,8 +90,14 @@ func (b *backend) QueueLeaf(ctx context.Context, in *trillian.QueueLeafRequest, 
 	return &trillian.QueueLeafResponse{QueuedLeaf: queued}, nil
 }
 
-// add adds a leaf and counts it.
+// add adds a leaf and counts it. In a log that was closed in the meantime it is
+// fault.Forbidden.
 func (b *backend) add(ctx context.Context, leaf merkle.Leaf) (merkle.Added, error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.state != Active {
+		return merkle.Added{}, errClosed()
+	}
 	added, err := b.tree.Add(ctx, leaf)
 	switch {
 	case err != nil:
@@ -247,6 +261,7 @@ func (b *backend) root(ctx context.Context, head merkle.Head) (*trillian.SignedL
 // status of contract tsa-and-others.md §2. What is missing is Internal.
 var grpcCode = map[fault.Kind]codes.Code{
 	fault.Invalid:     codes.InvalidArgument,
+	fault.Forbidden:   codes.PermissionDenied,
 	fault.NotFound:    codes.NotFound,
 	fault.TooLarge:    codes.InvalidArgument,
 	fault.Limited:     codes.ResourceExhausted,
@@ -267,7 +282,7 @@ func (b *backend) status(ctx context.Context, doing string, err error) error {
 	case !ok:
 		code = codes.Internal
 	}
-	if code != codes.InvalidArgument && code != codes.NotFound && code != codes.Canceled {
+	if code != codes.InvalidArgument && code != codes.NotFound && code != codes.Canceled && code != codes.PermissionDenied {
 		b.log.ErrorContext(ctx, "ct log backend failed", slog.String("doing", doing), slog.Any("error", err))
 	}
 	return status.Error(code, fault.Public(err))

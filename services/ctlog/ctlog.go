@@ -61,7 +61,8 @@ type Config struct {
 	Prefix string
 	// URL is the base URL of the stack, absolute and without final slash.
 	URL string
-	// State: a log that is not active refuses chains with 403. Default: Active.
+	// State: a log that is not active refuses chains with 403. SetState and Freeze
+	// change it. Default: Active.
 	State State
 	// FinalHead is the tree head of a frozen log, as SignHead made it; others have
 	// none.
@@ -94,7 +95,7 @@ type Service struct {
 	backend *backend
 	bulk    *semaphore.Weighted // of answers of many entries
 
-	swap    sync.Mutex // held while current is replaced
+	swap    sync.Mutex // held while current or the state is replaced
 	current atomic.Pointer[instance]
 }
 
@@ -114,8 +115,9 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	if s.backend, err = newBackend(cfg); err != nil {
 		return nil, fmt.Errorf("ct log: %w", err)
 	}
-	first, err := s.newInstance(ctx, cfg.Roots)
+	first, err := s.newInstance(ctx, cfg.Roots, cfg.FinalHead)
 	if err != nil {
+		s.backend.unregister(cfg.Metrics)
 		return nil, fmt.Errorf("ct log: set up: %w", err)
 	}
 	s.current.Store(first)
@@ -158,7 +160,7 @@ func (s *Service) Trust() trust.Log {
 // Takes reports whether the log takes certificates that end at notAfter.
 func (s *Service) Takes(notAfter time.Time) bool {
 	from, to := s.cfg.NotAfterStart, s.cfg.NotAfterLimit
-	return s.cfg.State == Active && (from.IsZero() || !notAfter.Before(from)) && (to.IsZero() || notAfter.Before(to))
+	return s.State() == Active && (from.IsZero() || !notAfter.Before(from)) && (to.IsZero() || notAfter.Before(to))
 }
 
 // base is the log's URL, below which RFC 6962 has ct/v1/.

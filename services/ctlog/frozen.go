@@ -2,6 +2,7 @@ package ctlog
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
@@ -42,6 +43,58 @@ func SignHead(head merkle.Head, key keys.Key) ([]byte, error) {
 	return json.Marshal(ct.GetSTHResponse{
 		TreeSize: sth.TreeSize, Timestamp: sth.Timestamp, SHA256RootHash: head.Root[:], TreeHeadSignature: sig,
 	})
+}
+
+// State returns what the log still does.
+func (s *Service) State() State {
+	s.backend.mu.RLock()
+	defer s.backend.mu.RUnlock()
+	return s.backend.state
+}
+
+// SetState opens the log for chains, or closes it: ReadOnly. When it returns, what was
+// being added is in the tree, or refused; of a caller who went away it may still
+// be queued there. A frozen log stays frozen, which is an error.
+func (s *Service) SetState(state State) error {
+	s.swap.Lock()
+	defer s.swap.Unlock()
+	switch {
+	case state != Active && state != ReadOnly:
+		return fmt.Errorf("ct log: state %q is not set by itself", state)
+	case s.State() == Frozen:
+		return errors.New("ct log: a log that was frozen stays so")
+	}
+	s.setState(state)
+	return nil
+}
+
+func (s *Service) setState(state State) {
+	s.backend.mu.Lock()
+	defer s.backend.mu.Unlock()
+	s.backend.state = state
+}
+
+// Freeze makes the log, which must be ReadOnly, answer with its last tree head for
+// ever. final is what SignHead made of the head of its tree, which gets no later root
+// any more. On an error nothing has changed.
+func (s *Service) Freeze(ctx context.Context, final []byte) error {
+	s.swap.Lock()
+	defer s.swap.Unlock()
+	if state := s.State(); state != ReadOnly {
+		return fmt.Errorf("ct log: state is %q, and what is frozen must be %s", state, ReadOnly)
+	}
+	cfg := s.cfg
+	cfg.State, cfg.FinalHead = Frozen, final
+	if err := cfg.checkState(); err != nil {
+		return fmt.Errorf("ct log: %w", err)
+	}
+	next, err := s.newInstance(ctx, s.current.Load().roots, final)
+	if err != nil {
+		return fmt.Errorf("ct log: freeze: %w", err)
+	}
+	s.current.Store(next)
+	s.setState(Frozen)
+	return nil
 }
 
 // checkState demands a final head of a frozen log, and of no other, and that it is

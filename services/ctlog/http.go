@@ -52,15 +52,17 @@ func (s *Service) Mount(mux *httpd.Mux) {
 // handler returns what answers an endpoint: ctfe, as it is when the request comes,
 // under a deadline of real time.
 func (s *Service) handler(path string) http.Handler {
-	if adds := path == ct.AddChainPath || path == ct.AddPreChainPath; adds && s.cfg.State != Active {
-		return http.HandlerFunc(s.refuseChain)
-	}
+	adds := path == ct.AddChainPath || path == ct.AddPreChainPath
 	full := s.prefix() + path
-	if _, ok := s.current.Load().handlers[full]; !ok {
+	if _, ok := s.current.Load().handlers[full]; !ok && !adds {
 		panic("ctlog: ctfe does not serve " + path)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := s.current.Load().handlers[full]
+		h, ok := s.current.Load().handlers[full] // a frozen log has none for adds
+		if adds && (!ok || s.State() != Active) {
+			s.refuseChain(w, r)
+			return
+		}
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 		defer cancel()
 		r = r.WithContext(ctx)

@@ -32,27 +32,28 @@ import (
 const unbounded = 100 * 365 * 24 * time.Hour
 
 // instance is a ctfe instance with the roots that it has read. Another set of
-// roots is another instance.
+// roots is another instance, and so is a log that is frozen.
 type instance struct {
 	handlers ctfe.PathHandlers
 	roots    []*x509.Certificate
-	known    known // chains above a precertificate that it has taken
+	final    []byte // tree head of a frozen log
+	known    known  // chains above a precertificate that it has taken
 }
 
-func (s *Service) newInstance(ctx context.Context, roots []*x509.Certificate) (*instance, error) {
+func (s *Service) newInstance(ctx context.Context, roots []*x509.Certificate, final []byte) (*instance, error) {
 	file, err := writeRoots(s.cfg.TempDir, roots)
 	if err != nil {
 		return nil, err
 	}
-	handlers, err := s.setUp(ctx, file)
+	handlers, err := s.setUp(ctx, file, final)
 	if err = errors.Join(err, os.Remove(file)); err != nil { // it is read once
 		return nil, err
 	}
-	return &instance{handlers: handlers, roots: slices.Clone(roots)}, nil
+	return &instance{handlers: handlers, roots: slices.Clone(roots), final: final}, nil
 }
 
-func (s *Service) setUp(ctx context.Context, rootsFile string) (ctfe.PathHandlers, error) {
-	validated, err := s.ctfeConfig(rootsFile)
+func (s *Service) setUp(ctx context.Context, rootsFile string, final []byte) (ctfe.PathHandlers, error) {
+	validated, err := s.ctfeConfig(rootsFile, final)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +77,9 @@ func (s *Service) setUp(ctx context.Context, rootsFile string) (ctfe.PathHandler
 	return inst.Handlers, nil
 }
 
-func (s *Service) ctfeConfig(rootsFile string) (*ctfe.ValidatedLogConfig, error) {
+// ctfeConfig leaves refusing chains to the service, whose state can change, but for a
+// log that is frozen for ever.
+func (s *Service) ctfeConfig(rootsFile string, final []byte) (*ctfe.ValidatedLogConfig, error) {
 	signer, err := anypb.New(wrapperspb.String(s.cfg.Signer.Name))
 	if err != nil {
 		return nil, fmt.Errorf("encode key name: %w", err)
@@ -88,7 +91,7 @@ func (s *Service) ctfeConfig(rootsFile string) (*ctfe.ValidatedLogConfig, error)
 		PrivateKey:       signer,
 		PublicKey:        &keyspb.PublicKey{Der: s.cfg.Signer.SPKI()},
 		ExtKeyUsages:     []string{"CodeSigning"},
-		IsReadonly:       s.cfg.State != Active,
+		IsReadonly:       final != nil,
 		MaxMergeDelaySec: int32(min(s.cfg.MergeDelay/time.Second, math.MaxInt32)),
 		Logv3Url:         s.base() + "/",
 	}
@@ -98,8 +101,8 @@ func (s *Service) ctfeConfig(rootsFile string) (*ctfe.ValidatedLogConfig, error)
 	if to := s.cfg.NotAfterLimit; !to.IsZero() {
 		conf.NotAfterLimit = timestamppb.New(to)
 	}
-	if s.cfg.State == Frozen {
-		if conf.FrozenSth, err = parseHead(s.cfg.FinalHead); err != nil {
+	if final != nil {
+		if conf.FrozenSth, err = parseHead(final); err != nil {
 			return nil, err
 		}
 	}

@@ -164,6 +164,9 @@ func (s *Service) addRecognized(ctx context.Context, r recognized) ([]byte, erro
 	added, err := s.backend.add(ctx, leaf)
 	if err != nil {
 		kind := fault.KindOf(err)
+		if kind == fault.Forbidden {
+			return nil, err
+		}
 		err = s.backend.status(ctx, "add leaf", err)
 		if kind == fault.Invalid || kind == fault.TooLarge {
 			return nil, refused(err)

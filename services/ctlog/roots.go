@@ -16,7 +16,7 @@ func (s *Service) SetRoots(roots []*x509.Certificate) error {
 	}
 	s.swap.Lock()
 	defer s.swap.Unlock()
-	next, err := s.newInstance(context.Background(), roots)
+	next, err := s.newInstance(context.Background(), roots, s.current.Load().final)
 	if err != nil {
 		return fmt.Errorf("ct log: set roots: %w", err)
 	}

@@ -26,8 +26,8 @@ const errClosedLog = "this certificate transparency log takes no more certificat
 // chain that the log refuses, fault.Forbidden from a log that takes none, and
 // fault.Unavailable when it could not log it.
 func (s *Service) AddPreChain(ctx context.Context, chain [][]byte) ([]byte, error) {
-	if s.cfg.State != Active {
-		return nil, fault.New(fault.Forbidden, errClosedLog)
+	if s.State() != Active {
+		return nil, errClosed()
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -64,11 +64,16 @@ func (s *Service) addByCTFE(ctx context.Context, in *instance, chain [][]byte) (
 		return answer, nil
 	}
 	cause := fmt.Errorf("ct log answered %d: %s", resp.StatusCode, bytes.TrimSpace(answer))
+	if s.State() != Active { // by now
+		return nil, errClosed()
+	}
 	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= http.StatusInternalServerError {
 		return nil, unavailable(cause)
 	}
 	return nil, refused(cause)
 }
+
+func errClosed() error { return fault.New(fault.Forbidden, errClosedLog) }
 
 func unavailable(cause error) error {
 	return fault.Wrap(fault.Unavailable, cause, "certificate transparency log is unavailable")

@@ -70,52 +70,32 @@ type Config struct {
 
 // Pool asks logs. It is safe for concurrent use and owns no goroutine.
 type Pool struct {
-	cfg      Config
-	logs     []*member
+	cfg      Config // but for Logs
 	attempts *prometheus.CounterVec
+	list     list
 }
 
 // member is a log of a pool.
 type member struct {
 	Log
 	verifier
-	circuit
+	*circuit // of the log, in whichever list it is
 }
 
 // New checks cfg and tells everything that is wrong.
 func New(cfg Config) (*Pool, error) {
-	if len(cfg.Logs) == 0 {
-		return nil, errors.New("no CT log is given, and nothing is issued without one")
-	}
 	p := &Pool{cfg: cfg, attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sigstack_ca_ct_attempts_total",
 		Help: "Precertificates handed to a CT log, by log and by what came of it.",
 	}, []string{"log", "outcome"})}
-	var errs []error
-	names, ids := map[string]bool{}, map[[32]byte]bool{}
-	for _, l := range cfg.Logs {
-		v, err := newVerifier(l.Key)
-		switch {
-		case err != nil:
-		case l.Submit == nil:
-			err = errors.New("no way to it is given")
-		case names[l.Name] || ids[v.id]:
-			err = errors.New("it is there twice")
-		case !l.NotAfterStart.IsZero() && !l.NotAfterLimit.IsZero() && !l.NotAfterStart.Before(l.NotAfterLimit):
-			err = errors.New("its range of certificates is empty")
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("CT log %q: %w", l.Name, err))
-		}
-		names[l.Name], ids[v.id] = true, true
-		p.logs = append(p.logs, &member{Log: l, verifier: v})
-	}
-	if err := errors.Join(errs...); err != nil {
+	members, err := p.members(cfg.Logs)
+	if err != nil {
 		return nil, err
 	}
 	if err := cfg.Metrics.Register(p.attempts); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
+	p.cfg.Logs, p.list.now = nil, &asked{logs: members}
 	return p, nil
 }
 
@@ -133,8 +113,10 @@ type Precert struct {
 func (p *Pool) Get(ctx context.Context, pre Precert) ([]byte, error) {
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
+	asked := p.list.enter()
+	defer p.list.leave(asked)
 	for pause := firstPause; ; pause = min(2*pause, longestWait) {
-		r := &round{pool: p, pre: pre, again: time.Duration(-1)}
+		r := &round{pool: p, logs: asked.logs, pre: pre, again: time.Duration(-1)}
 		sct, err := r.run(waiting)
 		switch {
 		case sct != nil:
@@ -162,6 +144,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // round asks each log once.
 type round struct {
 	pool  *Pool
+	logs  []*member
 	pre   Precert
 	later bool          // a log may give a timestamp another time
 	again time.Duration // after which it is worth asking again; below 0: it is not
@@ -169,7 +152,7 @@ type round struct {
 
 // run asks the logs in order, those that have failed lately last.
 func (r *round) run(ctx context.Context) ([]byte, error) {
-	order := r.pool.order(r.pre.NotAfter)
+	order := order(r.logs, r.pre.NotAfter, r.pool.cfg.Now())
 	if len(order) == 0 {
 		return nil, fmt.Errorf("no CT log takes certificates that end at %s", r.pre.NotAfter.Format(time.RFC3339))
 	}
@@ -189,10 +172,9 @@ func (r *round) run(ctx context.Context) ([]byte, error) {
 }
 
 // order returns the logs for a certificate.
-func (p *Pool) order(notAfter time.Time) []*member {
+func order(logs []*member, notAfter, now time.Time) []*member {
 	var well, failing []*member
-	now := p.cfg.Now()
-	for _, m := range p.logs {
+	for _, m := range logs {
 		switch {
 		case !m.takes(notAfter):
 		case m.allows(now):
