@@ -85,6 +85,12 @@ type stack struct {
 
 func newStack(tb testing.TB, now func() time.Time, change ...func(*tuf.Config)) *stack {
 	tb.Helper()
+	return newStackOf(tb, now, tufroot.Lifetimes{}, change...)
+}
+
+// newStackOf is newStack with other lifetimes than the default.
+func newStackOf(tb testing.TB, now func() time.Time, lives tufroot.Lifetimes, change ...func(*tuf.Config)) *stack {
+	tb.Helper()
 	s := &stack{material: newMaterial(tb, now()), dir: tb.TempDir(), metrics: prometheus.NewRegistry()}
 	online := newKey(tb, "tuf-online", now())
 	s.keys = tufroot.Keys{
@@ -96,7 +102,7 @@ func newStack(tb testing.TB, now func() time.Time, change ...func(*tuf.Config)) 
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s.repo, err = tufroot.Create(tufroot.Config{Dir: filepath.Join(s.dir, "tuf"), Now: now}, s.keys, targets)
+	s.repo, err = tufroot.Create(tufroot.Config{Dir: filepath.Join(s.dir, "tuf"), Lifetimes: lives, Now: now}, s.keys, targets)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -8,17 +8,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"sigstack/internal/httpd"
+	"sigstack/internal/trust"
 	tufroot "sigstack/tuf-root"
 )
 
-// Config configures New. Every field is required but Report.
+// Config configures New. Every field is required but Report and CheckEvery.
 type Config struct {
 	Repository *tufroot.Repository
 	// Online are the keys that keep the repository fresh; its root must trust
@@ -26,8 +26,11 @@ type Config struct {
 	Online tufroot.Online
 	// KitDir is where WriteKit put the client kit.
 	KitDir string
-	// Report, if set, is told the service's health by Run, at least once a minute.
+	// Report, if set, is told the service's health by Run, at least every CheckEvery.
 	Report func(status httpd.Status, detail string)
+	// CheckEvery is how often the clock is looked at, which may be set at any time.
+	// 0: every second.
+	CheckEvery time.Duration
 	// Now is the stack's clock.
 	Now     func() time.Time
 	Log     *slog.Logger
@@ -36,11 +39,12 @@ type Config struct {
 
 // Service serves files and refreshes metadata. It is safe for concurrent use.
 type Service struct {
-	cfg     Config
+	cfg     Config // but for Online constant
 	metrics *metrics
+	stages  [2]trust.Stage // of root and targets when last logged; Run's
 
-	mu      sync.Mutex
-	failing bool // guarded by mu: the last refresh failed
+	mu           sync.Mutex // guards cfg.Online and what follows
+	failingSince time.Time  // when the first of the refreshes failed that did since the last success; zero: none
 }
 
 // New checks that the root trusts the online keys and returns the service.
@@ -50,6 +54,9 @@ func New(cfg Config) (*Service, error) {
 	}
 	if err := cfg.Repository.CheckOnline(cfg.Online); err != nil {
 		return nil, fmt.Errorf("tuf: check online keys: %w", err)
+	}
+	if cfg.CheckEvery == 0 {
+		cfg.CheckEvery = checkEvery
 	}
 	return &Service{cfg: cfg, metrics: newMetrics(cfg)}, nil
 }
@@ -65,37 +72,7 @@ type Status struct {
 func (s *Service) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Status{s.cfg.Repository.Status(), s.cfg.Repository.NextRefresh(), s.failing}
-}
-
-// offlineNotice is how long before its expiry a role that only a person can sign
-// again becomes a warning.
-const offlineNotice = 30 * 24 * time.Hour
-
-// Health rates the state for readiness: down once a role has expired, because
-// clients refuse the whole repository then. The detail is fit for strangers.
-func (s *Service) Health() (status httpd.Status, detail string) {
-	st, now := s.Status(), s.cfg.Now()
-	soonest := slices.MinFunc(st.Roles, func(a, b tufroot.RoleStatus) int { return a.Expires.Compare(b.Expires) })
-	at := soonest.Expires.Format(time.RFC3339)
-	if !now.Before(soonest.Expires) {
-		return httpd.Down, soonest.Role + " metadata expired at " + at
-	}
-	if st.Failing {
-		return httpd.Warn, "refreshing fails; " + soonest.Role + " metadata expires at " + at
-	}
-	for _, r := range st.Roles[:2] {
-		if r.Expires.Sub(now) < offlineNotice {
-			return httpd.Warn, r.Role + " metadata expires at " + r.Expires.Format(time.RFC3339) + " and needs its offline key"
-		}
-	}
-	return httpd.OK, ""
-}
-
-func (s *Service) setFailing(failing bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.failing = failing
+	return Status{s.cfg.Repository.Status(), s.cfg.Repository.NextRefresh(), !s.failingSince.IsZero()}
 }
 
 // metrics are the service's own; status codes are the mux's.
