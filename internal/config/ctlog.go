@@ -45,8 +45,13 @@ type CTShard struct {
 type CTLog struct {
 	// The first log.
 	CTShard `yaml:",inline"`
-	// Shards are further logs, each for the certificates of a time.
+	// Shards are further logs: for the certificates of a time, or in place of a log
+	// before them.
 	Shards []CTShard `yaml:"shards,omitempty"`
+	// First is the prefix of the log that the CA asks before the others, for every
+	// certificate that it takes. Default: where ranges overlap, the log whose range
+	// begins last; of those that begin at the same time, the one that is listed first.
+	First string `yaml:"first,omitempty"`
 	// Roots are PEM files of authorities whose certificates are logged besides this
 	// CA's; a relative path is below the data directory. Default: none.
 	Roots []string `yaml:"roots,omitempty"`
@@ -85,6 +90,24 @@ type CTClient struct {
 // Logs returns all logs, the first one first.
 func (l *CTLog) Logs() []CTShard {
 	return append([]CTShard{l.CTShard}, l.Shards...)
+}
+
+// Asked returns the logs that take certificates, in the order in which the CA asks
+// them.
+func (l *CTLog) Asked() []CTShard {
+	out := slices.DeleteFunc(l.Logs(), func(s CTShard) bool { return s.State != "" })
+	slices.SortStableFunc(out, func(a, b CTShard) int {
+		if (a.Prefix == l.First) != (b.Prefix == l.First) {
+			if a.Prefix == l.First {
+				return -1
+			}
+			return 1
+		}
+		from, _ := a.Range()
+		other, _ := b.Range()
+		return other.Compare(from)
+	})
+	return out
 }
 
 // MaxDelay returns MergeDelay or its default.
@@ -126,6 +149,7 @@ func (l *CTLog) validate(p *problems) {
 		p.check(!prefixes[s.Prefix] || s.Prefix == "", "%s.prefix: %q is another log's", field, s.Prefix)
 		keys[s.Key], trees[s.TreeID], prefixes[s.Prefix] = true, true, true
 	}
+	l.validateFirst(p)
 	for i, path := range l.Roots {
 		field := fmt.Sprintf("ctlog.roots[%d]", i)
 		p.check(path != "", "%s: missing", field)
@@ -136,6 +160,20 @@ func (l *CTLog) validate(p *problems) {
 	p.check(l.MergeDelay == "" || err == nil && d >= leastMergeDelay && d <= mostMergeDelay && d%time.Second == 0,
 		"ctlog.merge_delay: %q, want whole seconds from %v to %v, such as 24h", l.MergeDelay, leastMergeDelay, mostMergeDelay)
 	p.check(l.MaxEntries >= 0 && l.MaxEntries <= mostCTEntries, "ctlog.max_entries: %d, want 1 to %d", l.MaxEntries, mostCTEntries)
+}
+
+// validateFirst checks which log is asked first.
+func (l *CTLog) validateFirst(p *problems) {
+	if l.First == "" {
+		return
+	}
+	i := slices.IndexFunc(l.Logs(), func(s CTShard) bool { return s.Prefix == l.First })
+	if i < 0 {
+		p.check(false, "ctlog.first: no log has the prefix %q", l.First)
+		return
+	}
+	state := l.Logs()[i].State
+	p.check(state != CTReadOnly && state != CTFrozen, "ctlog.first: log %s is %s, and takes no certificates: name another one, or none", l.First, state)
 }
 
 // reserved are first path elements that others have.

@@ -46,6 +46,9 @@ func TestCTLogProblems(t *testing.T) {
 		{"state", func(l *CTLog) { l.State = "closed" }, []string{"ctlog.state"}},
 		{"no time", func(l *CTLog) { l.NotAfterStart = "2027" }, []string{"ctlog.not_after_start"}},
 		{"no range", func(l *CTLog) { l.Shards[0].NotAfterLimit = "2027-01-01T00:00:00Z" }, []string{"ctlog.shards[0].not_after_limit"}},
+		{"first", func(l *CTLog) { l.First = l.Shards[0].Prefix }, nil},
+		{"first of none", func(l *CTLog) { l.First = "ct9" }, []string{"ctlog.first"}},
+		{"first is closed", func(l *CTLog) { l.First, l.Shards[0].State = l.Shards[0].Prefix, CTReadOnly }, []string{"ctlog.first"}},
 		{"root twice", func(l *CTLog) { l.Roots = []string{"a.pem", "a.pem"} }, []string{"ctlog.roots[1]"}},
 		{"root without a name", func(l *CTLog) { l.Roots = []string{""} }, []string{"ctlog.roots[0]"}},
 		{"delay too short", func(l *CTLog) { l.MergeDelay = "1s" }, []string{"ctlog.merge_delay"}},
@@ -153,5 +156,30 @@ func TestCTStates(t *testing.T) {
 			c.validateCTStates(&p)
 			wantFields(t, p, tt.want)
 		})
+	}
+}
+
+// TestCTLogAsked: which log comes before which.
+func TestCTLogAsked(t *testing.T) {
+	shard := func(prefix, from, state string) CTShard {
+		return CTShard{Prefix: prefix, NotAfterStart: from, State: state}
+	}
+	l := &CTLog{CTShard: shard("ctlog", "", ""), Shards: []CTShard{
+		shard("ct2", "", ""), shard("ct2027", "2027-01-01T00:00:00Z", ""), shard("ct2028", "2028-01-01T00:00:00Z", ""),
+		shard("old", "2029-01-01T00:00:00Z", CTFrozen), shard("closed", "", CTReadOnly),
+	}}
+	for first, want := range map[string]string{
+		"":      "ct2028 ct2027 ctlog ct2",
+		"ct2":   "ct2 ct2028 ct2027 ctlog",
+		"ctlog": "ctlog ct2028 ct2027 ct2",
+	} {
+		l.First = first
+		var got []string
+		for _, s := range l.Asked() {
+			got = append(got, s.Prefix)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("first %q: %v, want %s", first, got, want)
+		}
 	}
 }
