@@ -47,7 +47,8 @@ var layers = []layer{
 	{path: "internal/release", uses: join(pure, "internal/durable", "internal/signing")},
 
 	// Assembly.
-	{path: "internal/config", uses: pure},
+	{path: "internal/config", uses: join(pure, "internal/durable")},
+	{path: "internal/rotate", uses: []string{"internal/durable"}},
 	{path: "internal/stack", uses: join(foundation, "internal/admin", "internal/filewatch", "internal/peer", "internal/tlsconf", "internal/config", "internal/look", "internal/signing", "tuf-root",
 		"services/ca", "services/ctlog", "services/oidc", "services/tlog", "services/tsa", "services/tuf")},
 
@@ -65,7 +66,7 @@ var (
 	foundation = join(pure, "internal/merkle", "internal/keys", "internal/httpd", "internal/run", "internal/durable",
 		"internal/audit", "internal/limit")
 	edge = join(pure, "internal/stack", "internal/config", "internal/signing", "internal/oci", "internal/release",
-		"internal/keys", "internal/httpd", "internal/run", "internal/durable", "internal/audit", "internal/admin", "internal/tlsconf")
+		"internal/keys", "internal/httpd", "internal/run", "internal/durable", "internal/audit", "internal/admin", "internal/tlsconf", "internal/rotate")
 )
 
 // owners says which components may import a package of someone else, or of
