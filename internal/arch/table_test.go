@@ -31,6 +31,7 @@ var layers = []layer{
 
 	// The trust root.
 	{path: "tuf-root", uses: join(pure, "internal/keys", "internal/durable")},
+	{path: "tuf-root/ceremony", uses: join(pure, "internal/durable", "tuf-root")},
 
 	// Services, which never import one another.
 	{path: "services/ca", uses: foundation},
