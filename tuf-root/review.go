@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,15 +28,15 @@ type Change struct {
 type ReviewedTarget struct{ Data, Custom []byte }
 
 // Review compares a draft with the newest targets in the repository at dir, which
-// signer must have signed: so a key that signs drafts of a process that it need not
-// believe can be shown what it signs. Nothing is taken on the process's word but
-// which version is the newest.
-func Review(dir string, draft []byte, signer crypto.Signer) (Change, error) {
+// one of signers must have signed: so keys that sign drafts of a process that they
+// need not believe can be shown what they sign. Nothing is taken on the process's
+// word but which version is the newest.
+func Review(dir string, draft []byte, signers ...crypto.Signer) (Change, error) {
 	after, err := readTargets(draft)
 	if err != nil {
 		return Change{}, fmt.Errorf("read draft of targets: %w", err)
 	}
-	before, err := newestSigned(dir, signer)
+	before, err := newestSigned(dir, signers)
 	if err != nil {
 		return Change{}, err
 	}
@@ -50,8 +51,8 @@ func Review(dir string, draft []byte, signer crypto.Signer) (Change, error) {
 	return c, differing(dir, after.Signed.Targets, before.Signed.Targets, c.After)
 }
 
-// newestSigned reads the newest targets, which signer must have signed.
-func newestSigned(dir string, signer crypto.Signer) (*metadata.Metadata[metadata.TargetsType], error) {
+// newestSigned reads the newest targets, which one of signers must have signed.
+func newestSigned(dir string, signers []crypto.Signer) (*metadata.Metadata[metadata.TargetsType], error) {
 	version, err := newest(dir, metadata.TARGETS)
 	if err != nil {
 		return nil, err
@@ -61,17 +62,20 @@ func newestSigned(dir string, signer crypto.Signer) (*metadata.Metadata[metadata
 	if err != nil {
 		return nil, fmt.Errorf("review targets: %w", err)
 	}
-	role, err := metadata.Targets().FromBytes(data)
+	role, err := readTargets(data)
 	if err != nil {
 		return nil, fmt.Errorf("review targets: %s: %w", name, err)
 	}
 	if role.Signed.Version != version {
 		return nil, fmt.Errorf("review targets: %s is of version %d", name, role.Signed.Version)
 	}
-	if err := signedBy(role, signer); err != nil {
-		return nil, fmt.Errorf("review targets: %s: %w", name, err)
+	err = errors.New("there is no key that could have signed it")
+	for _, signer := range signers {
+		if err = signedBy(role, signer); err == nil {
+			return role, nil
+		}
 	}
-	return role, nil
+	return nil, fmt.Errorf("review targets: %s: %w", name, err)
 }
 
 // signedBy demands that a key has signed a role.

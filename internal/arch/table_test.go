@@ -67,7 +67,8 @@ var (
 	foundation = join(pure, "internal/merkle", "internal/keys", "internal/httpd", "internal/run", "internal/durable",
 		"internal/audit", "internal/limit")
 	edge = join(pure, "internal/stack", "internal/config", "internal/signing", "internal/oci", "internal/release",
-		"internal/keys", "internal/httpd", "internal/run", "internal/durable", "internal/audit", "internal/admin", "internal/tlsconf", "internal/rotate")
+		"internal/keys", "internal/httpd", "internal/run", "internal/durable", "internal/audit", "internal/admin", "internal/tlsconf", "internal/rotate",
+		"tuf-root", "tuf-root/ceremony")
 )
 
 // owners says which components may import a package of someone else, or of
