@@ -27,7 +27,7 @@ import (
 const (
 	AdminShards        = "/v1/log/shards"          // GET: ShardList
 	AdminShardPrepare  = "/v1/log/shards/prepare"  // POST ShardOrder: ShardDraft
-	AdminShardPublish  = "/v1/log/shards/publish"  // POST SignedTargets: ShardStatus
+	AdminShardPublish  = "/v1/log/shards/publish"  // POST Publication: ShardStatus
 	AdminShardActivate = "/v1/log/shards/activate" // POST: ActivatedShard
 )
 
@@ -112,12 +112,12 @@ func (s *Stack) handleShardActs(a *admin.Server) {
 		}
 		return s.prepareShard(ctx, order)
 	})
-	a.Handle(http.MethodPost, AdminShardPublish, "log-shard-publish", func(_ context.Context, r *http.Request) (any, error) {
-		var signed SignedTargets
+	a.Handle(http.MethodPost, AdminShardPublish, "log-shard-publish", func(ctx context.Context, r *http.Request) (any, error) {
+		var signed Publication
 		if err := readOrder(r, &signed); err != nil {
 			return nil, err
 		}
-		return s.publishShard(signed.Targets)
+		return s.publishShard(ctx, signed)
 	})
 	a.Handle(http.MethodPost, AdminShardActivate, "log-shard-activate", func(ctx context.Context, _ *http.Request) (any, error) {
 		return s.activateShard(ctx)
@@ -296,7 +296,7 @@ func placeOf(key keys.Key) string {
 // publishShard puts the key of the next shard into the trust material, by the
 // draft of prepareShard, signed. A crash after the last write of the repository,
 // and before shards.json tells of it, is found and noted by the next start.
-func (s *Stack) publishShard(signed []byte) (ShardStatus, error) {
+func (s *Stack) publishShard(ctx context.Context, signed Publication) (ShardStatus, error) {
 	if err := s.mayShard(); err != nil {
 		return ShardStatus{}, err
 	}
@@ -304,12 +304,8 @@ func (s *Stack) publishShard(signed []byte) (ShardStatus, error) {
 	if !ok || !e.Published.IsZero() {
 		return ShardStatus{}, fault.New(fault.Conflict, "no shard waits to be published: prepare one")
 	}
-	targets, err := s.materialWith(key).Targets(s.opts.Now())
-	if err != nil {
-		return ShardStatus{}, err
-	}
 	before := s.distributed(s.repo, s.opts.Now())
-	err = s.repo.PublishSigned(signed, targets, s.online)
+	err := s.publishTargets(ctx, s.materialWith(key), signed)
 	if errors.Is(err, tufroot.ErrStale) {
 		return ShardStatus{}, fault.Wrap(fault.Conflict, err, "prepare the shard again")
 	}

@@ -21,8 +21,11 @@ type Flaw struct {
 	Next  string // what to do about it
 }
 
-// CheckFile is the Check of flaws that the files show by themselves.
-const CheckFile = "files"
+// Names of checks of the files by themselves.
+const (
+	CheckFile    = "files"   // they are not what clients take
+	CheckWindows = "windows" // some service signs now what they do not let clients verify
+)
 
 // flaws gathers what is wrong.
 type flaws []Flaw
@@ -31,7 +34,11 @@ func (f *flaws) add(next, format string, args ...any) {
 	*f = append(*f, Flaw{CheckFile, fmt.Sprintf(format, args...), next})
 }
 
-// each of the errors that err joins is a flaw of its own.
+func (f *flaws) window(format string, args ...any) {
+	*f = append(*f, Flaw{CheckWindows, fmt.Sprintf(format, args...), "publish a key or chain that is trusted now, and go over to it, before another one ends"})
+}
+
+// addAll: each of the errors that err joins is a flaw of its own.
 func (f *flaws) addAll(next string, err error) {
 	var all interface{ Unwrap() []error }
 	if errors.As(err, &all) {
@@ -229,12 +236,12 @@ func (f *flaws) together(root Root, config Config, now time.Time) {
 	}{{"certificate authority", config.CAs, open(root.CAs)}, {"transparency log", config.TLogs, log}, {"timestamp authority", config.TSAs, open(root.TSAs)}} {
 		for _, s := range l.services {
 			if s.Window.Contains(now) && !l.trusted(s.URL) {
-				f.add(nextClock, "%s %s is to sign with, and nothing in %s verifies what it signs now", l.kind, s.URL, TrustedRootName)
+				f.window("%s %s is to sign with, and nothing in %s verifies what it signs now", l.kind, s.URL, TrustedRootName)
 			}
 		}
 	}
 	if len(config.CAs) > 0 && !slices.ContainsFunc(root.CTLogs, func(l KnownLog) bool { return l.Window.Contains(now) }) {
-		f.add(nextClock, "no CT log in %s is trusted now: no certificate would verify", TrustedRootName)
+		f.window("no CT log in %s is trusted now: no certificate would verify", TrustedRootName)
 	}
 	v2 := slices.ContainsFunc(config.TLogs, func(s ConfigService) bool { return s.APIVersion == 2 }) ||
 		slices.ContainsFunc(root.TLogs, func(l KnownLog) bool { return l.isV2(config) })
