@@ -3,8 +3,10 @@ package tufroot
 import (
 	"bytes"
 	"crypto"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -96,8 +98,28 @@ func (r *Repository) accepts(next *metadata.Metadata[metadata.RootType]) error {
 	return nil
 }
 
+// noNulls refuses JSON with a null in it: metadata has none, and the library takes
+// some of them for objects.
+func noNulls(data []byte) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	for {
+		token, err := d.Token()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case token == nil:
+			return errors.New("there is a null in it")
+		}
+	}
+}
+
 // readRoot reads and checks an outsider's root.
 func readRoot(data []byte) (*metadata.Metadata[metadata.RootType], error) {
+	if err := noNulls(data); err != nil {
+		return nil, fmt.Errorf("read root: %w", err)
+	}
 	root, err := metadata.Root(time.Time{}).FromBytes(data)
 	if err != nil {
 		return nil, fmt.Errorf("read root: %w", err)
@@ -107,6 +129,9 @@ func readRoot(data []byte) (*metadata.Metadata[metadata.RootType], error) {
 
 // readTargets reads and checks an outsider's targets.
 func readTargets(data []byte) (*metadata.Metadata[metadata.TargetsType], error) {
+	if err := noNulls(data); err != nil {
+		return nil, fmt.Errorf("read targets: %w", err)
+	}
 	role, err := metadata.Targets(time.Time{}).FromBytes(data)
 	if err != nil {
 		return nil, fmt.Errorf("read targets: %w", err)

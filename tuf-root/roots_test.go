@@ -1,0 +1,440 @@
+package tufroot_test
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"errors"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	tufroot "sigstack/tuf-root"
+)
+
+// signers are keys of one role, of both kinds.
+type signers []crypto.Signer
+
+func newSigners(tb testing.TB, n int) signers {
+	tb.Helper()
+	var out signers
+	for i := range n {
+		if i%2 == 0 {
+			out = append(out, newEd25519(tb))
+		} else {
+			out = append(out, newECDSA(tb, elliptic.P256()))
+		}
+	}
+	return out
+}
+
+// need makes signers keys of a role.
+func (s signers) need(threshold int) *tufroot.RoleKeys {
+	k := &tufroot.RoleKeys{Threshold: threshold}
+	for _, signer := range s {
+		k.Keys = append(k.Keys, signer.Public())
+	}
+	return k
+}
+
+// sign signs a draft with every key.
+func (s signers) sign(tb testing.TB, draft []byte) []byte {
+	tb.Helper()
+	for _, signer := range s {
+		var err error
+		if draft, err = tufroot.SignRole(draft, signer); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return draft
+}
+
+// council are the keys of a repository with thresholds.
+type council struct {
+	root, targets signers
+	online        tufroot.Online
+}
+
+func newCouncil(tb testing.TB) council {
+	tb.Helper()
+	return council{newSigners(tb, 3), newSigners(tb, 3), newKeys(tb).Online}
+}
+
+func (k council) change() tufroot.RootChange {
+	return tufroot.RootChange{
+		Root: k.root.need(2), Targets: k.targets.need(2),
+		Snapshot: signers{k.online.Snapshot}.need(1), Timestamp: signers{k.online.Timestamp}.need(1),
+	}
+}
+
+// drafts returns signed first drafts.
+func (k council) drafts(tb testing.TB, c *clock) (root, targets []byte) {
+	tb.Helper()
+	root, err := tufroot.FirstRoot(tufroot.Config{Now: c.Now}, k.change())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	targets, err = tufroot.FirstTargets(tufroot.Config{Now: c.Now}, targetsOf("one"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return k.root[:2].sign(tb, root), k.targets[1:].sign(tb, targets)
+}
+
+// newCouncilRepo creates a repository from signed drafts, whose trusted_root.json
+// says "one".
+func newCouncilRepo(tb testing.TB, c *clock, k council) (*tufroot.Repository, string) {
+	tb.Helper()
+	root, targets := k.drafts(tb, c)
+	dir := filepath.Join(tb.TempDir(), "tuf")
+	r, err := tufroot.CreateSigned(c.cfg(dir), root, targets, targetsOf("one"), k.online)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return r, dir
+}
+
+func draftRoot(tb testing.TB, r *tufroot.Repository, c tufroot.RootChange) []byte {
+	tb.Helper()
+	draft, err := r.DraftRoot(c)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return draft
+}
+
+func publishTargets(tb testing.TB, r *tufroot.Repository, content string, online tufroot.Online, by signers) {
+	tb.Helper()
+	draft, err := r.DraftTargets(targetsOf(content))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := r.PublishSigned(by.sign(tb, draft), targetsOf(content), online); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// TestClientFollowsTheRoots: a client that saw only root 1 follows to root 3, while a
+// lost key is replaced, targets keys are exchanged and thresholds change.
+func TestClientFollowsTheRoots(t *testing.T) {
+	c, k := newClock(), newCouncil(t)
+	r, dir := newCouncilRepo(t, c, k)
+	m := newMirror(t, dir)
+	old := newClient(t, m, r.RootJSON(), c)
+	old.want(t, "one")
+
+	c.Add(time.Hour)
+	fresh := newSigners(t, 2)
+	second := signers{k.root[0], k.root[1], fresh[0]} // root[2] is lost
+	draft := draftRoot(t, r, tufroot.RootChange{Root: second.need(2)})
+	if err := r.PublishRoot(k.root[:2].sign(t, draft)); err != nil {
+		t.Fatal(err)
+	}
+
+	c.Add(time.Hour)
+	third, targets := signers{fresh[0], fresh[1], k.root[0], k.root[1]}, newSigners(t, 2)
+	draft = draftRoot(t, r, tufroot.RootChange{Root: third.need(3), Targets: targets.need(2), Life: 100 * day})
+	signed := third.sign(t, draft)
+	if err := r.PublishRoot(signed); err == nil || !strings.Contains(err.Error(), "published targets does not verify") {
+		t.Errorf("before its targets keys have signed: got %v, want a refusal", err)
+	}
+	publishTargets(t, r, "two", k.online, append(targets[:2:2], k.targets[:2]...))
+	if err := r.PublishRoot(signed); err != nil {
+		t.Fatal(err)
+	}
+	publishTargets(t, r, "three", k.online, targets)
+
+	old.want(t, "three")
+	newClient(t, m, r.RootJSON(), c).want(t, "three")
+	again, err := tufroot.Open(c.cfg(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := versions(again), [4]int64{3, 3, 3, 3}; got != want {
+		t.Errorf("got versions %v, want %v", got, want)
+	}
+	roles := again.Roles()
+	if roles[0].Threshold != 3 || len(roles[0].Keys) != 4 || roles[1].Threshold != 2 || len(roles[1].Keys) != 2 {
+		t.Errorf("got roles %+v, want 3 of 4 root keys and 2 of 2 targets keys", roles[:2])
+	}
+	// The root was published when it was drafted, but for fractions of a second.
+	if got := roles[0].Life.Round(time.Second); got != 100*day {
+		t.Errorf("root lives %s, want %s", got, 100*day)
+	}
+	if !roles[0].Keys[0].Public.(ed25519.PublicKey).Equal(fresh[0].Public()) {
+		t.Errorf("first root key is %v, want %v", roles[0].Keys[0].Public, fresh[0].Public())
+	}
+}
+
+func TestRootsThatAreRefused(t *testing.T) {
+	c, k := newClock(), newCouncil(t)
+	r, dir := newCouncilRepo(t, c, k)
+	other := newSigners(t, 3)
+	same := draftRoot(t, r, tufroot.RootChange{})
+	changed := draftRoot(t, r, tufroot.RootChange{Root: other.need(2)})
+	before := files(t, dir)
+	for name, tt := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"unsigned":             {same, "version 1 have not signed"},
+		"one signature":        {k.root[:1].sign(t, same), "version 1 have not signed"},
+		"one key twice":        {signers{k.root[0], k.root[0]}.sign(t, same), "version 1 have not signed"},
+		"foreign keys":         {other.sign(t, same), "version 1 have not signed"},
+		"only the old keys":    {k.root.sign(t, changed), "own root keys"},
+		"only the new keys":    {other.sign(t, changed), "version 1 have not signed"},
+		"one of the new":       {append(k.root[:2:2], other[0]).sign(t, changed), "own root keys"},
+		"changed after":        {bytes.Replace(k.root.sign(t, same), []byte(`"threshold": 2`), []byte(`"threshold": 1`), 1), "have not signed"},
+		"not next":             {k.root.sign(t, bytes.Replace(same, []byte(`"version": 2`), []byte(`"version": 3`), 1)), "version 3"},
+		"foreign targets keys": {k.root.sign(t, draftRoot(t, r, tufroot.RootChange{Targets: other.need(1)})), "published targets"},
+		"foreign snapshot":     {k.root.sign(t, draftRoot(t, r, tufroot.RootChange{Snapshot: other.need(1)})), "published snapshot"},
+		"foreign timestamp":    {k.root.sign(t, draftRoot(t, r, tufroot.RootChange{Timestamp: other.need(1)})), "published timestamp"},
+		"not even JSON":        {[]byte("x"), "read root"},
+		"targets":              {[]byte(`{"signed":{"_type":"targets"},"signatures":[]}`), "read root"},
+	} {
+		if err := r.PublishRoot(tt.data); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %q", name, err, tt.want)
+		}
+	}
+	c.Add(6 * 365 * day)
+	if err := r.PublishRoot(k.root.sign(t, same)); err == nil || !strings.Contains(err.Error(), "expired") {
+		t.Errorf("years later: got %v, want that it expired", err)
+	}
+	if after := files(t, dir); !maps.Equal(after, before) {
+		t.Error("a refused root left traces")
+	}
+}
+
+func TestDraftsOfRootsThatAreRefused(t *testing.T) {
+	k := newCouncil(t)
+	for name, change := range map[string]func(*tufroot.RootChange){
+		"no root keys":      func(c *tufroot.RootChange) { c.Root = nil },
+		"no keys":           func(c *tufroot.RootChange) { c.Targets = &tufroot.RoleKeys{Threshold: 1} },
+		"threshold 0":       func(c *tufroot.RootChange) { c.Root = k.root.need(0) },
+		"threshold too big": func(c *tufroot.RootChange) { c.Root = k.root.need(4) },
+		"a key twice":       func(c *tufroot.RootChange) { c.Root = append(k.root[:2:2], k.root[0]).need(2) },
+		"P-384":             func(c *tufroot.RootChange) { c.Root = signers{newECDSA(t, elliptic.P384())}.need(1) },
+		"tiny life":         func(c *tufroot.RootChange) { c.Life = time.Millisecond },
+	} {
+		c := k.change()
+		change(&c)
+		if _, err := tufroot.FirstRoot(newClock().cfg(""), c); err == nil {
+			t.Errorf("%s: drafted", name)
+		}
+	}
+}
+
+// TestThresholdOfTargets: a draft reaches clients with as many signatures as the root
+// asks for, and with no fewer.
+func TestThresholdOfTargets(t *testing.T) {
+	c, k := newClock(), newCouncil(t)
+	r, dir := newCouncilRepo(t, c, k)
+	draft, err := r.DraftTargets(targetsOf("two"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, by := range map[string]signers{"none": nil, "one": k.targets[:1], "one twice": {k.targets[0], k.targets[0]}, "root keys": k.root} {
+		if err := r.PublishSigned(by.sign(t, draft), targetsOf("two"), k.online); err == nil || !strings.Contains(err.Error(), "not signed") {
+			t.Errorf("%s: got %v, want that it is not signed", name, err)
+		}
+	}
+	if err := r.PublishSigned(k.targets[1:].sign(t, draft), targetsOf("two"), k.online); err != nil {
+		t.Fatal(err)
+	}
+	newClient(t, newMirror(t, dir), r.RootJSON(), c).want(t, "two")
+	next, err := r.DraftTargets(targetsOf("three"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tufroot.Review(dir, next, k.targets[0]); err == nil {
+		t.Error("reviewed for a key that has not signed what is published")
+	}
+	if change, err := tufroot.Review(dir, next, k.targets[0], k.targets[2]); err != nil || change.Version != 3 {
+		t.Errorf("review: got %+v, %v; want version 3", change, err)
+	}
+}
+
+// TestOnlineKeysAreExchanged: clients never see metadata that they refuse.
+func TestOnlineKeysAreExchanged(t *testing.T) {
+	c, k := newClock(), newCouncil(t)
+	r, dir := newCouncilRepo(t, c, k)
+	m := newMirror(t, dir)
+	old := newClient(t, m, r.RootJSON(), c)
+	old.want(t, "one")
+	fresh := newKeys(t).Online
+	draft := draftRoot(t, r, tufroot.RootChange{Snapshot: signers{fresh.Snapshot}.need(1), Timestamp: signers{fresh.Timestamp}.need(1)})
+	root := k.root[1:].sign(t, draft)
+	if err := r.CheckOnline(fresh); err == nil {
+		t.Error("the root trusts keys that it does not know")
+	}
+	both := k.online
+	both.AlsoSnapshot, both.AlsoTimestamp = []crypto.Signer{fresh.Snapshot, k.online.Snapshot}, []crypto.Signer{fresh.Timestamp}
+	if err := r.Resign(both); err != nil {
+		t.Fatal(err)
+	}
+	old.want(t, "one")
+	if err := r.PublishRoot(root); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.PublishRoot(root); err != nil {
+		t.Errorf("the same again: %v", err)
+	}
+	old.want(t, "one")
+	newClient(t, m, r.RootJSON(), c).want(t, "one")
+	if err := errors.Join(r.CheckOnline(both), r.CheckOnline(fresh)); err != nil {
+		t.Error(err)
+	}
+	if err := r.CheckOnline(k.online); err == nil {
+		t.Error("the root trusts the old keys")
+	}
+	c.Add(9 * time.Hour)
+	if _, err := r.Refresh(k.online); err == nil {
+		t.Error("refreshed with the old keys")
+	}
+	for _, online := range []tufroot.Online{both, fresh} {
+		c.Add(9 * time.Hour)
+		if done, err := r.Refresh(online); !done || err != nil {
+			t.Fatalf("refresh: %v, %v", done, err)
+		}
+		old.want(t, "one")
+	}
+	publishTargets(t, r, "two", fresh, k.targets)
+	old.want(t, "two")
+	newClient(t, m, r.RootJSON(), c).want(t, "two")
+}
+
+func TestCreateSignedRefuses(t *testing.T) {
+	c, k := newClock(), newCouncil(t)
+	root, targets := k.drafts(t, c)
+	other := newCouncil(t)
+	otherRoot, _ := other.drafts(t, c)
+	bare, err := tufroot.FirstRoot(c.cfg(""), k.change())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bareTargets, err := tufroot.FirstTargets(c.cfg(""), targetsOf("one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		root, targets []byte
+		content       string
+		online        tufroot.Online
+		after         time.Duration
+		want          string
+	}{
+		"one root signature":    {k.root[:1].sign(t, bare), targets, "one", k.online, 0, "root keys"},
+		"one targets signature": {root, k.targets[:1].sign(t, bareTargets), "one", k.online, 0, "targets keys"},
+		"another root":          {otherRoot, targets, "one", k.online, 0, "targets keys"},
+		"other files":           {root, targets, "two", k.online, 0, "others than were signed"},
+		"other online keys":     {root, targets, "one", other.online, 0, "snapshot key"},
+		"expired":               {root, targets, "one", k.online, 6 * 365 * day, "expired"},
+		"swapped":               {targets, root, "one", k.online, 0, "read root"},
+		"version 2": {
+			k.root.sign(t, bytes.Replace(bare, []byte(`"version": 1`), []byte(`"version": 2`), 1)), targets, "one", k.online, 0, "version 2",
+		},
+	} {
+		later := &clock{c.now.Add(tt.after)}
+		dir := filepath.Join(t.TempDir(), "tuf")
+		_, err := tufroot.CreateSigned(later.cfg(dir), tt.root, tt.targets, targetsOf(tt.content), tt.online)
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %q", name, err, tt.want)
+		}
+		if _, err := tufroot.Open(c.cfg(dir)); err == nil {
+			t.Errorf("%s: there is a repository", name)
+		}
+	}
+	r, dir := newCouncilRepo(t, c, k)
+	if _, err := tufroot.CreateSigned(c.cfg(dir), root, targets, targetsOf("one"), k.online); !errors.Is(err, tufroot.ErrExists) {
+		t.Errorf("twice: got %v, want ErrExists", err)
+	}
+	if err := r.RenewRoot(k.root[0]); err == nil {
+		t.Error("renewed with one key of two")
+	}
+}
+
+func TestPublications(t *testing.T) {
+	c, k := newClock(), newCouncil(t)
+	r, dir := newCouncilRepo(t, c, k)
+	want := []tufroot.Publication{{At: c.now.UTC(), Root: 1, Targets: 1}}
+	c.Add(9 * time.Hour)
+	if _, err := r.Refresh(k.online); err != nil {
+		t.Fatal(err)
+	}
+	publishTargets(t, r, "two", k.online, k.targets)
+	want = append(want, tufroot.Publication{At: c.now.UTC(), Root: 1, Targets: 2})
+	c.Add(time.Hour)
+	if err := r.PublishRoot(k.root.sign(t, draftRoot(t, r, tufroot.RootChange{}))); err != nil {
+		t.Fatal(err)
+	}
+	want = append(want, tufroot.Publication{At: c.now.UTC(), Root: 2, Targets: 2})
+	again, err := tufroot.Open(c.cfg(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, r := range map[string]*tufroot.Repository{"same process": r, "next process": again} {
+		if got, err := r.Publications(); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: got %v, %v; want %v", name, got, err, want)
+		}
+	}
+}
+
+// TestDistributedAfterALongerLife: clients may hold a timestamp of a former, longer
+// life, whatever is signed after it.
+func TestDistributedAfterALongerLife(t *testing.T) {
+	c, k := newClock(), newCouncil(t)
+	root, targets := k.drafts(t, c)
+	dir := filepath.Join(t.TempDir(), "tuf")
+	cfg := c.cfg(dir)
+	cfg.Lifetimes.Timestamp, cfg.Lifetimes.Snapshot = 90*day, 90*day
+	if _, err := tufroot.CreateSigned(cfg, root, targets, targetsOf("one"), k.online); err != nil {
+		t.Fatal(err)
+	}
+	end := c.now.Add(90 * day).Truncate(time.Second)
+	for range 2 {
+		r, err := tufroot.Open(c.cfg(dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done, err := r.Refresh(k.online); err != nil || !done {
+			t.Errorf("refresh to a shorter life: got %v, %v; want it at once", done, err)
+		}
+		if got := r.Distributed(c.now); !got.Equal(end) {
+			t.Errorf("distributed at %s, want %s", got, end)
+		}
+		c.Add(9 * time.Hour)
+	}
+}
+
+// FuzzParseDocument: what is accepted says the same when it is written again, and
+// its roles can be satisfied.
+func FuzzParseDocument(f *testing.F) {
+	root, targets := newCouncil(f).drafts(f, newClock())
+	f.Add(root)
+	f.Add(targets)
+	f.Add([]byte(`{"signed":{"_type":"root","keys":{"a":null},"roles":{"root":null}},"signatures":[]}`))
+	f.Add([]byte(`{"signed":{"_type":"targets","targets":{"a":null}},"signatures":null}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d, err := tufroot.ParseDocument(data)
+		if err != nil {
+			return
+		}
+		again, err := d.With(d.Signatures())
+		if err != nil {
+			t.Fatalf("encode: %v", err)
+		}
+		e, err := tufroot.ParseDocument(again)
+		if err != nil || !bytes.Equal(e.Payload, d.Payload) || e.Version != d.Version || len(e.Signatures()) != len(d.Signatures()) {
+			t.Fatalf("written again: %v, %s; want %s", err, e.Payload, d.Payload)
+		}
+		for _, role := range d.Roles {
+			if role.Threshold < 1 || role.Threshold > len(role.Keys) || len(d.SignedBy(role)) > len(role.Keys) {
+				t.Errorf("role %s needs %d of %d keys", role.Role, role.Threshold, len(role.Keys))
+			}
+		}
+	})
+}
