@@ -29,7 +29,10 @@ that directory to media that stay offline.
 With an https URL the listeners speak TLS by certificates of an authority that is
 made here, for this host only; the client kit has it. --tls-cert names a certificate
 of your own instead, read again whenever it changes, and --behind-proxy leaves TLS to
-a proxy.`,
+a proxy.
+
+With --ceremony there are no keys of TUF's root and targets here: signers bring them,
+in sigstack tuf ceremony, before the directory can be served.`,
 		Example: `  sigstack init --dir /var/lib/sigstack --url https://sigstack.corp.example \
       --listen :443 --passphrase-file /run/secrets/passphrase
   sigstack init --dir /data --url https://sigstack.corp.example --listen :443 \
@@ -47,6 +50,7 @@ a proxy.`,
 	f.StringVar(&i.listen, "listen", "", "`host:port` that serve will listen on (default "+defaultListen+", or where a URL of this machine leads)")
 	f.StringArrayVar(&i.issuers, "trust-issuer", nil, issuerUsage)
 	f.StringVar(&i.offlineFile, "offline-passphrase-file", "", "`file` with the passphrase of the root keys (default: a random one, written to DIR/offline/passphrase)")
+	f.BoolVar(&i.ceremony, "ceremony", false, "leave the trust root to signers, whose keys are elsewhere: `sigstack tuf ceremony` makes it, and serve waits for it")
 	f.StringVar(&i.tufProfile, "tuf-profile", "", tufProfileUsage)
 	i.tls.add(f)
 	i.keys.add(f)
@@ -60,6 +64,7 @@ type initFlags struct {
 	issuers          []string
 	offlineFile      string
 	tufProfile       string
+	ceremony         bool
 	tls              tlsFlags
 	keys             placeFlags
 	passphrase       passphraseFlags
@@ -81,7 +86,7 @@ func (a *app) init(ctx context.Context, f initFlags) error {
 
 func (f initFlags) config(ctx context.Context, a *app) (cfg stack.InitConfig, err error) {
 	f.listen = listenFor(f.listen, f.url)
-	cfg = stack.InitConfig{Dir: f.dir, Profile: config.ProfileServe, URL: f.url, Listen: f.listen, Now: a.now}
+	cfg = stack.InitConfig{Dir: f.dir, Profile: config.ProfileServe, URL: f.url, Listen: f.listen, Ceremony: f.ceremony, Now: a.now}
 	if cfg.Log, err = f.log.logger(a.err); err != nil {
 		return cfg, err
 	}
@@ -151,6 +156,10 @@ func chooseURL(url, address string) (string, error) {
 }
 
 func (a *app) initialized(cfg stack.InitConfig, l stack.Layout) error {
+	if cfg.Ceremony {
+		a.initializedFor(cfg, l)
+		return nil
+	}
 	sum, err := l.RootSHA256()
 	if err != nil {
 		return err
@@ -167,4 +176,16 @@ func (a *app) initialized(cfg stack.InitConfig, l stack.Layout) error {
 		a.printf("\n%s\n", reached(cfg, l))
 	})
 	return nil
+}
+
+// initializedFor tells of a directory whose trust root comes out of a ceremony.
+func (a *app) initializedFor(cfg stack.InitConfig, l stack.Layout) {
+	a.result(map[string]string{"dir": l.Dir, "url": cfg.URL, "awaits": "root"}, func() {
+		a.printf("initialized %s for %s\n", l.Dir, cfg.URL)
+		a.printf("no trust root yet: signers make it, whose keys are elsewhere\n")
+		a.printf("\nNow:\n  1. Each signer, on a machine of their own: sigstack keys create NAME --signer --dir DIR\n")
+		a.printf("     and hands out what `sigstack keys show NAME --signer --dir DIR` prints.\n")
+		a.printf("  2. sigstack tuf ceremony start --dir %s --folder FOLDER --root-key FILE … --root-threshold N\n", l.Dir)
+		a.printf("  3. Move %s to media that stay offline: serve does not need it.\n", l.Offline())
+	})
 }

@@ -24,13 +24,17 @@ func (a *app) keysCommand() *cobra.Command {
 		a.keysCreateCommand(), a.keysImportCommand(), a.keysListCommand(), a.keysShowCommand(), a.keysTestCommand())
 	cmd.Long = `Work with the keys of a stack. A key is a file, in DIR/keys or, of the roots, in
 DIR/offline; or a file there refers to a key in a PKCS#11 token or a key service.
-Nothing here shows a private key or replaces one. docs/keys.md has the rest.`
+Nothing here shows a private key or replaces one. docs/keys.md has the rest.
+
+With --signer DIR belongs to no stack, but to one who signs in ceremonies, on a
+machine of his own: its keys lie in it, and create makes it.`
 	return cmd
 }
 
 // keysFlags are those of every command about keys.
 type keysFlags struct {
 	dir        string
+	signer     bool // dir is a signer's own, and belongs to no stack
 	passphrase passphraseFlags
 	plugins    pluginFlags
 	log        logFlags
@@ -38,6 +42,7 @@ type keysFlags struct {
 
 func (k *keysFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&k.dir, "dir", defaultDir, "data `directory` of the stack")
+	f.BoolVar(&k.signer, "signer", false, "--dir belongs to no stack: it holds the keys of one who signs in ceremonies")
 }
 
 // addUse adds what commands need that use a key rather than read about it.
@@ -50,7 +55,7 @@ func (k *keysFlags) addUse(f *pflag.FlagSet) {
 
 // folder is one of the places of a stack's keys.
 type folder struct {
-	name  string // as shown: keys or offline
+	name  string // as shown: keys, offline or signer
 	store *keys.Store
 }
 
@@ -82,6 +87,9 @@ func (k keysFlags) forUse(ctx context.Context, a *app) (opened, error) {
 }
 
 func (k keysFlags) open(passphrase []byte, options ...keys.Option) (opened, error) {
+	if k.signer {
+		return k.openSigner(passphrase, options...)
+	}
 	l := stack.Layout{Dir: k.dir}
 	conf, err := loadConfig(l)
 	if err != nil {
@@ -98,6 +106,26 @@ func (k keysFlags) open(passphrase []byte, options ...keys.Option) (opened, erro
 	}, nil
 }
 
+// openSigner opens a folder of keys that belongs to no stack. There are no settings
+// that name one of them, and they are encrypted like those of a stack.
+func (k keysFlags) openSigner(passphrase []byte, options ...keys.Option) (opened, error) {
+	done, err := stack.Layout{Dir: k.dir}.Initialized()
+	if err != nil {
+		return opened{}, err
+	}
+	if done {
+		return opened{}, usagef("directory %s is a stack's: leave --signer out, or name another", k.dir)
+	}
+	store := keys.Open(k.dir, passphrase, options...)
+	return opened{
+		conf: &config.Config{Profile: config.ProfileServe}, keys: store, encrypted: len(passphrase) > 0, passphrase: passphrase,
+		folders: []folder{{signerFolder, store}},
+	}, nil
+}
+
+// signerFolder is shown as the folder of keys that belong to no stack.
+const signerFolder = "signer"
+
 // find returns the folder that has the key.
 func (o opened) find(name string) (folder, keys.Info, error) {
 	for _, f := range o.folders {
@@ -112,7 +140,7 @@ func (o opened) find(name string) (folder, keys.Info, error) {
 // keyRow is what is shown of a key.
 type keyRow struct {
 	Name      string    `json:"name"`
-	Folder    string    `json:"folder"` // keys or offline
+	Folder    string    `json:"folder"` // keys, offline or signer
 	URI       string    `json:"uri,omitempty"`
 	Encrypted bool      `json:"encrypted"` // a file under a passphrase
 	Algorithm string    `json:"algorithm,omitempty"`

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"sigstack/internal/config"
+	"sigstack/internal/durable"
 	"sigstack/internal/keys"
 )
 
@@ -25,6 +27,7 @@ No service uses it before config.yaml names it. The keys that clients trust cann
 be changed in that way: a start with another one is refused.`,
 		Example: `  sigstack keys create spare --dir /var/lib/sigstack --passphrase-file FILE
   sigstack keys create audit2 --in 'hashivault://audit2'
+  sigstack keys create alice --signer --dir alice-keys --algorithm ed25519 --passphrase-file FILE
   sigstack keys create ca2 --algorithm ecdsa-p384 \
       --in 'pkcs11:token=prod;object=ca2?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/sigstack/pin'`,
 		Args: cobra.ExactArgs(1),
@@ -122,6 +125,11 @@ func (a *app) keysWrite(ctx context.Context, k keysFlags, name, uri string, add 
 		}
 	}
 	privateFiles()
+	if k.signer {
+		if err := durable.MkdirAll(k.dir, 0o700); err != nil {
+			return err
+		}
+	}
 	key, err := add(o.keys)
 	if err != nil {
 		return err
@@ -130,7 +138,7 @@ func (a *app) keysWrite(ctx context.Context, k keysFlags, name, uri string, add 
 	if err != nil {
 		return err
 	}
-	row := newKeyRow("keys", info, o)
+	row := newKeyRow(o.folders[0].name, info, o)
 	a.result(row, func() { a.printf("key %s, %s: %s\n    sha256:%s\n", row.Name, row.Algorithm, row.place(), row.SHA256) })
 	return nil
 }
@@ -146,7 +154,7 @@ func (o opened) checkPassphrase() error {
 		return usagef("the key needs the passphrase of the others: %s", passphraseHelp)
 	}
 	names, err := o.keys.Names()
-	if err != nil {
+	if err != nil && !(errors.Is(err, fs.ErrNotExist) && o.folders[0].name == signerFolder) { // which is made
 		return err
 	}
 	for _, name := range names {
@@ -160,5 +168,9 @@ func (o opened) checkPassphrase() error {
 	if !o.encrypted {
 		return nil
 	}
-	return checkNew("the service keys", o.passphrase)
+	whose := "the service keys"
+	if o.folders[0].name == signerFolder {
+		whose = "the signer's keys"
+	}
+	return checkNew(whose, o.passphrase)
 }

@@ -52,6 +52,7 @@ func (s *Stack) handleActs(a *admin.Server) {
 	s.handleShardActs(a)
 	s.handleChainActs(a)
 	s.handleReindex(a)
+	s.handleTUFActs(a)
 }
 
 // recordAct puts an act on record.

@@ -38,6 +38,9 @@ type InitConfig struct {
 	// needs. Empty: profile serve makes a random one and writes it to
 	// offline/passphrase, before any key.
 	OfflinePassphrase []byte
+	// Ceremony leaves the trust root to signers, whose keys are not here: the directory
+	// can be served when their first root is in it. Not for profile up.
+	Ceremony bool
 	// Keys says which keys are not to be files.
 	Keys InitKeys
 	// TLS says who speaks it, for an https URL.
@@ -119,7 +122,7 @@ func initLocked(ctx context.Context, l Layout, cfg InitConfig) error {
 	if err != nil {
 		return err
 	}
-	if err := publishFirst(ctx, l, cfg, conf); err != nil {
+	if err := cfg.publish(ctx, l, conf); err != nil {
 		return err
 	}
 	data, err := conf.Marshal()
@@ -156,6 +159,9 @@ func (cfg InitConfig) check() error {
 	}
 	if len(cfg.Passphrase) > 0 && bytes.Equal(cfg.Passphrase, cfg.OfflinePassphrase) {
 		return errors.New("the root keys in offline/ need a passphrase other than that of the service keys, which every start reads: leave it out, and init makes one")
+	}
+	if cfg.Profile == config.ProfileUp && cfg.Ceremony {
+		return errors.New("a test stack has no signers: its trust root is made at once")
 	}
 	if cfg.Profile == config.ProfileServe && len(cfg.Passphrase) == 0 {
 		return errors.New("profile serve needs a passphrase for its keys")

@@ -21,7 +21,10 @@ type InitKeys struct {
 // keyNames are those of the keys that Init makes.
 func (cfg InitConfig) keyNames() (service, offline []string) {
 	service = []string{keyCA, keyCTLog, keyTLog, keyTSA, keyTUFSnapshot, keyTUFTimestamp, keyAudit}
-	offline = []string{keyCARoot, keyTSARoot, keyTSAInter, keyTUFRoot, keyTUFTargets}
+	offline = []string{keyCARoot, keyTSARoot, keyTSAInter}
+	if !cfg.Ceremony {
+		offline = append(offline, keyTUFRoot, keyTUFTargets)
+	}
 	if cfg.internalCA() {
 		service, offline = append(service, keyTLSCA), append(offline, keyTLSRoot)
 	}

@@ -121,7 +121,7 @@ func (l Layout) prepare() error {
 
 // clear removes what an interrupted init made, but for the marker.
 func (l Layout) clear() error {
-	for _, path := range append(l.subdirectories(), l.DemoUser()) {
+	for _, path := range append(l.subdirectories(), l.DemoUser(), l.awaitedRoot()) {
 		if err := os.RemoveAll(path); err != nil {
 			return fmt.Errorf("clear an interrupted init: %w", err)
 		}
@@ -148,7 +148,7 @@ func (l Layout) sweep() error {
 }
 
 func (l Layout) strayTemp(name string) bool {
-	for _, final := range []string{l.unfinished(), l.Config(), l.DemoUser()} {
+	for _, final := range []string{l.unfinished(), l.Config(), l.DemoUser(), l.awaitedRoot()} {
 		if durable.IsTemp(name, filepath.Base(final)) {
 			return true
 		}

@@ -84,6 +84,9 @@ func (s *Stack) buildTUF() error {
 		s.rootSHA256, err = s.layout.RootSHA256()
 		return err
 	}
+	if waits, err := s.awaitRoot(); waits || err != nil {
+		return err
+	}
 	repo, err := tufroot.Open(s.layout.repository(s.conf, s.opts.Now))
 	if err != nil {
 		return err
@@ -97,15 +100,10 @@ func (s *Stack) buildTUF() error {
 		return err
 	}
 	s.rootSHA256 = trust.RootSHA256(repo.RootJSON())
-	snapshot, err := s.key(s.conf.TUF.SnapshotKey)
-	if err != nil {
+	s.repo = repo
+	if s.online, err = s.onlineKeys(); err != nil {
 		return err
 	}
-	timestamp, err := s.key(s.conf.TUF.TimestampKey)
-	if err != nil {
-		return err
-	}
-	s.repo, s.online = repo, tufroot.Online{Snapshot: snapshot, Timestamp: timestamp}
 	s.services.tuf, err = tuf.New(tuf.Config{
 		Repository: repo, Online: s.online,
 		KitDir: s.layout.Client(), Report: s.reportTUF,

@@ -61,6 +61,10 @@ type Options struct {
 	Now func() time.Time
 	Log *slog.Logger
 
+	// AwaitedRoot opens a directory that waits for its first trust root, for RunActs
+	// alone.
+	AwaitedRoot bool
+
 	unpublished bool // keys of config.yaml need not be published: nothing is served then
 }
 
@@ -93,6 +97,7 @@ type Stack struct {
 
 	repo         *tufroot.Repository  // nil without section tuf
 	online       tufroot.Online       // keys of repo
+	awaitsRoot   bool                 // repo is nil until the first root is published
 	keyUp        *prometheus.GaugeVec // of keys that live elsewhere; nil: none does
 	rootSHA256   string               // of root.json, hex
 	drainTimeout time.Duration        // how long requests under way may take when the stack stops
@@ -318,6 +323,9 @@ func (s *Stack) Routes() []httpd.Route { return s.mux.Routes() }
 // Run starts the services and serves until ctx ends or a part fails. onReady is
 // called once, when the start's checks have passed.
 func (s *Stack) Run(ctx context.Context, onReady func()) error {
+	if s.awaitsRoot {
+		return errors.Join(&AwaitsRootError{s.layout.Dir}, s.Close())
+	}
 	if err := s.recordStart(ctx); err != nil {
 		return errors.Join(err, s.Close())
 	}
