@@ -45,3 +45,17 @@ func (r *Repository) Heal() { r.disk = durableDisk() }
 func CreateBroken(cfg Config, keys Keys, targets []trust.Target, c Crash) (*Repository, error) {
 	return create(cfg, keys, targets, c.disk())
 }
+
+// CreateSignedBroken is CreateSigned with failing writes.
+func CreateSignedBroken(cfg Config, root, targetsRole []byte, targets []trust.Target, online Online, c Crash) (*Repository, error) {
+	return createSigned(cfg, root, targetsRole, targets, online, c.disk())
+}
+
+// ParseRecord reads a record of publications and writes it again.
+func ParseRecord(data []byte) (again []byte, err error) {
+	rec, err := parseRecord(data)
+	if err != nil {
+		return nil, err
+	}
+	return rec.encode()
+}

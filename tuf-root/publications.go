@@ -49,13 +49,12 @@ func parseRecord(data []byte) (record, error) {
 		return record{}, err
 	}
 	for _, list := range [][]moment{rec.Roots, rec.Targets} {
-		if !slices.IsSortedFunc(list, func(a, b moment) int { return max(-1, int(min(1, a.Version-b.Version))) }) {
-			return record{}, errors.New("versions are out of order")
-		}
-		for i, m := range list {
-			if m.Version < 1 || m.Timestamp < 0 || (i > 0 && list[i-1].Version == m.Version) {
+		last := int64(0)
+		for _, m := range list {
+			if m.Version <= last || m.Timestamp < 0 {
 				return record{}, fmt.Errorf("version %d is out of order", m.Version)
 			}
+			last = m.Version
 		}
 	}
 	return rec, nil
