@@ -64,34 +64,52 @@ func (r *Repository) PublishSigned(signed []byte, targets []trust.Target, online
 	if err := r.finish(); err != nil {
 		return err
 	}
+	role, err := r.checkSigned(signed, targets)
+	if err != nil {
+		return err
+	}
+	return r.publishTargets(role, signed, online)
+}
+
+// CheckSigned returns the error that PublishSigned would, for whoever has more to do
+// before. It changes nothing.
+func (r *Repository) CheckSigned(signed []byte, targets []trust.Target) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, err := r.checkSigned(signed, targets)
+	return err
+}
+
+// checkSigned reads what may be published next. It needs mu.
+func (r *Repository) checkSigned(signed []byte, targets []trust.Target) (*metadata.Metadata[metadata.TargetsType], error) {
 	role, err := readTargets(signed)
 	if err != nil {
-		return fmt.Errorf("read signed targets: %w", err)
+		return nil, fmt.Errorf("read signed targets: %w", err)
 	}
 	if err := r.root.VerifyDelegate(metadata.TARGETS, role); err != nil {
-		return fmt.Errorf("publish targets: they are not signed with the root's targets key, or with too few of them: %w", err)
+		return nil, fmt.Errorf("publish targets: they are not signed with the root's targets key, or with too few of them: %w", err)
 	}
 	version, err := newest(r.dir, metadata.TARGETS)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	switch {
 	case role.Signed.Version != version+1:
-		return fmt.Errorf("publish targets version %d, the newest being %d: %w", role.Signed.Version, version, ErrStale)
+		return nil, fmt.Errorf("publish targets version %d, the newest being %d: %w", role.Signed.Version, version, ErrStale)
 	case !role.Signed.Expires.After(r.now()):
-		return fmt.Errorf("publish targets: they expired at %s", role.Signed.Expires.Format(time.RFC3339))
+		return nil, fmt.Errorf("publish targets: they expired at %s", role.Signed.Expires.Format(time.RFC3339))
 	}
 	if err := r.checkFiles(role.Signed.Targets); err != nil {
-		return fmt.Errorf("publish targets: %w", err)
+		return nil, fmt.Errorf("publish targets: %w", err)
 	}
 	files, err := describe(targets)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !maps.EqualFunc(files, role.Signed.Targets, sameFile) {
-		return fmt.Errorf("publish targets: they are others than were to be signed: %w", ErrStale)
+		return nil, fmt.Errorf("publish targets: they are others than were to be signed: %w", ErrStale)
 	}
-	return r.publishTargets(role, signed, online)
+	return role, nil
 }
 
 func sameFile(a, b *metadata.TargetFiles) bool {

@@ -116,8 +116,9 @@ func (c *Ceremony) verify(s signature) error {
 // the transcript. The folder is read and checked anew before, and must be the one that
 // was opened. The error matches ErrSigned when the key has signed already, ErrWrongKey
 // when nothing asks for it, ErrExpired when it is too late, and ErrChanged. An
-// interrupted Sign can be repeated.
-func (c *Ceremony) Sign(key crypto.Signer, who string, now time.Time) error {
+// interrupted Sign can be repeated, and so can one whose error matches
+// durable.ErrLocked: another process is signing.
+func (c *Ceremony) Sign(key crypto.Signer, who string, now time.Time) (err error) {
 	if err := plainText(who); err != nil {
 		return fmt.Errorf("name of the signer: %w", err)
 	}
@@ -128,6 +129,11 @@ func (c *Ceremony) Sign(key crypto.Signer, who string, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("sign: %w", err)
 	}
+	unlock, err := c.lock()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	if err := c.refresh(); err != nil {
 		return err
 	}
@@ -147,12 +153,22 @@ func (c *Ceremony) Sign(key crypto.Signer, who string, now time.Time) error {
 	return c.record()
 }
 
+// lock keeps other processes of this machine from writing at the same time: each
+// writes the whole transcript. A medium that is gone is told as such.
+func (c *Ceremony) lock() (unlock func() error, err error) {
+	l, err := durable.LockDir(c.folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w; is the medium still there?", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return l.Unlock, nil
+}
+
 // refresh reads the folder again.
 func (c *Ceremony) refresh() error {
 	again, err := Open(c.folder)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w; is the medium still there?", err)
-	}
 	if err != nil {
 		return err
 	}

@@ -131,7 +131,12 @@ func (c *Ceremony) head() string {
 
 // Record enters signatures in the transcript whose signers were interrupted, or whose
 // files were copied here from another copy of the folder. Sign does so, too.
-func (c *Ceremony) Record() error {
+func (c *Ceremony) Record() (err error) {
+	unlock, err := c.lock()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	if err := c.refresh(); err != nil {
 		return err
 	}
