@@ -12,7 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"sigstack/internal/keys"
 	"sigstack/internal/pki"
+	tufroot "sigstack/tuf-root"
 )
 
 // CheckChains reports whether the content of chains.json is taken, and what it is
@@ -22,7 +24,7 @@ func CheckChains(dir string, data []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := caChains{file: filepath.Join(dir, "chains.json")}
+	c := chainSet{file: filepath.Join(dir, "chains.json")}
 	if err := c.set(list, draft); err != nil {
 		return nil, err
 	}
@@ -32,7 +34,7 @@ func CheckChains(dir string, data []byte) ([]byte, error) {
 // EndsOrAdds are the ends that one trusted root has and the one before had not, if
 // nothing else is new in it but the chain added.
 func EndsOrAdds(before, after []byte, added []*x509.Certificate, now time.Time) ([]ChainEnd, error) {
-	_, ends, err := endsOrAdds(before, after, chainID(added), now)
+	_, ends, err := CA.endsOrAdds(before, after, chainID(added), now)
 	return ends, err
 }
 
@@ -63,4 +65,44 @@ func SampleChains(tb testing.TB) []byte {
 		tb.Fatal(err)
 	}
 	return data
+}
+
+// Sign signs what adds a chain of the certificate authority and changes nothing else,
+// as a command does with the key at hand.
+func (d ChainDraft) Sign(l Layout, targets keys.Key, added []*x509.Certificate, now time.Time) (SignedTargets, error) {
+	return d.SignOf(CA, l, targets, added, now)
+}
+
+// SignOf is Sign for any authority.
+func (d ChainDraft) SignOf(of Authority, l Layout, targets keys.Key, added []*x509.Certificate, now time.Time) (SignedTargets, error) {
+	return d.signed(l, targets, func(c tufroot.Change) error { return of.ApproveChain(c, added, now) })
+}
+
+// SignEnds signs what ends windows of chains, as Sign does, if approve does not refuse
+// the ends.
+func (d ChainDraft) SignEnds(l Layout, targets keys.Key, now time.Time, approve func([]ChainEnd) error) (SignedTargets, error) {
+	return d.SignEndsOf(CA, l, targets, now, approve)
+}
+
+// SignEndsOf is SignEnds for any authority.
+func (d ChainDraft) SignEndsOf(of Authority, l Layout, targets keys.Key, now time.Time, approve func([]ChainEnd) error) (SignedTargets, error) {
+	return d.signed(l, targets, func(c tufroot.Change) error {
+		ends, err := of.ChainEnds(c, now)
+		if err != nil {
+			return err
+		}
+		return approve(ends)
+	})
+}
+
+func (d ChainDraft) signed(l Layout, targets keys.Key, approve func(tufroot.Change) error) (SignedTargets, error) {
+	change, err := tufroot.Review(l.TUF(), d.Targets, targets)
+	if err != nil {
+		return SignedTargets{}, err
+	}
+	if err := approve(change); err != nil {
+		return SignedTargets{}, err
+	}
+	signed, err := tufroot.SignTargets(d.Targets, targets)
+	return SignedTargets{signed}, err
 }

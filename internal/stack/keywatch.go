@@ -68,8 +68,10 @@ func (s *Stack) needing(name string) (services []string) {
 	switch {
 	case s.shards.has(name):
 		return []string{"tlog"}
-	case name == s.caKey.Name:
+	case name == s.ca.key.Name:
 		return []string{"ca"}
+	case name == s.tsa.key.Name:
+		return []string{"tsa"}
 	}
 	for _, k := range s.conf.Keys() {
 		service, _, _ := strings.Cut(k.Field, ".")

@@ -7,11 +7,11 @@ import (
 )
 
 // apply makes a plan come true, or leaves everything as it was. What is written can
-// fail, and comes first. chains.json is written before the switch, so that a crash in
-// between leaves what the next start does by itself.
+// fail, and comes first. The files of chains are written before the switch, so that a
+// crash in between leaves what the next start does by itself.
 func (s *Stack) apply(p *reloadPlan) error {
 	var undo []func() error
-	for _, step := range []func(*reloadPlan) (func() error, error){s.noteChain, s.takeRoots, s.takeCA} {
+	for _, step := range []func(*reloadPlan) (func() error, error){s.noteChains, s.takeRoots, s.takeTSA, s.takeCA} {
 		back, err := step(p)
 		if err != nil {
 			for _, f := range slices.Backward(undo) {
@@ -30,21 +30,32 @@ func (s *Stack) apply(p *reloadPlan) error {
 
 func nothing() error { return nil }
 
-// noteChain notes the chain that is to issue.
-func (s *Stack) noteChain(p *reloadPlan) (undo func() error, err error) {
-	if p.ca == nil {
-		return nothing, nil
+// noteChains notes the chains that are to sign.
+func (s *Stack) noteChains(p *reloadPlan) (undo func() error, err error) {
+	undo = nothing
+	for _, next := range p.chains {
+		back, err := next.note()
+		if err != nil {
+			return nil, errors.Join(err, undo())
+		}
+		before := undo
+		undo = func() error { return errors.Join(back(), before()) }
 	}
-	list, draft := s.chains.all()
-	next, changed := using(list, p.ca.Chain, p.key.Name, s.opts.Now())
+	return undo, nil
+}
+
+func (c *nextChain) note() (undo func() error, err error) {
+	set := c.of.chains
+	list, draft := set.all()
+	next, changed := using(list, c.certs, c.key.Name, c.of.s.opts.Now())
 	if !changed {
 		return nothing, nil
 	}
 	nextDraft := draft
-	if !slices.EqualFunc(p.ca.Chain, s.services.ca.Trust().Chain, (*x509.Certificate).Equal) {
+	if !sameChain(c.certs, c.of.present()) {
 		nextDraft = nil // it was made for the chain before: publishing says to prepare it again
 	}
-	return func() error { return s.chains.set(list, draft) }, s.chains.set(next, nextDraft)
+	return func() error { return set.set(list, draft) }, set.set(next, nextDraft)
 }
 
 // takeRoots lets the CT logs take what other roots issue.
@@ -76,12 +87,29 @@ func (s *Stack) takeCA(p *reloadPlan) (undo func() error, err error) {
 	if err := s.tellIssuers(locallyBacked(p.ca.Issuers)); err != nil {
 		return nil, err
 	}
-	p.ca.Retired = s.chains.others(p.ca.Chain)
+	p.ca.Retired = s.ca.chains.others(p.ca.Chain)
 	if err := s.services.ca.Reload(*p.ca); err != nil {
 		return nil, err
 	}
-	if p.newChain {
-		s.useKey(p.key)
+	if next := p.next(CA); next.other {
+		s.ca.use(next.key)
 	}
 	return nothing, nil
+}
+
+// takeTSA lets the timestamp authority go over to another chain.
+func (s *Stack) takeTSA(p *reloadPlan) (undo func() error, err error) {
+	next := p.next(TSA)
+	if next == nil || !next.other {
+		return nothing, nil
+	}
+	certs, key := s.tsa.present(), s.tsa.key
+	if err := s.services.tsa.Reload(next.certs, next.key); err != nil {
+		return nil, err
+	}
+	s.tsa.use(next.key)
+	return func() error {
+		defer s.tsa.use(key)
+		return s.services.tsa.Reload(certs, key)
+	}, nil
 }

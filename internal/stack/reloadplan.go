@@ -18,13 +18,31 @@ import (
 
 // reloadPlan is what a reload would change, all of it checked.
 type reloadPlan struct {
-	conf     *config.Config // with the issuers of the command line, and what a start alone can take as it was
-	ca       *ca.Settings   // nil: the CA stays as it is, or this process has none
-	key      keys.Key       // of ca; that in use if it stays
-	newChain bool           // it is of another chain or key than is in use
-	until    time.Time      // when the chain that config.yaml names may be used; zero: it is
-	bearer   *token.Verifier
-	answer   Reloaded
+	conf   *config.Config // with the issuers of the command line, and what a start alone can take as it was
+	ca     *ca.Settings   // nil: the CA stays as it is, or this process has none
+	chains []*nextChain   // of the authorities that do not stay as they are
+	until  time.Time      // when the next chain that config.yaml names and that waits may be used; zero: none does
+	bearer *token.Verifier
+	answer Reloaded
+}
+
+// next is what is planned for an authority; nil: it stays as it is, or this process
+// has none.
+func (p *reloadPlan) next(of Authority) *nextChain {
+	i := slices.IndexFunc(p.chains, func(c *nextChain) bool { return c.of.of == of })
+	if i < 0 {
+		return nil
+	}
+	return p.chains[i]
+}
+
+// nextChain is what an authority is to sign with after a reload.
+type nextChain struct {
+	of    *authority
+	certs []*x509.Certificate
+	key   keys.Key
+	other bool      // than it signs with
+	until time.Time // when it may be used; zero: now
 }
 
 // planReload reads config.yaml and every file that it names, and refuses what a
@@ -45,10 +63,7 @@ func (s *Stack) planReload() (*reloadPlan, error) {
 	if p.conf, err = withExtraIssuers(s.withServices(f.Config), s.opts.ExtraIssuers); err != nil {
 		return nil, fault.Wrap(fault.Invalid, err, "nothing was reloaded")
 	}
-	if (s.services.ca == nil) != (f.Config.CA == nil) {
-		return p, nil // neither its issuers nor its chain change before a start
-	}
-	if err := s.planIssuers(p); err != nil {
+	if err := errors.Join(s.planTSA(p), s.planIssuers(p, f.Config)); err != nil {
 		var invalid *config.Invalid
 		if !errors.As(err, &invalid) {
 			invalid = &config.Invalid{Problems: []config.Problem{config.NewProblem(err.Error())}}
@@ -66,14 +81,37 @@ func (s *Stack) withServices(file *config.Config) *config.Config {
 	if (now.CA == nil) != (file.CA == nil) {
 		next.CA, next.Access.IssuerSet = now.CA, now.Access.IssuerSet
 	}
+	if (now.TSA == nil) != (file.TSA == nil) {
+		next.TSA = now.TSA
+	}
 	if (now.CTLog == nil) != (file.CTLog == nil) {
 		next.CTLog = now.CTLog
 	}
 	return &next
 }
 
-// planIssuers plans everything that tokens and certificates depend on.
-func (s *Stack) planIssuers(p *reloadPlan) error {
+// planTSA plans the chain of the timestamp authority.
+func (s *Stack) planTSA(p *reloadPlan) error {
+	if s.services.tsa == nil {
+		return nil
+	}
+	next, err := s.tsa.plan(p.conf)
+	if err != nil || !next.other {
+		return err
+	}
+	if err := s.services.tsa.Check(next.certs, next.key); err != nil {
+		return fmt.Errorf("tsa.chain: %w", err)
+	}
+	p.takeOrWait(next)
+	return nil
+}
+
+// planIssuers plans everything that tokens and certificates depend on, unless section
+// ca comes or goes: neither its issuers nor its chain change before a start then.
+func (s *Stack) planIssuers(p *reloadPlan, file *config.Config) error {
+	if (s.services.ca == nil) != (file.CA == nil) {
+		return nil
+	}
 	b := &builder{s}
 	set, section := p.conf.Accepted()
 	issuers, err := b.issuers(p.conf)
@@ -96,64 +134,83 @@ func (s *Stack) planIssuers(p *reloadPlan) error {
 	if !slices.Equal(s.reloads.conf.CA.SigningAlgorithms, p.ca.Algorithms) {
 		p.took("signing algorithms of the ca")
 	}
-	if err := s.planChain(p); err != nil {
-		return err
-	}
-	if err := s.services.ca.Check(*p.ca); err != nil || !p.newChain {
-		return err
-	}
-	return s.takeOrWait(p)
+	return s.planCA(p)
 }
 
 func (p *reloadPlan) took(what ...string) { p.answer.Changed = append(p.answer.Changed, what...) }
 
-// planChain plans the chain and its key, which are taken together. The key in use is
-// not loaded again: it may be encrypted, or a session in a token.
-func (s *Stack) planChain(p *reloadPlan) error {
-	certs, err := s.layout.chain(p.conf.CA.Chain)
+// planCA plans the chain of the CA. What waits is checked too.
+func (s *Stack) planCA(p *reloadPlan) error {
+	next, err := s.ca.plan(p.conf)
 	if err != nil {
 		return err
 	}
-	now := s.services.ca.Trust().Chain
-	p.ca.Chain, p.ca.Retired, p.ca.Signer, p.key = certs, s.chains.others(certs), s.caKey, s.caKey
-	if slices.EqualFunc(certs, now, (*x509.Certificate).Equal) && p.conf.CA.Key == s.caKey.Name {
-		return nil
+	if err := s.services.ca.Check(p.with(next)); err != nil || !next.other {
+		p.chains = append(p.chains, next)
+		return err
 	}
-	err = s.chains.mayIssue(certs, s.opts.Now())
+	return s.services.ca.Check(p.with(p.takeOrWait(next)))
+}
+
+// with are the CA's settings with that chain.
+func (p *reloadPlan) with(next *nextChain) ca.Settings {
+	p.ca.Chain, p.ca.Retired, p.ca.Signer = next.certs, next.of.chains.others(next.certs), next.key
+	return *p.ca
+}
+
+// plan is the chain with its key that config.yaml names: they are taken together. The
+// key in use is not loaded again: it may be encrypted, or a session in a token.
+func (a *authority) plan(conf *config.Config) (*nextChain, error) {
+	file, name, _ := a.of.settings(conf)
+	certs, err := a.s.layout.chain(file)
+	if err != nil {
+		return nil, err
+	}
+	next := &nextChain{of: a, certs: certs, key: a.key}
+	if sameChain(certs, a.present()) && name == a.key.Name {
+		return next, nil
+	}
+	err = a.mayIssue(certs, a.s.opts.Now())
 	if errors.Is(err, errNotYet) {
-		p.until, err = s.chains.usableFrom(certs), nil
+		next.until, err = a.chains.usableFrom(certs), nil
 	}
 	if err != nil {
-		return fmt.Errorf("ca.chain: %w", err)
+		return nil, fmt.Errorf("%s.chain: %w", a.of, err)
 	}
-	if p.key, err = s.keys.Load(p.conf.CA.Key); err != nil {
-		return fmt.Errorf("ca.key: %w", err)
+	if next.key, err = a.s.keys.Load(name); err != nil {
+		return nil, fmt.Errorf("%s.key: %w", a.of, err)
 	}
-	if err := p.key.Test(); err != nil {
-		return fmt.Errorf("ca.key: key %s does not work: %w", p.key.Name, err)
+	if err := next.key.Test(); err != nil {
+		return nil, fmt.Errorf("%s.key: key %s does not work: %w", a.of, next.key.Name, err)
 	}
-	p.ca.Signer, p.newChain = p.key, true
-	return nil
+	next.other = true
+	return next, nil
+}
+
+func sameChain(a, b []*x509.Certificate) bool {
+	return slices.EqualFunc(a, b, (*x509.Certificate).Equal)
 }
 
 // usableFrom is when every client has a chain that is published.
-func (c *caChains) usableFrom(certs []*x509.Certificate) time.Time {
+func (c *chainSet) usableFrom(certs []*x509.Certificate) time.Time {
 	list, _ := c.all()
 	return list[find(list, certs)].Distributed
 }
 
-// takeOrWait takes a chain that may issue. Until it may the present one goes on, and
-// the rest of the plan is taken without it.
-func (s *Stack) takeOrWait(p *reloadPlan) error {
-	now := s.services.ca.Trust().Chain
-	next := fmt.Sprintf("ca chain of %s with key %s", p.ca.Chain[0].Subject, p.key.Name)
-	if p.until.IsZero() {
-		p.took(next + ", in place of " + now[0].Subject.String())
-		return nil
+// takeOrWait plans a chain that may sign, and returns it. Until it may, the present one
+// goes on, and the rest of the plan is taken without it.
+func (p *reloadPlan) takeOrWait(next *nextChain) *nextChain {
+	now := next.of.present()
+	text := fmt.Sprintf("%s chain of %s with key %s", next.of.of, next.certs[0].Subject, next.key.Name)
+	if next.until.IsZero() {
+		p.took(text + ", in place of " + now[0].Subject.String())
+	} else {
+		p.answer.Waiting = append(p.answer.Waiting, fmt.Sprintf("%s has not had time to reach every client: it is taken by itself at %s", text, next.until.Format(time.RFC3339)))
+		p.until = soonest(p.until, next.until)
+		next = &nextChain{of: next.of, certs: now, key: next.of.key}
 	}
-	p.answer.Waiting = append(p.answer.Waiting, fmt.Sprintf("%s has not had time to reach every client: it is taken by itself at %s", next, p.until.Format(time.RFC3339)))
-	p.ca.Chain, p.ca.Retired, p.ca.Signer, p.key, p.newChain = now, s.chains.others(now), s.caKey, s.caKey, false
-	return s.services.ca.Check(*p.ca)
+	p.chains = append(p.chains, next)
+	return next
 }
 
 // changedIssuers says in words how two sets of issuers differ.
@@ -216,7 +273,13 @@ func startOnly(conf *config.Config) *config.Config {
 	if c.CA != nil {
 		ca := *c.CA
 		ca.Chain, ca.Key, ca.IssuerSet, ca.SigningAlgorithms = "", "", config.IssuerSet{}, nil
+		ca.CTLogs = nil
 		c.CA = &ca
+	}
+	if c.TSA != nil {
+		tsa := *c.TSA
+		tsa.Chain, tsa.Key = "", ""
+		c.TSA = &tsa
 	}
 	if c.CTLog != nil {
 		ct := *c.CTLog

@@ -39,7 +39,7 @@ type reloads struct {
 	files *filewatch.Set // what a reload reads
 	conf  *config.Config // in force, as far as a reload changes it
 	took  Reloaded       // by the last one that files took
-	until time.Time      // when the chain of config.yaml may be used; zero: it is
+	until time.Time      // when the next chain of config.yaml that waits may be used; zero: none does
 	tried string         // why the last look took nothing
 
 	lastMu sync.Mutex
@@ -80,7 +80,7 @@ func (s *Stack) reloadedFiles() []string {
 	if err != nil || !f.Understood() || f.Err() != nil {
 		return paths
 	}
-	c := &config.Config{CA: f.Config.CA, CTLog: f.Config.CTLog, Access: f.Config.Access}
+	c := &config.Config{CA: f.Config.CA, TSA: f.Config.TSA, CTLog: f.Config.CTLog, Access: f.Config.Access}
 	sh := &share{conf: c}
 	sh.take()
 	for _, path := range sh.files {
@@ -88,10 +88,11 @@ func (s *Stack) reloadedFiles() []string {
 			paths = append(paths, s.layout.path(path))
 		}
 	}
-	if c.CA != nil {
+	for _, of := range []Authority{CA, TSA} {
+		_, key, ok := of.settings(c)
 		for _, suffix := range []string{".key", ".ref"} {
-			path := filepath.Join(s.layout.Keys(), c.CA.Key+suffix)
-			if found, err := exists(path); found && err == nil {
+			path := filepath.Join(s.layout.Keys(), key+suffix)
+			if found, err := exists(path); ok && found && err == nil {
 				paths = append(paths, path)
 			}
 		}

@@ -2,7 +2,6 @@ package stack
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
@@ -212,19 +211,18 @@ func (b *builder) buildTLog(ctx context.Context) error {
 }
 
 func (b *builder) buildTSA(context.Context) error {
-	key, err := b.key(b.conf.TSA.Key)
-	if err != nil {
-		return err
-	}
-	chain, err := b.chain(b.conf.TSA.Chain)
+	certs, err := b.tsa.first()
 	if err != nil {
 		return err
 	}
 	b.services.tsa, err = tsa.New(tsa.Config{
-		Chain: chain, Signer: key, URL: b.conf.URL,
+		Chain: certs, Signer: b.tsa.key, URL: b.conf.URL,
 		Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	})
 	if err != nil {
+		return err
+	}
+	if err := b.tsa.begin(certs); err != nil { // they fit
 		return err
 	}
 	b.services.tsa.Mount(b.mux)
@@ -269,7 +267,11 @@ func (b *builder) buildOIDC(ctx context.Context) error {
 }
 
 func (b *builder) buildCA(context.Context) error {
-	set, err := b.firstSettings()
+	certs, err := b.ca.first()
+	if err != nil {
+		return err
+	}
+	issuers, err := b.issuers(b.conf)
 	if err != nil {
 		return err
 	}
@@ -278,14 +280,14 @@ func (b *builder) buildCA(context.Context) error {
 		return err
 	}
 	b.services.ca, err = ca.New(ca.Config{
-		Chain: set.Chain, Signer: set.Signer, Issuers: set.Issuers, Algorithms: set.Algorithms, Retired: set.Retired,
+		Chain: certs, Signer: b.ca.key, Issuers: issuers, Algorithms: b.conf.CA.SigningAlgorithms, Retired: b.ca.chains.others(certs),
 		CTLogs: logs, CTReport: b.reportCTLog, IssuersAway: b.reportIssuers, Audit: b.record, AuditReady: b.audit.Ready, Limit: b.issuanceLimit(),
 		URL: b.conf.URL, Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	})
 	if err != nil {
 		return err
 	}
-	if err := b.chains.begin(set.Chain, b.caKey.Name, b.opts.Now()); err != nil { // they fit
+	if err := b.ca.begin(certs); err != nil { // they fit
 		return err
 	}
 	b.services.ca.Mount(b.mux)
@@ -295,23 +297,13 @@ func (b *builder) buildCA(context.Context) error {
 	return nil
 }
 
-func (b *builder) chain(path string) ([]*x509.Certificate, error) {
-	return b.layout.chain(path)
-}
-
 // material gathers the public half of every service.
 func (s *Stack) material() trust.Material {
 	m := trust.Material{Operator: s.conf.OperatorName()}
 	if s.conf.Front() {
 		m = m.With(s.othersMaterial()...)
 	}
-	if svc := s.services.ca; svc != nil {
-		chains, _ := s.chains.all()
-		all := authorities(s.conf.URL, chains)
-		m.CAs = append(m.CAs, all...)
-		// The service is as old as its first chain, whichever issues.
-		m.CAServices = append(m.CAServices, trust.Service{URL: s.conf.URL, APIVersion: 1, Window: trust.Window{Start: all[0].Window.Start}})
-	}
+	s.ca.addTo(&m, &m.CAServices)
 	m.CTLogs = append(m.CTLogs, s.ctMaterial()...)
 	if svc := s.services.tlog; svc != nil {
 		logs := svc.Trust()
@@ -320,11 +312,7 @@ func (s *Stack) material() trust.Material {
 		// change with the others.
 		m.TLogServices = append(m.TLogServices, trust.Service{URL: logs[0].BaseURL, APIVersion: logs[0].APIVersion, Window: logs[0].Window})
 	}
-	if svc := s.services.tsa; svc != nil {
-		t := svc.Trust()
-		m.TSAs = append(m.TSAs, t)
-		m.TSAServices = append(m.TSAServices, trust.Service{URL: t.URI, APIVersion: 1, Window: t.Window})
-	}
+	s.tsa.addTo(&m, &m.TSAServices)
 	if svc := s.services.oidc; svc != nil {
 		m.OIDCServices = append(m.OIDCServices, svc.Trust())
 	}

@@ -1,11 +1,9 @@
 package stack
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -44,14 +42,9 @@ type shardFile struct {
 
 // decodeShards reads the file and accepts nothing that is not whole.
 func decodeShards(data []byte) ([]shardEntry, error) {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
 	var f shardFile
-	if err := dec.Decode(&f); err != nil {
+	if err := decodeStrict(data, &f); err != nil {
 		return nil, err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("more than one document")
 	}
 	if f.Version != shardsVersion {
 		return nil, fmt.Errorf("version %d, this program reads %d", f.Version, shardsVersion)

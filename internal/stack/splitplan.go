@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -62,8 +61,11 @@ func (p splitPlan) shares() ([]*share, error) {
 				return nil, err
 			}
 		}
-		if slices.Contains(services, "ca") {
-			if err := sh.takeChains(p.from); err != nil {
+		for _, of := range []Authority{CA, TSA} {
+			if !slices.Contains(services, of.String()) {
+				continue
+			}
+			if err := sh.takeChains(of, p.from); err != nil {
 				return nil, err
 			}
 		}
@@ -226,15 +228,15 @@ func (sh *share) takeShards(from Layout) error {
 	return nil
 }
 
-// takeChains takes the list of the CA's chains, and keys and files of those that it
-// may still go over to.
-func (sh *share) takeChains(from Layout) error {
-	list, draft, err := from.readChains()
+// takeChains takes the list of an authority's chains, and keys and files of those that
+// it may still go over to.
+func (sh *share) takeChains(of Authority, from Layout) error {
+	list, draft, err := of.readChains(from)
 	if err != nil {
 		return err
 	}
 	if draft != nil {
-		return errors.New("a chain of the authority is prepared, and could not be published in a split stack: go on with it first, with sigstack ca chain prepare or close")
+		return fmt.Errorf("a chain of the %s is prepared, and could not be published in a split stack: go on with it first, with sigstack %s chain prepare or close", of.noun(), of)
 	}
 	for _, c := range list {
 		found, err := from.hasKey(c.Key)
@@ -246,7 +248,7 @@ func (sh *share) takeChains(from Layout) error {
 			sh.files = append(sh.files, chainPath(c.Key))
 		}
 	}
-	sh.files = append(sh.files, Layout{}.Chains())
+	sh.files = append(sh.files, of.file(Layout{}))
 	return nil
 }
 

@@ -81,8 +81,7 @@ type Stack struct {
 	metrics  *prometheus.Registry
 	services *services
 	shards   *logShards // nil without the transparency log
-	chains   *caChains  // of the certificate authority
-	caKey    keys.Key   // that it issues with
+	ca, tsa  *authority // whether this process runs them or not
 	later    *later     // what is started while the stack runs
 	listener net.Listener
 	tls      *tlsconf.Source                // nil: the listeners are plaintext

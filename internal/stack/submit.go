@@ -15,7 +15,7 @@ import (
 // chains of this CA, or of the process that it runs in.
 func (s *Stack) ctRoots() ([]*x509.Certificate, error) {
 	if s.conf.CA != nil {
-		return s.chains.roots(), nil
+		return s.ca.chains.roots(), nil
 	}
 	var roots []*x509.Certificate
 	for _, part := range s.othersMaterial() {

@@ -13,31 +13,34 @@ import (
 // are bridged by repeating the newest time.
 const maxStepBack = 5 * time.Second
 
-// clock gives the times of timestamps. They never run backwards within a
-// process. It is safe for concurrent use.
+// clock gives the times of timestamps. They never run backwards within a process,
+// whichever chain they are of. It is safe for concurrent use.
 type clock struct {
-	now                 func() time.Time
-	notBefore, notAfter time.Time    // in which every certificate of the chain is valid
-	newest              atomic.Int64 // newest time given out, Unix nanoseconds; 0: none
+	now    func() time.Time
+	newest atomic.Int64 // newest time given out, Unix nanoseconds; 0: none
 }
 
-func newClock(now func() time.Time, chain []*x509.Certificate) *clock {
-	c := &clock{now: now, notBefore: chain[0].NotBefore, notAfter: chain[0].NotAfter}
+// span is a time, both ends included.
+type span struct{ from, to time.Time }
+
+// validity is when every certificate of a chain is valid.
+func validity(chain []*x509.Certificate) span {
+	v := span{chain[0].NotBefore, chain[0].NotAfter}
 	for _, cert := range chain[1:] {
-		if cert.NotBefore.After(c.notBefore) {
-			c.notBefore = cert.NotBefore
+		if cert.NotBefore.After(v.from) {
+			v.from = cert.NotBefore
 		}
-		if cert.NotAfter.Before(c.notAfter) {
-			c.notAfter = cert.NotAfter
+		if cert.NotAfter.Before(v.to) {
+			v.to = cert.NotAfter
 		}
 	}
-	return c
+	return v
 }
 
 // read returns the time for a new timestamp, UTC in whole seconds. The error is
-// fault.Unavailable when the clock cannot be trusted: it stepped back, or the
-// chain is not valid at its time, so that no token would verify.
-func (c *clock) read() (time.Time, error) {
+// fault.Unavailable when the clock cannot be trusted: it stepped back, or a chain
+// that is valid in that span is not at its time, so that no token would verify.
+func (c *clock) read(valid span) (time.Time, error) {
 	now := c.now().UnixNano()
 	for {
 		newest := c.newest.Load()
@@ -46,21 +49,21 @@ func (c *clock) read() (time.Time, error) {
 				"clock is not trusted: it is %s behind the newest timestamp", time.Duration(newest-now).Round(time.Second))
 		}
 		if now <= newest {
-			return c.wholeSecond(newest)
+			return valid.wholeSecond(newest)
 		}
 		if c.newest.CompareAndSwap(newest, now) {
-			return c.wholeSecond(now)
+			return valid.wholeSecond(now)
 		}
 	}
 }
 
 // wholeSecond drops the fraction, which genTime does not carry.
-func (c *clock) wholeSecond(nanos int64) (time.Time, error) {
+func (v span) wholeSecond(nanos int64) (time.Time, error) {
 	at := time.Unix(0, nanos).UTC().Truncate(time.Second)
-	if at.Before(c.notBefore) || at.After(c.notAfter) {
+	if at.Before(v.from) || at.After(v.to) {
 		return time.Time{}, fault.Newf(fault.Unavailable,
 			"clock is outside the validity of the timestamp certificates, %s to %s",
-			c.notBefore.Format(time.RFC3339), c.notAfter.Format(time.RFC3339))
+			v.from.Format(time.RFC3339), v.to.Format(time.RFC3339))
 	}
 	return at, nil
 }

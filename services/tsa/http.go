@@ -57,7 +57,7 @@ func (s *Service) timestamp(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Service) certchain(w http.ResponseWriter, _ *http.Request) error {
-	httpd.WriteBytes(w, http.StatusOK, chainType, s.pem)
+	httpd.WriteBytes(w, http.StatusOK, chainType, s.state.Load().pem)
 	return nil
 }
 

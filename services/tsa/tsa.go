@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,14 +44,20 @@ type Config struct {
 
 // Service issues timestamps. It is safe for concurrent use.
 type Service struct {
-	chain   []*x509.Certificate
-	pem     []byte // chain, as served
-	url     string
-	policy  string // dotted
-	tokens  *tokenizer
-	clock   *clock
-	log     *slog.Logger
+	cfg     Config
+	policy  string                // dotted
+	state   atomic.Pointer[state] // replaced by Reload; a request loads it once
+	clock   clock
 	metrics *metrics
+}
+
+// state is what one request sees from its beginning to its end, never changed once
+// it is made: its time is in the validity of the chain whose key signs.
+type state struct {
+	chain  []*x509.Certificate
+	pem    []byte // chain, as served
+	valid  span
+	tokens *tokenizer
 }
 
 // New checks the chain against the signer and the present time and returns the
@@ -59,36 +66,53 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Signer == nil || cfg.URL == "" || cfg.Now == nil || cfg.Log == nil || cfg.Metrics == nil {
 		return nil, errors.New("timestamp authority: signer, URL, clock, log and metrics are required")
 	}
-	if err := checkChain(cfg.Chain, cfg.Signer.Public(), cfg.Now()); err != nil {
+	if len(cfg.Policy) == 0 {
+		cfg.Policy = pki.OIDTimestampPolicy
+	}
+	s := &Service{cfg: cfg, policy: cfg.Policy.String(), clock: clock{now: cfg.Now}}
+	if err := s.Reload(cfg.Chain, cfg.Signer); err != nil {
+		return nil, err
+	}
+	s.metrics = newMetrics(cfg.Metrics)
+	return s, nil
+}
+
+// Reload goes over to a chain, in the order of Config.Chain, and the key of its first
+// certificate, between two requests. On an error everything stays as it was.
+func (s *Service) Reload(chain []*x509.Certificate, signer crypto.Signer) error {
+	next, err := s.newState(chain, signer)
+	if err != nil {
+		return err
+	}
+	s.state.Store(next)
+	return nil
+}
+
+// Check is Reload without its effect.
+func (s *Service) Check(chain []*x509.Certificate, signer crypto.Signer) error {
+	_, err := s.newState(chain, signer)
+	return err
+}
+
+func (s *Service) newState(chain []*x509.Certificate, signer crypto.Signer) (*state, error) {
+	if err := checkChain(chain, signer.Public(), s.cfg.Now()); err != nil {
 		return nil, fmt.Errorf("timestamp authority: check chain: %w", err)
 	}
-	policy := cfg.Policy
-	if len(policy) == 0 {
-		policy = pki.OIDTimestampPolicy
-	}
-	tokens, err := newTokenizer(cfg.Chain, cfg.Signer, policy, cfg.IncludeChain)
+	tokens, err := newTokenizer(chain, signer, s.cfg.Policy, s.cfg.IncludeChain)
 	if err != nil {
 		return nil, fmt.Errorf("timestamp authority: %w", err)
 	}
-	return &Service{
-		chain:   cfg.Chain,
-		pem:     pki.CertificatesPEM(cfg.Chain),
-		url:     cfg.URL,
-		policy:  policy.String(),
-		tokens:  tokens,
-		clock:   newClock(cfg.Now, cfg.Chain),
-		log:     cfg.Log,
-		metrics: newMetrics(cfg.Metrics),
-	}, nil
+	return &state{chain: chain, pem: pki.CertificatesPEM(chain), valid: validity(chain), tokens: tokens}, nil
 }
 
-// Trust returns the service's public half: the chain, leaf first, and the full
-// request URL that clients post to.
+// Trust returns the service's public half: the chain that it signs with now, leaf
+// first, and the full request URL that clients post to.
 func (s *Service) Trust() trust.Authority {
+	chain := s.state.Load().chain
 	return trust.Authority{
-		URI:    s.url + timestampPath,
-		Chain:  s.chain,
-		Window: trust.Window{Start: s.chain[0].NotBefore},
+		URI:    s.cfg.URL + timestampPath,
+		Chain:  chain,
+		Window: trust.Window{Start: chain[0].NotBefore},
 	}
 }
 
@@ -98,7 +122,8 @@ func (s *Service) issue(ctx context.Context, q query) ([]byte, error) {
 	if err := q.check(s.policy); err != nil {
 		return nil, err
 	}
-	at, err := s.clock.read()
+	st := s.state.Load()
+	at, err := s.clock.read(st.valid)
 	if err != nil {
 		return nil, err
 	}
@@ -106,11 +131,11 @@ func (s *Service) issue(ctx context.Context, q query) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	der, err := s.tokens.response(q, serial, at)
+	der, err := st.tokens.response(q, serial, at)
 	if err != nil {
 		return nil, fmt.Errorf("make timestamp: %w", err)
 	}
-	s.log.DebugContext(ctx, "timestamp issued", slog.Any("serial", serial), slog.Time("gen_time", at))
+	s.cfg.Log.DebugContext(ctx, "timestamp issued", slog.Any("serial", serial), slog.Time("gen_time", at))
 	return der, nil
 }
 

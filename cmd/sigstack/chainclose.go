@@ -13,7 +13,7 @@ import (
 	tufroot "sigstack/tuf-root"
 )
 
-func (a *app) chainCloseCommand() *cobra.Command {
+func (c chainCommands) closeCommand() *cobra.Command {
 	var f shardFlags
 	var p prepareFlags
 	var yes bool
@@ -26,10 +26,10 @@ their keys can make nothing new of it. It cannot be taken back: a closed chain n
 issues again. So without --yes nothing changes, exit code 1, and the message names
 the chains and the ends that they would get. The key that signs TUF's targets is
 needed, as for prepare.`, stack.CloseAfter.Truncate(time.Hour)),
-		Example: `  sigstack ca chain close --dir /var/lib/sigstack --offline /media/offline
-  sigstack ca chain close --dir /var/lib/sigstack --offline /media/offline --yes`,
+		Example: "  " + c.sigstack("close --dir /var/lib/sigstack --offline /media/offline") +
+			"\n  " + c.sigstack("close --dir /var/lib/sigstack --offline /media/offline --yes"),
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.chainClose(cmd.Context(), f, p, yes) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.close(cmd.Context(), f, p, yes) },
 	}
 	f.add(cmd.Flags())
 	p.add(cmd)
@@ -37,43 +37,43 @@ needed, as for prepare.`, stack.CloseAfter.Truncate(time.Hour)),
 	return cmd
 }
 
-func (a *app) chainClose(ctx context.Context, f shardFlags, p prepareFlags, yes bool) error {
+func (c chainCommands) close(ctx context.Context, f shardFlags, p prepareFlags, yes bool) error {
 	if p.ceremony != "" && !yes {
 		return usagef("--ceremony needs --yes: the signers are shown the ends, and nothing changes before they have signed")
 	}
-	signer, err := a.targetsSigner(ctx, f, p.targetsFlags)
+	signer, err := c.targetsSigner(ctx, f, p.targetsFlags)
 	if err != nil {
 		return err
 	}
-	return a.withShards(ctx, f, func(ctx context.Context, c shardChannel) error {
+	return c.withShards(ctx, f, func(ctx context.Context, channel shardChannel) error {
 		var draft stack.ChainDraft
 		if !yes {
-			err = c.Get(ctx, stack.AdminChainClose, &draft)
+			err = channel.Get(ctx, c.of.Paths().Close, &draft)
 		} else {
-			err = c.Post(ctx, stack.AdminChainClose, nil, &draft)
+			err = channel.Post(ctx, c.of.Paths().Close, nil, &draft)
 		}
 		if err != nil {
 			return err
 		}
-		signed, err := signer.sign(ctx, c, targetsDraft{
-			What:    "end what clients accept of retired CA chains",
+		signed, err := signer.sign(ctx, channel, targetsDraft{
+			What:    "end what clients accept of retired " + strings.ToUpper(c.of.String()) + " chains",
 			Targets: draft.Targets,
 			Approve: func(change tufroot.Change) error {
-				ends, err := stack.ChainEnds(change, a.now())
+				ends, err := c.of.ChainEnds(change, c.now())
 				if err != nil {
 					return err
 				}
-				return a.approveEnds(ends, yes)
+				return c.approveEnds(ends, yes)
 			},
 		})
 		if err != nil {
 			return err
 		}
 		var list stack.ChainList
-		if err := c.Post(ctx, stack.AdminChainPublish, stack.SignedTargets{Targets: signed}, &list); err != nil {
+		if err := channel.Post(ctx, c.of.Paths().Publish, stack.SignedTargets{Targets: signed}, &list); err != nil {
 			return err
 		}
-		a.result(list, func() { a.printChainStatus(f.dir, list) })
+		c.result(list, func() { c.printStatus(f.dir, list) })
 		return nil
 	})
 }

@@ -16,17 +16,7 @@ import (
 	"sigstack/internal/keys"
 	"sigstack/internal/pki"
 	"sigstack/internal/trust"
-	"sigstack/services/ca"
 	tufroot "sigstack/tuf-root"
-)
-
-// Paths of the acts on the chains of the certificate authority.
-const (
-	AdminChains       = "/v1/ca/chains"         // GET: ChainList
-	AdminChainKey     = "/v1/ca/chains/key"     // POST ChainKeyOrder: ChainKey
-	AdminChainPrepare = "/v1/ca/chains/prepare" // POST ChainOrder: ChainDraft
-	AdminChainClose   = "/v1/ca/chains/close"   // POST: ChainDraft; GET: what that would be
-	AdminChainPublish = "/v1/ca/chains/publish" // POST SignedTargets: ChainList
 )
 
 // leafLife bounds the life of a leaf, and CloseAfter is how long after its chain
@@ -45,7 +35,7 @@ const (
 	ChainPreparing = "preparing" // it is to be published
 )
 
-// ChainStatus is one chain of the certificate authority.
+// ChainStatus is one chain of an authority.
 type ChainStatus struct {
 	Subject  string    `json:"subject"` // of the issuing certificate
 	SHA256   string    `json:"sha256"`  // likewise, hex
@@ -108,41 +98,49 @@ func (l ChainList) Details() map[string]string {
 // Details are for the audit record.
 func (k ChainKey) Details() map[string]string { return map[string]string{"key": k.Name} }
 
-// handleChainActs adds the acts on chains.
-func (s *Stack) handleChainActs(a *admin.Server) {
-	a.Handle(http.MethodGet, AdminChains, "", func(context.Context, *http.Request) (any, error) { return s.chainList() })
-	a.Handle(http.MethodPost, AdminChainKey, "ca-chain-key", func(_ context.Context, r *http.Request) (any, error) {
+// handleChainActs adds the acts on the chains of both authorities.
+func (s *Stack) handleChainActs(server *admin.Server) {
+	for _, a := range s.both() {
+		a.handleActs(server)
+	}
+}
+
+func (a *authority) handleActs(server *admin.Server) {
+	paths, name := a.of.Paths(), a.of.String()+"-chain-"
+	server.Handle(http.MethodGet, paths.List, "", func(context.Context, *http.Request) (any, error) { return a.list() })
+	server.Handle(http.MethodPost, paths.Key, name+"key", func(_ context.Context, r *http.Request) (any, error) {
 		var order ChainKeyOrder
 		if err := readOrder(r, &order); err != nil {
 			return nil, err
 		}
-		return s.chainKey(order)
+		return a.nextKey(order)
 	})
-	a.Handle(http.MethodPost, AdminChainPrepare, "ca-chain-prepare", func(_ context.Context, r *http.Request) (any, error) {
+	server.Handle(http.MethodPost, paths.Prepare, name+"prepare", func(_ context.Context, r *http.Request) (any, error) {
 		var order ChainOrder
 		if err := readOrder(r, &order); err != nil {
 			return nil, err
 		}
-		return s.prepareChain(order)
+		return a.prepare(order)
 	})
-	a.Handle(http.MethodGet, AdminChainClose, "", func(context.Context, *http.Request) (any, error) { return s.wouldClose() })
-	a.Handle(http.MethodPost, AdminChainClose, "ca-chain-close", func(context.Context, *http.Request) (any, error) { return s.closeChains() })
-	a.Handle(http.MethodPost, AdminChainPublish, "ca-chain-publish", func(_ context.Context, r *http.Request) (any, error) {
+	server.Handle(http.MethodGet, paths.Close, "", func(context.Context, *http.Request) (any, error) { return a.wouldClose() })
+	server.Handle(http.MethodPost, paths.Close, name+"close", func(context.Context, *http.Request) (any, error) { return a.close() })
+	server.Handle(http.MethodPost, paths.Publish, name+"publish", func(_ context.Context, r *http.Request) (any, error) {
 		var signed SignedTargets
 		if err := readOrder(r, &signed); err != nil {
 			return nil, err
 		}
-		return s.publishChains(signed.Targets)
+		return a.publish(signed.Targets)
 	})
 }
 
-// chainList tells of all chains.
-func (s *Stack) chainList() (ChainList, error) {
-	if s.services.ca == nil {
-		return ChainList{}, fault.New(fault.NotFound, "this process has no certificate authority")
+// list tells of all chains.
+func (a *authority) list() (ChainList, error) {
+	present := a.present()
+	if present == nil {
+		return ChainList{}, fault.Newf(fault.NotFound, "this process has no %s", a.of.noun())
 	}
-	list, draft := s.chains.all()
-	at := find(list, s.services.ca.Trust().Chain)
+	list, draft := a.chains.all()
+	at := find(list, present)
 	out := ChainList{Chains: []ChainStatus{}}
 	for i, c := range list {
 		state := ChainRetired
@@ -162,7 +160,7 @@ func (s *Stack) chainList() (ChainList, error) {
 	return out, nil
 }
 
-func (c caChain) status(state string) ChainStatus {
+func (c signChain) status(state string) ChainStatus {
 	root := c.certs[len(c.certs)-1]
 	path := ""
 	if state == ChainPrepared {
@@ -174,23 +172,23 @@ func (c caChain) status(state string) ChainStatus {
 	}
 }
 
-// chainKey makes the key of the next chain, or takes the one of that name that is
+// nextKey makes the key of the next chain, or takes the one of that name that is
 // there: of an interrupted try, or because an operator put it there.
-func (s *Stack) chainKey(order ChainKeyOrder) (ChainKey, error) {
-	if err := s.mayChain(); err != nil {
+func (a *authority) nextKey(order ChainKeyOrder) (ChainKey, error) {
+	if err := a.mayAct(); err != nil {
 		return ChainKey{}, err
 	}
-	if err := s.mayAddChain(order.Another); err != nil {
+	if err := a.mayAdd(order.Another); err != nil {
 		return ChainKey{}, err
 	}
-	list, _ := s.chains.all()
-	name := fmt.Sprintf("%s-%d", keyCA, len(list)+1)
-	if err := s.mayTakeKey(name); err != nil {
+	list, _ := a.chains.all()
+	name := fmt.Sprintf("%s-%d", a.of, len(list)+1)
+	if err := a.mayTakeKey(name); err != nil {
 		return ChainKey{}, err
 	}
-	key, err := s.keys.Load(name)
+	key, err := a.s.keys.Load(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		key, err = s.newKeyAt(name, order.URI, order.Create)
+		key, err = a.s.newKeyAt(name, order.URI, order.Create)
 	}
 	switch {
 	case err != nil:
@@ -201,135 +199,133 @@ func (s *Stack) chainKey(order ChainKeyOrder) (ChainKey, error) {
 	if err := key.Test(); err != nil {
 		return ChainKey{}, fault.Wrap(fault.Unavailable, err, "key of the next chain does not work")
 	}
-	return ChainKey{Name: name, SPKI: key.SPKI(), Created: key.Created, Chain: pki.CertificatesPEM(s.services.ca.Trust().Chain)}, nil
+	return ChainKey{Name: name, SPKI: key.SPKI(), Created: key.Created, Chain: pki.CertificatesPEM(a.present())}, nil
 }
 
-// prepareChain drafts what publishes a chain, whose key is here, and lets the CT log
-// take its root. Nothing issues with it yet. It can be repeated at any point: what
+// prepare drafts what publishes a chain, whose key is here, and lets the rest of the
+// stack know of it. Nothing issues with it yet. It can be repeated at any point: what
 // an interrupted try has left is a draft, which the next one replaces.
-func (s *Stack) prepareChain(order ChainOrder) (ChainDraft, error) {
-	if err := s.mayChain(); err != nil {
+func (a *authority) prepare(order ChainOrder) (ChainDraft, error) {
+	if err := a.mayAct(); err != nil {
 		return ChainDraft{}, err
 	}
-	certs, err := s.checkNewChain(order)
+	certs, err := a.checkNew(order)
 	if err != nil {
 		return ChainDraft{}, err
 	}
 	path := chainPath(order.Key)
-	if err := durable.WriteFile(s.layout.path(path), pki.CertificatesPEM(certs), 0o644); err != nil {
+	if err := durable.WriteFile(a.s.layout.path(path), pki.CertificatesPEM(certs), 0o644); err != nil {
 		return ChainDraft{}, err
 	}
-	list, _ := s.chains.all()
-	next := caChain{chainEntry{Certificates: string(pki.CertificatesPEM(certs)), Key: order.Key}, certs}
-	draft, err := s.noteDraft(append(slices.Clone(list), next))
+	list, _ := a.chains.all()
+	draft, err := a.noteDraft(append(slices.Clone(list), newChain(certs, order.Key)))
 	draft.Path = path
 	return draft, err
 }
 
-// checkNewChain refuses a chain that the CA would refuse, or that is known.
-func (s *Stack) checkNewChain(order ChainOrder) ([]*x509.Certificate, error) {
+// checkNew refuses a chain that the service would refuse, or that is known.
+func (a *authority) checkNew(order ChainOrder) ([]*x509.Certificate, error) {
 	certs, err := pki.ParseCertificatesPEM(order.Certificates)
 	if err != nil {
 		return nil, fault.Wrap(fault.Invalid, err, "the chain cannot be read")
 	}
-	list, _ := s.chains.all()
+	list, _ := a.chains.all()
 	if find(list, certs) >= 0 {
 		return nil, fault.Newf(fault.Conflict, "the chain of %s is published already", certs[0].Subject)
 	}
-	if err := s.mayAddChain(order.Another); err != nil {
+	if err := a.mayAdd(order.Another); err != nil {
 		return nil, err
 	}
-	if err := s.mayTakeKey(order.Key); err != nil {
+	if err := a.mayTakeKey(order.Key); err != nil {
 		return nil, err
 	}
-	key, err := s.keys.Load(order.Key)
+	key, err := a.s.keys.Load(order.Key)
 	if err != nil {
 		return nil, fault.Wrap(fault.Invalid, err, "the chain's key cannot be used")
 	}
-	set := ca.Settings{Chain: certs, Signer: key, Issuers: s.services.ca.Issuers()}
-	if err := s.services.ca.Check(set); err != nil {
+	if err := a.check(certs, key); err != nil {
 		return nil, fault.Wrap(fault.Invalid, err, "the chain cannot be used")
 	}
-	if i := slices.IndexFunc(certs, isTest); i >= 0 && !s.test() {
+	if i := slices.IndexFunc(certs, isTest); i >= 0 && !a.s.test() {
 		return nil, fault.Newf(fault.Invalid, "certificate %s is a test stack's", certs[i].Subject)
 	}
 	return certs, nil
 }
 
 // noteDraft notes what the published chains are to be, and drafts it.
-func (s *Stack) noteDraft(draft []caChain) (ChainDraft, error) {
-	list, _ := s.chains.all()
-	if err := s.chains.set(list, draft); err != nil {
+func (a *authority) noteDraft(draft []signChain) (ChainDraft, error) {
+	list, _ := a.chains.all()
+	if err := a.chains.set(list, draft); err != nil {
 		return ChainDraft{}, err
 	}
-	if err := s.setCTRoots(); err != nil {
+	if err := a.known(); err != nil {
 		return ChainDraft{}, err
 	}
-	return s.draftChains(draft)
+	return a.draft(draft)
 }
 
-// draftChains drafts what publishes those chains.
-func (s *Stack) draftChains(draft []caChain) (ChainDraft, error) {
-	targets, err := s.materialOf(draft).Targets(s.opts.Now())
+// draft drafts what publishes those chains.
+func (a *authority) draft(chains []signChain) (ChainDraft, error) {
+	targets, err := a.materialOf(chains).Targets(a.s.opts.Now())
 	if err != nil {
 		return ChainDraft{}, err
 	}
-	metadata, err := s.repo.DraftTargets(targets)
+	metadata, err := a.s.repo.DraftTargets(targets)
 	if err != nil {
 		return ChainDraft{}, err
 	}
-	all, err := s.chainList()
+	all, err := a.list()
 	return ChainDraft{ChainList: all, Targets: metadata}, err
 }
 
-// materialOf is the material with other chains of the CA.
-func (s *Stack) materialOf(chains []caChain) trust.Material {
-	m := s.material()
-	m.CAs = authorities(s.conf.URL, chains)
+// materialOf is the material with other chains of the authority.
+func (a *authority) materialOf(chains []signChain) trust.Material {
+	m := a.s.material()
+	*a.of.in(&m) = a.authorities(chains)
 	return m
 }
 
-// publishChains puts the draft into the trust material, signed. A crash after the
-// last write of the repository, and before chains.json tells of it, is found and
+// publish puts the draft into the trust material, signed. A crash after the last
+// write of the repository, and before the file of chains tells of it, is found and
 // noted by the next start.
-func (s *Stack) publishChains(signed []byte) (ChainList, error) {
-	if err := s.mayChain(); err != nil {
+func (a *authority) publish(signed []byte) (ChainList, error) {
+	if err := a.mayAct(); err != nil {
 		return ChainList{}, err
 	}
-	_, draft := s.chains.all()
+	_, draft := a.chains.all()
 	if draft == nil {
 		return ChainList{}, fault.New(fault.Conflict, "no change of the chains waits to be published: prepare one")
 	}
-	if i := find(draft, s.services.ca.Trust().Chain); i < 0 || !draft[i].End.IsZero() {
+	if i := find(draft, a.present()); i < 0 || !draft[i].End.IsZero() {
 		return ChainList{}, fault.New(fault.Conflict, "nothing was published: the change would end the chain that issues now. Prepare or close again, for the chains as they are")
 	}
-	targets, err := s.materialOf(draft).Targets(s.opts.Now())
+	targets, err := a.materialOf(draft).Targets(a.s.opts.Now())
 	if err != nil {
 		return ChainList{}, err
 	}
-	before := s.distributed(s.repo, s.opts.Now())
-	err = s.repo.PublishSigned(signed, targets, s.online)
+	before := a.s.distributed(a.s.repo, a.s.opts.Now())
+	err = a.s.repo.PublishSigned(signed, targets, a.s.online)
 	if errors.Is(err, tufroot.ErrStale) {
 		return ChainList{}, fault.Wrap(fault.Conflict, err, "prepare the chain again")
 	}
 	if err != nil {
 		return ChainList{}, fault.Wrap(fault.Invalid, err, "nothing was published")
 	}
-	if err := s.publishedChains(draft, s.repo, before); err != nil {
+	if err := a.published(draft, a.s.repo, before); err != nil {
 		return ChainList{}, err
 	}
-	if err := s.writeKit(s.repo); err != nil {
+	if err := a.s.writeKit(a.s.repo); err != nil {
 		return ChainList{}, fmt.Errorf("the chains are published, but the client kit could not be written: %w", err)
 	}
-	return s.chainList()
+	return a.list()
 }
 
-// publishedChains notes that a draft is out, and that its new chains are with every
+// published notes that a draft is out, and that its new chains are with every
 // client not before a moment.
-func (s *Stack) publishedChains(draft []caChain, repo *tufroot.Repository, earliest time.Time) error {
-	list, _ := s.chains.all()
-	now := s.opts.Now().UTC().Truncate(time.Second)
-	distributed := s.distributed(repo, s.opts.Now())
+func (a *authority) published(draft []signChain, repo *tufroot.Repository, earliest time.Time) error {
+	list, _ := a.chains.all()
+	now := a.s.opts.Now().UTC().Truncate(time.Second)
+	distributed := a.s.distributed(repo, a.s.opts.Now())
 	if earliest.After(distributed) {
 		distributed = earliest
 	}
@@ -340,7 +336,7 @@ func (s *Stack) publishedChains(draft []caChain, repo *tufroot.Repository, earli
 			draft[i].Published, draft[i].Distributed = now, distributed.UTC()
 		}
 	}
-	return s.chains.set(draft, nil)
+	return a.chains.set(draft, nil)
 }
 
 // setCTRoots lets the CT log of this process take what every chain may issue.

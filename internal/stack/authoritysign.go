@@ -12,40 +12,9 @@ import (
 	"strings"
 	"time"
 
-	"sigstack/internal/keys"
 	"sigstack/internal/trust"
 	tufroot "sigstack/tuf-root"
 )
-
-// Sign signs what adds a chain to the published ones, and changes nothing else. The
-// draft comes from a process that the key need not believe, so it is held against
-// what the key signed last, and against the chain that the caller knows. now is the
-// signer's own clock.
-func (d ChainDraft) Sign(l Layout, targets keys.Key, added []*x509.Certificate, now time.Time) (SignedTargets, error) {
-	if len(added) == 0 {
-		return SignedTargets{}, errors.New("nothing was signed: no chain is to be added")
-	}
-	if _, err := d.review(l, targets, chainID(added), now); err != nil {
-		return SignedTargets{}, err
-	}
-	signed, err := tufroot.SignTargets(d.Targets, targets)
-	return SignedTargets{signed}, err
-}
-
-// SignEnds signs what ends the windows of chains, and changes nothing else, as Sign
-// does. approve is shown all ends before; its error is returned, and nothing is
-// signed then.
-func (d ChainDraft) SignEnds(l Layout, targets keys.Key, now time.Time, approve func([]ChainEnd) error) (SignedTargets, error) {
-	ends, err := d.review(l, targets, "", now)
-	if err != nil {
-		return SignedTargets{}, err
-	}
-	if err := approve(ends); err != nil {
-		return SignedTargets{}, err
-	}
-	signed, err := tufroot.SignTargets(d.Targets, targets)
-	return SignedTargets{signed}, err
-}
 
 // ChainEnd is an end that a chain's window gets, for ever.
 type ChainEnd struct {
@@ -54,37 +23,29 @@ type ChainEnd struct {
 	End     time.Time
 }
 
-// review demands that a draft adds the chain of that ID and nothing else or, without
-// one, ends windows of chains, which it returns, and nothing else.
-func (d ChainDraft) review(l Layout, targets keys.Key, added string, now time.Time) ([]ChainEnd, error) {
-	change, err := tufroot.Review(l.TUF(), d.Targets, targets)
-	if err != nil {
-		return nil, err
-	}
-	return reviewChains(change, added, now)
-}
-
-// ApproveChain demands that a change adds a chain to the published ones, and nothing
-// else. now is the signer's own clock.
-func ApproveChain(change tufroot.Change, added []*x509.Certificate, now time.Time) error {
+// ApproveChain demands that a change adds a chain to the published ones of an
+// authority, and nothing else. The draft comes from a process that a signer need not
+// believe, so it is held against what was signed last, and against the chain that the
+// caller knows. now is the signer's own clock.
+func (of Authority) ApproveChain(change tufroot.Change, added []*x509.Certificate, now time.Time) error {
 	if len(added) == 0 {
 		return errors.New("nothing was signed: no chain is to be added")
 	}
-	_, err := reviewChains(change, chainID(added), now)
+	_, err := of.review(change, chainID(added), now)
 	return err
 }
 
-// ChainEnds demands that a change ends windows of chains, and nothing else, and
-// returns the ends. now is the signer's own clock.
-func ChainEnds(change tufroot.Change, now time.Time) ([]ChainEnd, error) {
-	return reviewChains(change, "", now)
+// ChainEnds demands that a change ends windows of chains of an authority, and nothing
+// else, and returns the ends. now is the signer's own clock.
+func (of Authority) ChainEnds(change tufroot.Change, now time.Time) ([]ChainEnd, error) {
+	return of.review(change, "", now)
 }
 
-func reviewChains(change tufroot.Change, added string, now time.Time) ([]ChainEnd, error) {
+func (of Authority) review(change tufroot.Change, added string, now time.Time) ([]ChainEnd, error) {
 	if err := mayExpire(change, now); err != nil {
 		return nil, err
 	}
-	ends, err := changesChains(change, added, now)
+	ends, err := of.changesChains(change, added, now)
 	if err != nil {
 		return nil, fmt.Errorf("nothing was signed: the draft changes more than the chains, or otherwise than it should: %w", err)
 	}
@@ -103,14 +64,17 @@ func chainID(chain []*x509.Certificate) string {
 // changesChains demands that a change adds the chain of that ID to the trusted root
 // or, if it is "", ends the windows of chains, which it returns. The files for older
 // clients, one for each chain, change their names and states with that.
-func changesChains(c tufroot.Change, added string, now time.Time) ([]ChainEnd, error) {
+func (of Authority) changesChains(c tufroot.Change, added string, now time.Time) ([]ChainEnd, error) {
 	before, ok := c.Before[trust.TrustedRootName]
 	if !ok {
 		return nil, errors.New("the trusted root does not change")
 	}
-	known, ends, err := endsOrAdds(before.Data, c.After[trust.TrustedRootName].Data, added, now)
+	known, ends, err := of.endsOrAdds(before.Data, c.After[trust.TrustedRootName].Data, added, now)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", trust.TrustedRootName, err)
+	}
+	if of == TSA {
+		return ends, onlyLegacyCertificates(c, known)
 	}
 	return ends, onlyLegacyChains(c, known)
 }
@@ -139,12 +103,41 @@ func onlyLegacyChains(c tufroot.Change, known map[string]bool) error {
 
 // legacyChain is the ID of the chain that a target holds for older clients.
 func legacyChain(t tufroot.ReviewedTarget) (id string, ok bool) {
+	return legacyCertificates(t, "Fulcio")
+}
+
+// onlyLegacyCertificates demands that besides the trusted root a change has single
+// certificates of those chains for older clients alone: they know one timestamp
+// authority, certificate by certificate.
+func onlyLegacyCertificates(c tufroot.Change, known map[string]bool) error {
+	certs := map[string]bool{}
+	for id := range known {
+		for line := range strings.Lines(id) {
+			certs[line] = true
+		}
+	}
+	for name, after := range c.After {
+		if id, ok := legacyCertificates(after, "TSA"); name != trust.TrustedRootName && !(ok && certs[id]) {
+			return fmt.Errorf("target %s is added or changed, and is not a certificate of a chain of the trusted root", name)
+		}
+	}
+	for name, before := range c.Before {
+		if _, ok := legacyCertificates(before, "TSA"); name != trust.TrustedRootName && !ok {
+			return fmt.Errorf("target %s is taken away or changed", name)
+		}
+	}
+	return nil
+}
+
+// legacyCertificates is the ID of the certificates that a target holds for older
+// clients, for that use.
+func legacyCertificates(t tufroot.ReviewedTarget, usage string) (id string, ok bool) {
 	var custom struct {
 		Sigstore struct {
 			Usage string `json:"usage"`
 		} `json:"sigstore"`
 	}
-	if err := json.Unmarshal(t.Custom, &custom); err != nil || custom.Sigstore.Usage != "Fulcio" {
+	if err := json.Unmarshal(t.Custom, &custom); err != nil || custom.Sigstore.Usage != usage {
 		return "", false
 	}
 	var b strings.Builder
@@ -162,12 +155,12 @@ func legacyChain(t tufroot.ReviewedTarget) (id string, ok bool) {
 // was and one of that ID besides or, if that is "", that windows of some have an end
 // that they had not; and nothing else that is new. It returns the IDs of all
 // authorities, and the ends. now is the signer's clock.
-func endsOrAdds(before, after []byte, added string, now time.Time) (known map[string]bool, ends []ChainEnd, err error) {
-	old, oldCAs, err := splitCAs(before)
+func (of Authority) endsOrAdds(before, after []byte, added string, now time.Time) (known map[string]bool, ends []ChainEnd, err error) {
+	old, oldCAs, err := of.split(before)
 	if err != nil {
 		return nil, nil, err
 	}
-	rest, cas, err := splitCAs(after)
+	rest, cas, err := of.split(after)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -180,7 +173,7 @@ func endsOrAdds(before, after []byte, added string, now time.Time) (known map[st
 			return nil, nil, errors.New("a chain is there twice")
 		}
 		known[x.id] = true
-		i := slices.IndexFunc(oldCAs, func(o trustedCA) bool { return o.id == x.id })
+		i := slices.IndexFunc(oldCAs, func(o trustedChain) bool { return o.id == x.id })
 		if i < 0 {
 			if x.id != added {
 				return nil, nil, errors.New("a chain is added that is not the one to be added")
@@ -211,8 +204,8 @@ func endsOrAdds(before, after []byte, added string, now time.Time) (known map[st
 	return known, ends, nil
 }
 
-// trustedCA is an authority of a trusted root.
-type trustedCA struct {
+// trustedChain is a chain of an authority in a trusted root.
+type trustedChain struct {
 	id         string
 	start, end string // of its window; "": none
 	issuing    []byte // the certificate, DER
@@ -220,13 +213,13 @@ type trustedCA struct {
 }
 
 // endsAt reports whether the window ends then; the zero time is never.
-func (x trustedCA) endsAt(t time.Time) bool {
+func (x trustedChain) endsAt(t time.Time) bool {
 	end, err := time.Parse(time.RFC3339, x.end)
 	return x.end == "" && t.IsZero() || err == nil && end.Equal(t)
 }
 
 // mayFollow demands that x is was, which may have got an end if no chain is added.
-func (x trustedCA) mayFollow(was trustedCA, added string) error {
+func (x trustedChain) mayFollow(was trustedChain, added string) error {
 	switch {
 	case x.id == added:
 		return errors.New("the chain to be added is there already")
@@ -245,7 +238,7 @@ func (x trustedCA) mayFollow(was trustedCA, added string) error {
 // endAmong is the end that x gets among all authorities. When a chain issued for the
 // last time the signer cannot know: not before there was another one, which goes on.
 // An end that is far ahead would keep the chain from being closed in earnest.
-func (x trustedCA) endAmong(all []trustedCA, now time.Time) (ChainEnd, error) {
+func (x trustedChain) endAmong(all []trustedChain, now time.Time) (ChainEnd, error) {
 	end, err := time.Parse(time.RFC3339, x.end)
 	if err != nil {
 		return ChainEnd{}, fmt.Errorf("end of a window: %w", err)
@@ -284,9 +277,9 @@ func (x trustedCA) endAmong(all []trustedCA, now time.Time) (ChainEnd, error) {
 	return out, nil
 }
 
-// splitCAs decodes a trusted root and takes its code signing authorities out of it.
-func splitCAs(trustedRoot []byte) (rest map[string]any, cas []trustedCA, err error) {
-	rest, list, err := splitOff(trustedRoot, "certificateAuthorities")
+// split decodes a trusted root and takes the chains of an authority out of it.
+func (of Authority) split(trustedRoot []byte) (rest map[string]any, cas []trustedChain, err error) {
+	rest, list, err := splitOff(trustedRoot, of.member())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -306,7 +299,7 @@ func splitCAs(trustedRoot []byte) (rest map[string]any, cas []trustedCA, err err
 				End   string `json:"end"`
 			} `json:"validFor"`
 		}
-		ca := trustedCA{}
+		ca := trustedChain{}
 		if err := errors.Join(json.Unmarshal(text, &known), json.Unmarshal(text, &ca.rest)); err != nil {
 			return nil, nil, fmt.Errorf("decode an authority: %w", err)
 		}
