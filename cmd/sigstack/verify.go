@@ -24,25 +24,42 @@ choose and the verdict names. No connection is made, but for --tuf-url without
 
 An image is verified by the signatures in its registry, however they are stored
 there: one that passes in full suffices. Exit code 1, and the check that failed, if
-the artifact is not what was signed or not by whom you say.`,
+the artifact is not what was signed or not by whom you say.
+
+With --as-of it is decided as a client at that time would have: by the trust root
+that was published then, and not at all if its metadata had expired. Try the oldest
+and the newest signatures so before and after each step of a rotation.`,
 		Example: `  sigstack verify --client kit --certificate-identity demo@sigstack.local \
       --certificate-oidc-issuer http://localhost:8080/dex kubectl
   sigstack verify --trusted-root trusted_root.json --certificate-identity demo@sigstack.local \
       --certificate-oidc-issuer http://localhost:8080/dex -a env=prod oci://registry.example/app:v1
-  sigstack verify --tuf-url http://localhost:8080/tuf --tuf-root root.json --key cosign.pub kubectl`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.verify(cmd.Context(), v, args[0]) },
+  sigstack verify --tuf-url http://localhost:8080/tuf --tuf-root root.json --key cosign.pub kubectl
+  sigstack verify --as-of 2026-11-20T08:00:00Z --dir /var/lib/sigstack --key cosign.pub samples/`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case v.asOf.at != "":
+				return a.verifyAsOf(cmd.Context(), v, args)
+			case cmd.Flags().Changed("dir") || cmd.Flags().Changed("mirror"):
+				return usagef("--dir and --mirror go with --as-of")
+			case len(args) > 1:
+				return usagef("accepts 1 arg(s), received %d; with --as-of there may be more", len(args))
+			}
+			return a.verify(cmd.Context(), v, args[0])
+		},
 	}
 	f := cmd.Flags()
 	v.verifierFlags.add(f)
 	f.StringVar(&v.bundle, "bundle", "", "`file` with the bundle (default FILE"+signing.BundleSuffix+")")
 	v.annotationFlag.add(f, "`key=value` that must be signed with the image; may be repeated")
 	v.registryFlags.add(f)
+	v.asOf.add(f)
 	return cmd
 }
 
 type verifyFlags struct {
 	verifierFlags
+	asOf   asOfFlags
 	bundle string
 	annotationFlag
 	registryFlags
