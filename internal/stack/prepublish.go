@@ -31,27 +31,34 @@ const (
 )
 
 // publishTargets publishes what m holds, by signed targets, if it passes every
-// check. On an error clients see what they saw; it is of kind Conflict or
-// Unavailable when checks failed, and matches tufroot.ErrStale as that of
-// Repository.PublishSigned does.
+// check. On an error clients see what they saw; it is of kind Conflict when checks
+// failed, and else as of Repository.PublishSigned.
 func (s *Stack) publishTargets(ctx context.Context, m trust.Material, p Publication) error {
 	targets, err := m.Targets(s.opts.Now())
 	if err != nil {
 		return err
 	}
-	if err := s.prove(ctx, m, targets, p); err != nil {
+	return s.publishFiles(ctx, targets, p)
+}
+
+// publishFiles is publishTargets for who has the files. What nobody signed, or is
+// overtaken, is refused first: it leaves no trace.
+func (s *Stack) publishFiles(ctx context.Context, targets []trust.Target, p Publication) error {
+	if err := s.repo.CheckSigned(p.Targets, targets); err != nil {
+		return err
+	}
+	if err := s.prove(ctx, targets, p); err != nil {
 		return err
 	}
 	return s.repo.PublishSigned(p.Targets, targets, s.online)
 }
 
 // prove holds targets against the live services, and puts on record which checks
-// were waived.
-func (s *Stack) prove(ctx context.Context, m trust.Material, targets []trust.Target, p Publication) error {
+// were waived. For the first targets of a stack it is called alone.
+func (s *Stack) prove(ctx context.Context, targets []trust.Target, p Publication) error {
 	ctx, cancel := context.WithTimeout(ctx, proveTimeout)
 	defer cancel()
-	flaws := s.flaws(ctx, m, targets, p)
-	failed, waived := split(flaws, p.Unchecked)
+	failed, waived := split(s.flaws(ctx, targets, p, true), p.Unchecked)
 	if len(failed) > 0 {
 		return refused(failed)
 	}
@@ -66,8 +73,8 @@ func (s *Stack) prove(ctx context.Context, m trust.Material, targets []trust.Tar
 	return s.record(ctx, audit.Event{Action: "publish.unchecked", Outcome: audit.OK, Service: "tuf", Detail: detail})
 }
 
-// flaws are all that is wrong with targets.
-func (s *Stack) flaws(ctx context.Context, m trust.Material, targets []trust.Target, p Publication) []trust.Flaw {
+// flaws are all that is wrong with targets. Without sign nothing is signed with them.
+func (s *Stack) flaws(ctx context.Context, targets []trust.Target, p Publication, sign bool) []trust.Flaw {
 	published, err := s.publishedTargets()
 	if err != nil {
 		return []trust.Flaw{{Check: trust.CheckFile, What: err.Error(), Next: "mend the directory tuf/: run sigstack doctor, or restore it from a backup"}}
@@ -76,13 +83,13 @@ func (s *Stack) flaws(ctx context.Context, m trust.Material, targets []trust.Tar
 	if slices.ContainsFunc(found, func(f trust.Flaw) bool { return f.Check == trust.CheckFile }) {
 		return found // what cannot be read, or is no material, is held against nothing
 	}
-	live, err := s.newLiveCheck(m, targets, p)
+	live, err := s.newLiveCheck(published, targets, p)
 	if err != nil {
 		return append(found, trust.Flaw{Check: trust.CheckFile, What: err.Error()})
 	}
 	defer live.close()
 	live.run(ctx)
-	if failed, _ := split(slices.Concat(found, live.flaws), p.Unchecked); len(failed) == 0 { // what fails already leaves no trace
+	if failed, _ := split(slices.Concat(found, live.flaws), p.Unchecked); sign && len(failed) == 0 { // what fails already leaves no trace
 		s.signs(ctx, live, p.Targets)
 	}
 	return append(found, live.flaws...)

@@ -17,6 +17,9 @@ import (
 // checkURL is the name of the check that the stack's own URL leads to it.
 const checkURL = "public-url"
 
+// errNotThere is of a URL at which a server answers, and has no service.
+var errNotThere = errors.New("no service answers there (404 Not Found)")
+
 // asker is an http.RoundTripper that reaches services as clients do. What asks
 // clients for credentials that this process has not, it asks by the inside; and all
 // that is the stack's own, where nothing listens yet or the URL leads nowhere from
@@ -84,6 +87,9 @@ func (s *Stack) newAsker(direct bool) (*asker, error) {
 		return nil, err
 	}
 	public, err := signing.Authorities(authorities).HTTPClient(s.conf.URL)
+	if s.test() && s.serving { // its clients are on this machine, and its listener too
+		public, err = signing.Authorities(authorities).HTTPClientTo(s.Address(), s.conf.URL)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -131,6 +137,9 @@ func (c *liveCheck) do(ctx context.Context, method, url, contentType string, bod
 		return nil, fmt.Errorf("%s does not answer: %w", url, signing.Unreachable("service", url, err).Err)
 	}
 	defer func() { err = errors.Join(err, resp.Body.Close()) }()
+	if resp.StatusCode == http.StatusNotFound {
+		return nil, fmt.Errorf("%s: %w", url, errNotThere)
+	}
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusCreated {
 		return nil, fmt.Errorf("%s answers %s", url, resp.Status)
 	}

@@ -24,15 +24,17 @@ type liveCheck struct {
 	files  map[string][]byte // by name
 	root   trust.Root
 	config trust.Config
+	own    string                  // how URLs of this stack's services begin
 	asked  func(ctLog string) bool // whether a CT log is to answer
+	known  map[string]bool         // CT logs that were published before, by URL
 
 	flaws   []trust.Flaw
 	entries uint64 // of the log, once it has answered
 }
 
 // newLiveCheck prepares the check of targets, which CheckFiles has found in order.
-func (s *Stack) newLiveCheck(m trust.Material, targets []trust.Target, p Publication) (*liveCheck, error) {
-	c := &liveCheck{now: s.opts.Now(), files: map[string][]byte{}}
+func (s *Stack) newLiveCheck(published, targets []trust.Target, p Publication) (*liveCheck, error) {
+	c := &liveCheck{now: s.opts.Now(), files: map[string][]byte{}, known: map[string]bool{}, own: s.conf.URL + "/"}
 	for _, t := range targets {
 		c.files[t.Name] = t.Data
 	}
@@ -43,10 +45,18 @@ func (s *Stack) newLiveCheck(m trust.Material, targets []trust.Target, p Publica
 	if c.config, err = trust.ParseSigningConfig(c.files[trust.SigningConfigName]); err != nil {
 		return nil, err
 	}
+	for _, t := range published {
+		if old, err := trust.ParseTrustedRoot(t.Data); t.Name == trust.TrustedRootName && err == nil {
+			for _, l := range old.CTLogs {
+				c.known[l.BaseURL] = true
+			}
+		}
+	}
 	// A log of others that is not asked for certificates need not be there any more.
+	logs := s.material().CTLogs
 	c.asked = func(base string) bool {
-		i := slices.IndexFunc(m.CTLogs, func(l trust.Log) bool { return l.BaseURL == base })
-		return strings.HasPrefix(base, s.conf.URL+"/") || i >= 0 && !m.CTLogs[i].Idle
+		i := slices.IndexFunc(logs, func(l trust.Log) bool { return l.BaseURL == base })
+		return strings.HasPrefix(base, c.own) || i < 0 || !logs[i].Idle
 	}
 	a, err := s.newAsker(!s.serving || slices.Contains(p.Unchecked, checkURL))
 	if err != nil {

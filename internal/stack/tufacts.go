@@ -87,6 +87,8 @@ type TUFDraft struct {
 type TUFSigned struct {
 	Root    []byte `json:"root,omitempty"`
 	Targets []byte `json:"targets,omitempty"`
+	// Unchecked is as of Publication.
+	Unchecked []string `json:"unchecked,omitempty"`
 }
 
 // Details are for the audit record.

@@ -131,7 +131,7 @@ func (s *Stack) publishTUF(ctx context.Context, signed TUFSigned) (TUFStatus, er
 		return TUFStatus{}, err
 	}
 	if s.awaitsRoot {
-		err = s.publishFirstSigned(signed, targets)
+		err = s.publishFirstSigned(ctx, signed, targets)
 	} else {
 		err = s.publishNext(ctx, signed, targets)
 	}
@@ -163,9 +163,12 @@ func refusedTUF(err error) error {
 
 // publishFirstSigned makes the repository. After a crash behind its last write in
 // there the directory waits for its root no more.
-func (s *Stack) publishFirstSigned(signed TUFSigned, targets []trust.Target) error {
+func (s *Stack) publishFirstSigned(ctx context.Context, signed TUFSigned, targets []trust.Target) error {
 	if signed.Root == nil || signed.Targets == nil {
 		return fault.New(fault.Invalid, "the first root comes with the first targets: both have to be signed")
+	}
+	if err := s.prove(ctx, targets, Publication{signed.Targets, signed.Unchecked}); err != nil {
+		return err
 	}
 	cfg := s.layout.repository(s.conf, s.opts.Now)
 	repo, err := tufroot.CreateSigned(cfg, signed.Root, signed.Targets, targets, s.online)
@@ -183,7 +186,7 @@ func (s *Stack) publishNext(ctx context.Context, signed TUFSigned, targets []tru
 		return err
 	}
 	if signed.Targets != nil && !sameDocument(signed.Targets, current) {
-		if err := s.repo.PublishSigned(signed.Targets, targets, s.online); err != nil {
+		if err := s.publishFiles(ctx, targets, Publication{signed.Targets, signed.Unchecked}); err != nil {
 			return err
 		}
 	}
