@@ -85,9 +85,9 @@ func TestTranscript(t *testing.T) {
 // rotation is a ceremony upon a published repository: the third key is lost.
 func rotation(t *testing.T, p people) (r *tufroot.Repository, proposal ceremony.Proposal, fresh crypto.Signer) {
 	t.Helper()
-	c, folder := p.start(t)
+	_, folder := p.start(t)
 	mustSign(t, folder, p, 0, 1)
-	c = open(t, folder)
+	c := open(t, folder)
 	root, targets, err := c.Signed()
 	if err != nil {
 		t.Fatal(err)
@@ -213,7 +213,9 @@ func TestProposalsThatAreRefused(t *testing.T) {
 		"no current root":     {func(p *ceremony.Proposal) { p.CurrentRoot = nil }, "current root"},
 		"not the next root":   {func(p *ceremony.Proposal) { p.CurrentRoot, p.CurrentTargets, p.CurrentFiles = nil, nil, nil }, "next one is 1"},
 		"an unsigned current": {func(q *ceremony.Proposal) { q.CurrentRoot = p.first(t).Root }, "not signed"},
-		"targets without new": {func(p *ceremony.Proposal) { p.Root, p.CurrentRoot, p.CurrentTargets, p.CurrentFiles = nil, nil, nil, nil }, "who signs it"},
+		"targets alone": {func(p *ceremony.Proposal) {
+			p.Root, p.CurrentRoot, p.CurrentTargets, p.CurrentFiles = nil, nil, nil, nil
+		}, "who signs it"},
 		"targets left behind": {func(p *ceremony.Proposal) { p.Targets, p.Files = nil, nil }, ""},
 		"expired":             {func(p *ceremony.Proposal) { p.Now, p.Until = start.Add(6*365*day), start.Add(7*365*day) }, "expired"},
 		"ends at once":        {func(p *ceremony.Proposal) { p.Until = p.Now }, "ends before"},
