@@ -11,7 +11,6 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -22,7 +21,8 @@ var version = "dev"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, now: time.Now}
+	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr}
+	a.now, a.checkEvery = clock()
 	code := a.run(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)

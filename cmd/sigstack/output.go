@@ -28,6 +28,8 @@ type app struct {
 	out, err io.Writer
 	format   string // text or json
 	now      func() time.Time
+	// checkEvery is how often what waits for a time looks at now; 0: as it likes.
+	checkEvery time.Duration
 }
 
 func exitCode(err error, interrupted bool) int {

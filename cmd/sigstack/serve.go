@@ -68,7 +68,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	defer stop()
 	s, err := stack.Open(ctx, stack.Options{
 		Version: version, Dir: f.dir, Profile: config.ProfileServe, URL: f.url, Listen: f.listen,
-		BehindProxy: f.behindProxy, Passphrase: passphrase, KMSPlugins: f.plugins.dir, Now: a.now, Log: log,
+		BehindProxy: f.behindProxy, Passphrase: passphrase, KMSPlugins: f.plugins.dir, Now: a.now, CheckEvery: a.checkEvery, Log: log,
 	})
 	if err != nil {
 		return explainPassphrase(err)

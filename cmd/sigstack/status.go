@@ -121,7 +121,7 @@ func (a *app) printDetails(st stack.Status) {
 		a.printf("reload   %s by %s: %s\n", r.At.Format(time.RFC3339), r.By, reloadWords(*r))
 	}
 	for _, e := range st.Expiry {
-		a.printf("expires  %s  %s  %s\n", e.At.Format(time.RFC3339), left(e.Days), e.What)
+		a.printf("expires  %s  %s  %s\n", e.At.Format(time.RFC3339), left(e), e.What)
 	}
 }
 
@@ -143,16 +143,19 @@ func reloadWords(r stack.ReloadStatus) string {
 	return words
 }
 
-// left words the days that are left.
-func left(days int64) string {
+// left words the time that is left, and says where somebody has to act.
+func left(e stack.ExpiryStatus) string {
+	words := fmt.Sprintf("in %d days", e.Days)
 	switch {
-	case days < 0:
+	case e.Days < 0:
 		return "EXPIRED"
-	case days == 0:
-		return "in hours"
-	default:
-		return fmt.Sprintf("in %d days", days)
+	case e.Days == 0:
+		words = "in " + (time.Duration(e.Seconds) * time.Second).String()
 	}
+	if e.Warning != "" {
+		words += " (" + e.Stage + ")"
+	}
+	return words
 }
 
 // readiness fetches and decodes /readyz, which answers 503 with the same body.

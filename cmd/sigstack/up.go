@@ -134,7 +134,7 @@ func (u upFlags) keepsTUFProfile() error {
 
 // options checks all flags before anything is made.
 func (u upFlags) options(a *app) (opts stack.Options, err error) {
-	opts = stack.Options{Dir: u.dir, Profile: config.ProfileUp, URL: u.url, Listen: u.listen, Version: version, Now: a.now}
+	opts = stack.Options{Dir: u.dir, Profile: config.ProfileUp, URL: u.url, Listen: u.listen, Version: version, Now: a.now, CheckEvery: a.checkEvery}
 	if opts.Log, err = u.log.logger(a.err); err != nil {
 		return opts, err
 	}

@@ -107,7 +107,7 @@ func parseLife(s string) (time.Duration, error) {
 	if number, ok := strings.CutSuffix(s, "d"); ok {
 		var days uint64
 		days, err = strconv.ParseUint(number, 10, 16)
-		life = time.Duration(days) * day //nolint:gosec // 16 bits
+		life = time.Duration(days) * day
 	}
 	if err != nil || life < leastLife || life > mostLife {
 		return 0, fmt.Errorf("%q, want a duration from 3s to 7300d, such as 36h or 90d", s)

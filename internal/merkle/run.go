@@ -74,12 +74,16 @@ func (t *Tree) drain(ctx context.Context) error {
 	}
 }
 
-// refreshTicks returns a tick twice per RefreshEvery, or never.
+// lookEvery bounds the time between two looks at the clock, which may be set, and at
+// which timers do not look while a machine sleeps.
+const lookEvery = time.Second
+
+// refreshTicks returns at least two ticks per RefreshEvery, or never one.
 func (t *Tree) refreshTicks() (ticks <-chan time.Time, stop func()) {
 	if t.cfg.RefreshEvery == 0 {
 		return nil, func() {}
 	}
-	ticker := time.NewTicker(max(t.cfg.RefreshEvery/2, time.Millisecond))
+	ticker := time.NewTicker(max(min(t.cfg.RefreshEvery/2, lookEvery), time.Millisecond))
 	return ticker.C, ticker.Stop
 }
 

@@ -106,7 +106,7 @@ func (s *Stack) buildTUF() error {
 	}
 	s.services.tuf, err = tuf.New(tuf.Config{
 		Repository: repo, Online: s.online,
-		KitDir: s.layout.Client(), Report: s.reportTUF,
+		KitDir: s.layout.Client(), Report: s.reportTUF, CheckEvery: s.opts.CheckEvery,
 		Now: s.opts.Now, Log: s.opts.Log, Metrics: s.metrics,
 	})
 	if err != nil {

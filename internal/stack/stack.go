@@ -57,9 +57,12 @@ type Options struct {
 	KMSPlugins string
 	// Version of the program, for who asks the admin channel.
 	Version string
-	// Now is the clock of everything in the stack.
+	// Now is the clock of everything in the stack. It may be set at any time.
 	Now func() time.Time
-	Log *slog.Logger
+	// CheckEvery is how often that which waits for a time looks at Now. 0: every
+	// second.
+	CheckEvery time.Duration
+	Log        *slog.Logger
 
 	// AwaitedRoot opens a directory that waits for its first trust root, for RunActs
 	// alone.
@@ -147,6 +150,7 @@ func Open(ctx context.Context, opts Options) (_ *Stack, err error) {
 	}
 	s.watchKeys()
 	s.watchDisks()
+	s.watchExpiry()
 	if err := s.mountPages(); err != nil {
 		return nil, err
 	}

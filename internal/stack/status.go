@@ -1,9 +1,7 @@
 package stack
 
 import (
-	"cmp"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
 	"maps"
 	"os"
@@ -82,9 +80,12 @@ func (a AuditStatus) Details() map[string]string {
 
 // ExpiryStatus is something that ends.
 type ExpiryStatus struct {
-	What string    `json:"what"`
-	At   time.Time `json:"at"`
-	Days int64     `json:"days_left"` // whole ones; below zero once it is over
+	What    string    `json:"what"`
+	At      time.Time `json:"at"`
+	Days    int64     `json:"days_left"` // whole ones; below zero once it is over
+	Seconds int64     `json:"seconds_left"`
+	Stage   string    `json:"stage"`             // fresh, ageing, ending or expired
+	Warning string    `json:"warning,omitempty"` // what somebody has to do
 }
 
 // Status returns the present state of a stack that runs.
@@ -95,7 +96,7 @@ func (s *Stack) Status() Status {
 		Since: s.since.UTC(), Uptime: int64(now.Sub(s.since).Seconds()), Profile: s.conf.Profile, URL: s.conf.URL,
 		Addresses: Addresses{Public: s.Address(), Metrics: s.metricsAddress},
 		Issuers:   s.issuerStatuses(),
-		Trees:     []TreeStatus{}, Keys: []KeyStatus{}, Expiry: []ExpiryStatus{}, Audit: s.auditStatus(),
+		Trees:     []TreeStatus{}, Keys: []KeyStatus{}, Expiry: s.expiryStatuses(now), Audit: s.auditStatus(),
 		Reload: s.reloads.status(),
 	}
 	if s.conns != nil {
@@ -109,17 +110,6 @@ func (s *Stack) Status() Status {
 	for _, k := range s.services.allKeys() {
 		st.Keys = append(st.Keys, keyStatus(k))
 	}
-	for what, at := range s.expiries() {
-		// Rounded down, so that what ended this morning has -1 day left.
-		days := int64(at.Sub(now) / (24 * time.Hour))
-		if at.Before(now) {
-			days--
-		}
-		st.Expiry = append(st.Expiry, ExpiryStatus{what, at.UTC(), days})
-	}
-	slices.SortFunc(st.Expiry, func(a, b ExpiryStatus) int {
-		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.What, b.What))
-	})
 	return st
 }
 
@@ -131,29 +121,4 @@ func (s *Stack) auditStatus() AuditStatus {
 func keyStatus(k keys.Key) KeyStatus {
 	sum := sha256.Sum256(k.SPKI())
 	return KeyStatus{Name: k.Name, URI: k.URI(), SHA256: hex.EncodeToString(sum[:]), Created: k.Created}
-}
-
-// expiries are the ends of certificates and metadata, by what ends.
-func (s *Stack) expiries() map[string]time.Time {
-	ends := map[string]time.Time{}
-	chain := func(what string, certs []*x509.Certificate) {
-		for _, c := range certs {
-			ends[what+" certificate "+c.Subject.CommonName] = c.NotAfter
-		}
-	}
-	if s.services.ca != nil {
-		chain("ca", s.services.ca.Trust().Chain)
-	}
-	if s.services.tsa != nil {
-		chain("tsa", s.services.tsa.Trust().Chain)
-	}
-	if s.tls != nil {
-		ends["tls certificate"] = s.tls.Chain()[0].NotAfter
-	}
-	if s.services.tuf != nil {
-		for _, r := range s.services.tuf.Status().Roles {
-			ends["tuf "+r.Role] = r.Expires
-		}
-	}
-	return ends
 }
