@@ -45,10 +45,11 @@ func createSigned(cfg Config, root, targetsRole []byte, targets []trust.Target, 
 	if _, err := r.writeTargets(targets); err != nil {
 		return nil, err
 	}
-	if err := r.createAgain(versioned(1, metadata.TARGETS), targetsRole); err != nil {
-		return nil, err
+	err = r.publishTargets(role, targetsRole, online)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("%w: an attempt with other signatures has left it in %s, which no client has seen; remove that directory and go on", err, r.dir)
 	}
-	if err := r.writeOnline(metaFile(1, targetsRole), online, func() { r.targets = role }); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return r, r.writeFirst()
@@ -104,7 +105,7 @@ func (r *Repository) createAgain(name string, data []byte) error {
 		return readErr
 	}
 	if !bytes.Equal(found, data) {
-		return fmt.Errorf("%w: an attempt with other signatures has left it in %s, which no client has seen; remove that directory and go on", err, r.dir)
+		return err
 	}
 	return nil
 }

@@ -56,19 +56,20 @@ func SignTargets(draft []byte, key crypto.Signer) ([]byte, error) {
 }
 
 // PublishSigned publishes a draft of targets with the signatures that the root asks
-// for, as PublishTargets would. The error matches ErrStale if the draft is not of the next
-// version, or of other targets: what follows relies on these being out.
+// for, as PublishTargets would. The error matches ErrStale if the draft is not of the
+// next version, or of other targets: what follows relies on these being out. After a
+// crash the same draft can be published again, until it is out.
 func (r *Repository) PublishSigned(signed []byte, targets []trust.Target, online Online) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.finish(); err != nil {
 		return err
 	}
-	role, err := r.checkSigned(signed, targets)
+	role, data, err := r.checkSigned(signed, targets)
 	if err != nil {
 		return err
 	}
-	return r.publishTargets(role, signed, online)
+	return r.publishTargets(role, data, online)
 }
 
 // CheckSigned returns the error that PublishSigned would, for whoever has more to do
@@ -76,40 +77,71 @@ func (r *Repository) PublishSigned(signed []byte, targets []trust.Target, online
 func (r *Repository) CheckSigned(signed []byte, targets []trust.Target) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, err := r.checkSigned(signed, targets)
+	_, _, err := r.checkSigned(signed, targets)
 	return err
 }
 
-// checkSigned reads what may be published next. It needs mu.
-func (r *Repository) checkSigned(signed []byte, targets []trust.Target) (*metadata.Metadata[metadata.TargetsType], error) {
+// checkSigned reads what may be published next, and returns it with the bytes of its
+// file. It needs mu.
+func (r *Repository) checkSigned(signed []byte, targets []trust.Target) (*metadata.Metadata[metadata.TargetsType], []byte, error) {
 	role, err := readTargets(signed)
 	if err != nil {
-		return nil, fmt.Errorf("read signed targets: %w", err)
+		return nil, nil, fmt.Errorf("read signed targets: %w", err)
 	}
 	if err := r.root.VerifyDelegate(metadata.TARGETS, role); err != nil {
-		return nil, fmt.Errorf("publish targets: they are not signed with the root's targets key, or with too few of them: %w", err)
+		return nil, nil, fmt.Errorf("publish targets: they are not signed with the root's targets key, or with too few of them: %w", err)
 	}
+	data, err := r.nextFileOf(role, signed)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !role.Signed.Expires.After(r.now()) {
+		return nil, nil, fmt.Errorf("publish targets: they expired at %s", role.Signed.Expires.Format(time.RFC3339))
+	}
+	if err := r.checkFiles(role.Signed.Targets); err != nil {
+		return nil, nil, fmt.Errorf("publish targets: %w", err)
+	}
+	files, err := describe(targets)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !maps.EqualFunc(files, role.Signed.Targets, sameFile) {
+		return nil, nil, fmt.Errorf("publish targets: they are others than were to be signed: %w", ErrStale)
+	}
+	return role, data, nil
+}
+
+// nextFileOf demands the next version, whose file is signed; or the newest one, if a
+// crash has left its file and no snapshot names it. A version never gets another
+// content, so then it is that file, even if its signatures are others.
+func (r *Repository) nextFileOf(role *metadata.Metadata[metadata.TargetsType], signed []byte) ([]byte, error) {
 	version, err := newest(r.dir, metadata.TARGETS)
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case role.Signed.Version != version+1:
-		return nil, fmt.Errorf("publish targets version %d, the newest being %d: %w", role.Signed.Version, version, ErrStale)
-	case !role.Signed.Expires.After(r.now()):
-		return nil, fmt.Errorf("publish targets: they expired at %s", role.Signed.Expires.Format(time.RFC3339))
+	if role.Signed.Version == version+1 {
+		return signed, nil
 	}
-	if err := r.checkFiles(role.Signed.Targets); err != nil {
-		return nil, fmt.Errorf("publish targets: %w", err)
+	stale := fmt.Errorf("publish targets version %d, the newest being %d: %w", role.Signed.Version, version, ErrStale)
+	if role.Signed.Version != version || version <= r.targets.Signed.Version {
+		return nil, stale
 	}
-	files, err := describe(targets)
+	data, err := r.read(versioned(version, metadata.TARGETS))
 	if err != nil {
 		return nil, err
 	}
-	if !maps.EqualFunc(files, role.Signed.Targets, sameFile) {
-		return nil, fmt.Errorf("publish targets: they are others than were to be signed: %w", ErrStale)
+	left, err := readTargets(data)
+	if err != nil {
+		return nil, err
 	}
-	return role, nil
+	same, err := sameSigned(left, role)
+	switch {
+	case err != nil:
+		return nil, err
+	case !same || r.root.VerifyDelegate(metadata.TARGETS, left) != nil:
+		return nil, stale
+	}
+	return data, nil
 }
 
 func sameFile(a, b *metadata.TargetFiles) bool {
@@ -118,7 +150,7 @@ func sameFile(a, b *metadata.TargetFiles) bool {
 
 // publishTargets makes role, encoded as data, the current one. It needs mu.
 func (r *Repository) publishTargets(role *metadata.Metadata[metadata.TargetsType], data []byte, online Online) error {
-	if err := r.create(versioned(role.Signed.Version, metadata.TARGETS), data); err != nil {
+	if err := r.createAgain(versioned(role.Signed.Version, metadata.TARGETS), data); err != nil {
 		return err
 	}
 	return r.writeOnline(metaFile(role.Signed.Version, data), online, func() { r.targets = role })

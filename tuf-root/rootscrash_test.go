@@ -30,7 +30,23 @@ var councilOperations = []struct {
 		signed := append(k.root[:2:2], fresh[0]).sign(tb, draftRoot(tb, r, tufroot.RootChange{Root: append(k.root[:2:2], fresh[0]).need(3)}))
 		return func(r *tufroot.Repository) error { return r.PublishRoot(signed) }
 	}, "one", [2]int64{2, 1}},
-	{"publish targets of a threshold", 6, func(tb testing.TB, r *tufroot.Repository, k council) func(*tufroot.Repository) error {
+	{"publish what is signed already", 5, func(tb testing.TB, r *tufroot.Repository, k council) func(*tufroot.Repository) error {
+		draft, err := r.DraftTargets(targetsOf("two"))
+		if err != nil {
+			tb.Fatal(err)
+		}
+		signed := k.targets[:2].sign(tb, draft)
+		more := k.targets.sign(tb, draft) // another signature has come meanwhile
+		return func(r *tufroot.Repository) error {
+			err := r.PublishSigned(signed, targetsOf("two"), k.online)
+			signed = more
+			if errors.Is(err, tufroot.ErrStale) && versions(r)[1] == 2 {
+				return nil // it was carried through
+			}
+			return err
+		}
+	}, "two", [2]int64{1, 2}},
+	{"publish a new draft", 6, func(tb testing.TB, r *tufroot.Repository, k council) func(*tufroot.Repository) error {
 		return func(r *tufroot.Repository) error {
 			draft, err := r.DraftTargets(targetsOf("two"))
 			if err != nil {
