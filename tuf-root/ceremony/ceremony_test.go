@@ -182,6 +182,8 @@ func TestChanges(t *testing.T) {
 	check("with files", proposal, wants)
 	proposal.CurrentFiles = nil
 	check("with digests", proposal, append(wants, "File trusted_root.json changes from SHA-256 "+trust.RootSHA256([]byte("one"))))
+	careless := people{p.keys, tufroot.Online{Snapshot: p.keys[1], Timestamp: p.online.Timestamp}}
+	check("an online key for all", careless.first(t), []string{"WARNING: key " + keyID(t, p.keys[1]) + " of role root is one of role snapshot"})
 	check("first", p.first(t), []string{"the first one, version 1", "Role timestamp: 1 of 1 keys must sign", keyID(t, p.online.Timestamp), "rekor.pub"})
 }
 

@@ -40,6 +40,21 @@ func (c *Ceremony) rootChanges() []string {
 		}
 		out = append(out, roleChanges(now, before)...)
 	}
+	return append(out, warnings(c.root)...)
+}
+
+// warnings tell of keys that lie both in safes and in the running process.
+func warnings(root *tufroot.Document) []string {
+	var out []string
+	for _, offline := range []string{"root", "targets"} {
+		for _, online := range []string{"snapshot", "timestamp"} {
+			for _, k := range root.Keys(online).Keys {
+				if has(root.Keys(offline).Keys, k) {
+					out = append(out, fmt.Sprintf("WARNING: key %s of role %s is one of role %s, too, with which the running process signs.", k.ID, offline, online))
+				}
+			}
+		}
+	}
 	return out
 }
 
