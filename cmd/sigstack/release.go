@@ -54,12 +54,18 @@ func (a *app) releaseSample(ctx context.Context, c release.SampleConfig) error {
 func (a *app) releaseSignCommand() *cobra.Command {
 	var s signerFlags
 	var workers int
+	var journal string
 	cmd := &cobra.Command{
 		Use:   "sign DIR",
 		Short: "Sign every file of a release tree",
 		Long: `Sign the files of a release tree in parallel, as one identity: FILE.sig, FILE.cert
 and FILE.sigstore.json for each, verified before they are written. What is signed
-already is verified instead, so an interrupted run is finished by the next.`,
+already is verified instead, so an interrupted run is finished by the next.
+
+Each signature is in a journal beside the tree, on disk, before any service sees it.
+So every entry that the runs made in the transparency log is explained, and a
+signature that a run had made when it was interrupted is submitted again, as long as
+its certificate lives, ten minutes at most.`,
 		Example: "  sigstack release sign out --client kit --identity-token token",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -70,10 +76,11 @@ already is verified instead, so an interrupted run is finished by the next.`,
 			if err != nil {
 				return err
 			}
-			return a.releaseSign(cmd.Context(), release.SignConfig{Dir: args[0], Session: session, Workers: workers})
+			return a.releaseSign(cmd.Context(), release.SignConfig{Dir: args[0], Session: session, Workers: workers, Journal: journal, Now: a.now})
 		},
 	}
 	s.add(cmd.Flags())
+	cmd.Flags().StringVar(&journal, "journal", "", "`file` with every signature that was made (default: the tree's name with "+release.JournalSuffix+")")
 	addWorkers(cmd, &workers)
 	return cmd
 }
@@ -103,6 +110,9 @@ func (a *app) releaseSign(ctx context.Context, c release.SignConfig) error {
 	a.result(rep, func() {
 		a.printf("%s: %d files signed, %d were signed already, %s, in %s\n",
 			shown(rep.Tree), rep.Signed, rep.Skipped, size(rep.Bytes), seconds(a.now().Sub(start)))
+		if rep.Resumed > 0 {
+			a.printf("  %d of them with signatures of a run that was interrupted\n", rep.Resumed)
+		}
 		a.printf("  signed by   %s (%s)\n  trust root  %s\n", rep.Identity, rep.Issuer, rep.TrustRoot)
 	})
 	return nil

@@ -44,8 +44,14 @@ func labOf(tb testing.TB, s *signingtest.Stack) *lab {
 
 func (l *lab) session(tb testing.TB, email string) *signing.Session {
 	tb.Helper()
+	return l.sessionAt(tb, email, time.Now)
+}
+
+// sessionAt is one that has a clock of its own.
+func (l *lab) sessionAt(tb testing.TB, email string, now func() time.Time) *signing.Session {
+	tb.Helper()
 	s, err := signing.NewSession(signing.SessionConfig{
-		Kit: l.kit, Token: signing.StaticToken(l.stack.Token(email)), Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Kit: l.kit, Token: signing.StaticToken(l.stack.Token(email)), Now: now, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		tb.Fatal(err)
@@ -55,7 +61,7 @@ func (l *lab) session(tb testing.TB, email string) *signing.Session {
 
 func (l *lab) sign(tb testing.TB, dir string) (*release.SignReport, error) {
 	tb.Helper()
-	return release.Sign(tb.Context(), release.SignConfig{Dir: dir, Session: l.session(tb, signingtest.Email), Workers: 4})
+	return release.Sign(tb.Context(), release.SignConfig{Now: time.Now, Dir: dir, Session: l.session(tb, signingtest.Email), Workers: 4})
 }
 
 func (l *lab) verify(tb testing.TB, dir string) *release.Report {

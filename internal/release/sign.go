@@ -3,11 +3,13 @@ package release
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"time"
 
 	"sigstack/internal/durable"
 	"sigstack/internal/signing"
@@ -19,6 +21,10 @@ type SignConfig struct {
 	Session  *signing.Session
 	Workers  int            // files at once; 0: 8
 	Progress func(Progress) // may be nil; one call at a time
+	// Journal is the file that explains every entry that a run makes in the log; "": the
+	// tree's name with JournalSuffix.
+	Journal string
+	Now     func() time.Time // stamps the journal
 }
 
 // SignReport says what a run did.
@@ -28,16 +34,23 @@ type SignReport struct {
 	Identity  string `json:"identity"`
 	Issuer    string `json:"issuer"`
 	Signed    int    `json:"signed"`  // by this run
+	Resumed   int    `json:"resumed"` // of them with a signature that an interrupted run had made
 	Skipped   int    `json:"skipped"` // signed before, and verified again
 	Bytes     int64  `json:"bytes"`   // of the files, signed or skipped
+	Journal   string `json:"journal"`
 }
 
 // Sign signs every file of the signed set (see Signable) and writes the sidecars
 // beside it, each atomically and only once the signature has been verified. A
 // file signed before is verified instead; one whose sidecars do not verify, are
 // by somebody else, or were not made here stops the run and is left as it is. A
-// run that was interrupted is finished by the next.
+// run that was interrupted is finished by the next: a signature that it had made, and
+// maybe entered in the log, is submitted again while its certificate lives. The error
+// matches ErrJournalInUse while another run is at the tree.
 func Sign(ctx context.Context, c SignConfig) (_ *SignReport, err error) {
+	if c.Session == nil || c.Now == nil {
+		return nil, errors.New("sign release: no session or no clock given")
+	}
 	dir, err := Locate(c.Dir)
 	if err != nil {
 		return nil, err
@@ -50,7 +63,15 @@ func Sign(ctx context.Context, c SignConfig) (_ *SignReport, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, t.close()) }()
-	s, err := newSigning(ctx, t, c)
+	if c.Journal == "" {
+		c.Journal = dir + JournalSuffix
+	}
+	j, err := openJournal(c.Journal)
+	if err != nil {
+		return nil, fmt.Errorf("sign release: %w", err)
+	}
+	defer func() { err = errors.Join(err, j.close()) }()
+	s, err := newSigning(ctx, t, j, c)
 	if err != nil {
 		return nil, err
 	}
@@ -60,31 +81,33 @@ func Sign(ctx context.Context, c SignConfig) (_ *SignReport, err error) {
 	return s.report(), nil
 }
 
-// run is one run of Sign. After newSigning only skipped[i] changes, each by the
-// one worker that has file i.
+// run is one run of Sign. After newSigning only skipped[i] and resumed[i] change, each
+// by the one worker that has file i.
 type run struct {
 	SignConfig
 	tree            *tree
+	journal         *journal
 	subject, issuer string
 	identity        *signing.Identity // exactly the session's
 	sums            map[string][]byte // SHA256SUMS
 	present         map[string]bool
 	files           []file // to sign
 	skipped         []bool
+	resumed         []bool
 }
 
-func newSigning(ctx context.Context, t *tree, c SignConfig) (*run, error) {
+func newSigning(ctx context.Context, t *tree, j *journal, c SignConfig) (*run, error) {
 	if len(t.odd) > 0 {
 		return nil, fmt.Errorf("sign release: %s is neither a regular file nor a directory, or not a usable name", t.odd[0])
 	}
-	r := &run{SignConfig: c, tree: t, sums: map[string][]byte{}, present: map[string]bool{}}
+	r := &run{SignConfig: c, tree: t, journal: j, sums: map[string][]byte{}, present: map[string]bool{}}
 	for _, f := range t.files {
 		r.present[f.path] = true
 		if Signable(f.path) {
 			r.files = append(r.files, f)
 		}
 	}
-	r.skipped = make([]bool, len(r.files))
+	r.skipped, r.resumed = make([]bool, len(r.files)), make([]bool, len(r.files))
 	data, err := t.read(SHA256Sums, maxSums)
 	if err != nil {
 		return nil, fmt.Errorf("sign release: read checksums, which are made before signatures: %w", err)
@@ -124,7 +147,7 @@ func (r *run) signFile(ctx context.Context, i int, f file) error {
 			return fmt.Errorf("%s: has a %s of another signer and no bundle; nothing was changed: remove it to sign the file anew", f.path, suffix)
 		}
 	}
-	signed, err := r.Session.SignDigest(ctx, d.sha256)
+	signed, err := r.signature(ctx, i, f, d)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.path, err)
 	}
@@ -134,6 +157,30 @@ func (r *run) signFile(ctx context.Context, i int, f file) error {
 		return err
 	}
 	return r.writeLegacy(f.path, signed.Bundle)
+}
+
+// signature is the one that an interrupted run made of the same bytes, if it can still
+// be submitted, or a new one. The journal has it before any service.
+func (r *run) signature(ctx context.Context, i int, f file, d digests) (*signing.Signed, error) {
+	if draft, ok := r.journal.last[f.path]; ok && draft.Digest == d.sha256 {
+		signed, err := r.Session.Submit(ctx, draft)
+		if !errors.Is(err, signing.ErrSpent) && !errors.Is(err, signing.ErrOtherSigner) {
+			r.resumed[i] = err == nil
+			return signed, err
+		}
+	}
+	draft, err := r.Session.DraftDigest(ctx, d.sha256)
+	if err != nil {
+		return nil, err
+	}
+	line := JournalLine{
+		At: r.Now().UTC(), Path: f.path, SHA256: hex.EncodeToString(draft.Digest[:]),
+		Signature: draft.Signature, Certificate: string(draft.Verifier),
+	}
+	if err := r.journal.note(line); err != nil {
+		return nil, err
+	}
+	return r.Session.Submit(ctx, draft)
 }
 
 // checkListed keeps a damaged file from being signed: a signature would vouch for
@@ -201,7 +248,7 @@ func (r *run) write(name string, data []byte) error {
 func (r *run) report() *SignReport {
 	out := &SignReport{
 		Tree: r.tree.dir, TrustRoot: r.Session.Trusted().String(),
-		Identity: r.subject, Issuer: r.issuer,
+		Identity: r.subject, Issuer: r.issuer, Journal: r.Journal,
 	}
 	for i, f := range r.files {
 		out.Bytes += f.size
@@ -209,6 +256,9 @@ func (r *run) report() *SignReport {
 			out.Skipped++
 		} else {
 			out.Signed++
+		}
+		if r.resumed[i] {
+			out.Resumed++
 		}
 	}
 	return out

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"sigstack/internal/release"
 	"sigstack/internal/signing"
@@ -102,7 +103,7 @@ func TestSignRefuses(t *testing.T) {
 	}
 	t.Run("another identity", func(t *testing.T) {
 		dir := copyTree(t, tree)
-		_, err := release.Sign(t.Context(), release.SignConfig{Dir: dir, Session: l.session(t, "mallory@fake.example")})
+		_, err := release.Sign(t.Context(), release.SignConfig{Now: time.Now, Dir: dir, Session: l.session(t, "mallory@fake.example")})
 		var refused *signing.RefusedError
 		if !errors.As(err, &refused) || refused.Check != signing.CheckIdentity {
 			t.Errorf("got %v, want a refusal by identity", err)
@@ -127,7 +128,7 @@ func TestSignStops(t *testing.T) {
 	l := labOf(t, s)
 	tree := newSample(t, 20)
 	// One worker, so that none is stopped between its log entry and its bundle.
-	_, err := release.Sign(t.Context(), release.SignConfig{Dir: tree, Session: l.session(t, signingtest.Email), Workers: 1})
+	_, err := release.Sign(t.Context(), release.SignConfig{Now: time.Now, Dir: tree, Session: l.session(t, signingtest.Email), Workers: 1})
 	var refused *signing.ServiceError
 	if !errors.As(err, &refused) {
 		t.Fatalf("got %v, want the log's refusal", err)
@@ -145,6 +146,7 @@ func TestSignHonoursContext(t *testing.T) {
 	tree := newSample(t, 20)
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := release.Sign(ctx, release.SignConfig{
+		Now: time.Now,
 		Dir: tree, Session: l.session(t, signingtest.Email), Workers: 1,
 		Progress: func(p release.Progress) {
 			if p.Done == 3 {

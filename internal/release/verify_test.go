@@ -24,6 +24,7 @@ func TestSignAndVerify(t *testing.T) {
 	tree := newSample(t, 40)
 	var steps []release.Progress
 	signReport, err := release.Sign(t.Context(), release.SignConfig{
+		Now: time.Now,
 		Dir: tree, Session: l.session(t, signingtest.Email), Workers: 5,
 		Progress: func(p release.Progress) { steps = append(steps, p) },
 	})

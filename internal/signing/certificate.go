@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -93,8 +94,21 @@ func (s *Session) credential(ctx context.Context) (*credential, error) {
 	}
 	s.log.DebugContext(ctx, "certificate obtained", slog.String("subject", cred.subject),
 		slog.Time("not_after", cred.cert.NotAfter))
-	s.cred = cred
+	s.cred, s.before = cred, s.cred
 	return cred, nil
+}
+
+// credentialOf returns the credential that a draft was made with, nil if it was not
+// made by this session, or long ago.
+func (s *Session) credentialOf(d Draft) *credential {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range []*credential{s.cred, s.before} {
+		if c != nil && bytes.Equal(c.pem, d.Verifier) {
+			return c
+		}
+	}
+	return nil
 }
 
 // fetchCredential makes a key and has it certified.

@@ -3,7 +3,6 @@ package signing
 import (
 	"context"
 	"crypto"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
@@ -41,8 +40,9 @@ type Session struct {
 	now      func() time.Time
 	log      *slog.Logger
 
-	mu   sync.Mutex // guards cred; held while a certificate is fetched, so it is fetched once
-	cred *credential
+	mu     sync.Mutex // guards both; held while a certificate is fetched, so it is fetched once
+	cred   *credential
+	before *credential // the one that cred renewed: drafts of it may be under way; nil: none
 }
 
 // Signed is one finished signature, verified against the kit's own trust root.
@@ -122,22 +122,11 @@ func (s *Session) Sign(ctx context.Context, r io.Reader) (*Signed, error) {
 // make it. Errors are *ServiceError, *UnreachableError, and *RefusedError when a
 // service's answer does not verify.
 func (s *Session) SignDigest(ctx context.Context, digest [sha256.Size]byte) (*Signed, error) {
-	cred, err := s.credential(ctx)
+	d, err := s.DraftDigest(ctx, digest)
 	if err != nil {
 		return nil, err
 	}
-	sig, err := cred.key.Sign(rand.Reader, digest[:], hashFunc)
-	if err != nil {
-		return nil, fmt.Errorf("sign digest: %w", err)
-	}
-	p, err := proposeDigest(digest, sig, cred.pem)
-	if err != nil {
-		return nil, err
-	}
-	e := evidence{digest: digest, signature: sig, cert: cred.cert, hint: cred.hint}
-	return s.finish(ctx, e, p, cred, func(b *Bundle) (Result, error) {
-		return VerifyDigest(digest[:], b, s.kit.Trusted, cred.identity)
-	})
+	return s.Submit(ctx, d)
 }
 
 // finish has e's signature witnessed, and hands it out if the bundle passes check.
