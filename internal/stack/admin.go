@@ -50,6 +50,7 @@ func (s *Stack) handleActs(a *admin.Server) {
 	a.Handle(http.MethodPost, AdminKeyTest, "key-test", s.testKey)
 	a.Handle(http.MethodPost, AdminAnchor, "audit-anchor", s.anchorAudit)
 	s.handleShardActs(a)
+	s.handleCompromiseActs(a)
 	s.handleChainActs(a)
 	s.handleReindex(a)
 	s.handleTUFActs(a)

@@ -158,7 +158,7 @@ func (a *authority) open() error {
 
 // authorities are chains as trust material has them.
 func (a *authority) authorities(list []signChain) (out []trust.Authority) {
-	for _, c := range list {
+	for _, c := range a.ended(list) {
 		out = append(out, trust.Authority{URI: a.uri(), Chain: c.certs, Window: trust.Window{Start: c.certs[0].NotBefore, End: c.End}})
 	}
 	return out

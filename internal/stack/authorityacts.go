@@ -142,7 +142,7 @@ func (a *authority) list() (ChainList, error) {
 	list, draft := a.chains.all()
 	at := find(list, present)
 	out := ChainList{Chains: []ChainStatus{}}
-	for i, c := range list {
+	for i, c := range a.ended(list) {
 		state := ChainRetired
 		switch {
 		case i == at:

@@ -14,7 +14,7 @@ func (a *authority) ends() ([]signChain, error) {
 	}
 	list, _ := a.chains.all()
 	draft, closed, active := slices.Clone(list), 0, find(list, a.present())
-	for i, c := range draft {
+	for i, c := range a.ended(draft) {
 		if i != active && !c.Retired.IsZero() && c.End.IsZero() {
 			draft[i].End = c.Retired.Add(CloseAfter)
 			closed++

@@ -28,7 +28,7 @@ func (a *authority) settle() error {
 	if err != nil {
 		return fmt.Errorf("published %s: %w", trust.TrustedRootName, err)
 	}
-	if !arePublished(draft, cas) {
+	if !arePublished(a.ended(draft), cas) {
 		return nil
 	}
 	return a.published(draft, repo, time.Time{})

@@ -163,6 +163,9 @@ func (l Layout) ctProblems(conf *config.Config, known []trust.KnownLog, keyOf fu
 			continue
 		}
 		found[string(k.PublicKey)] = true
+		if l.endedCT(k) {
+			k.Window.End = e.end // for the compromise alone it is another one
+		}
 		out = append(out, e.changes(k)...)
 	}
 	for _, k := range known {

@@ -170,6 +170,9 @@ func (a *authority) plan(conf *config.Config) (*nextChain, error) {
 	if sameChain(certs, a.present()) && name == a.key.Name {
 		return next, nil
 	}
+	if at, ended := a.s.endedAt(a.of.String(), certs[0].RawSubjectPublicKeyInfo); ended {
+		return nil, fault.Newf(fault.Conflict, "%s.chain: its key is compromised: clients accept nothing of it that is newer than %s", a.of, at.Format(time.RFC3339))
+	}
 	err = a.mayIssue(certs, a.s.opts.Now())
 	if errors.Is(err, errNotYet) {
 		next.until, err = a.chains.usableFrom(certs), nil

@@ -112,6 +112,9 @@ func (s *Stack) buildServices(ctx context.Context) error {
 	if err := s.openAudit(ctx); err != nil {
 		return fmt.Errorf("start audit: %w", err)
 	}
+	if err := s.openCompromises(); err != nil {
+		return err
+	}
 	if err := s.openChains(); err != nil {
 		return err
 	}
@@ -316,5 +319,5 @@ func (s *Stack) material() trust.Material {
 	if svc := s.services.oidc; svc != nil {
 		m.OIDCServices = append(m.OIDCServices, svc.Trust())
 	}
-	return m
+	return s.withEnds(m)
 }

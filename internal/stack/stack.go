@@ -73,26 +73,27 @@ type Options struct {
 
 // Stack is an opened data directory: services built, nothing started.
 type Stack struct {
-	opts     Options
-	conf     *config.Config
-	loaded   *config.Config // conf as it is in the file
-	layout   Layout
-	lock     *durable.Lock
-	keys     *keys.Store
-	mux      *httpd.Mux
-	ready    *httpd.Readiness
-	metrics  *prometheus.Registry
-	services *services
-	shards   *logShards // nil without the transparency log
-	ca, tsa  *authority // whether this process runs them or not
-	later    *later     // what is started while the stack runs
-	listener net.Listener
-	tls      *tlsconf.Source                // nil: the listeners are plaintext
-	peers    *peers                         // nil: the stack runs in this process alone
-	bearer   atomic.Pointer[token.Verifier] // nil: no token is good for anything but a certificate
-	reloads  reloads
-	conns    *httpd.Conns   // of the listener, once it is served on
-	closers  []func() error // run in reverse
+	opts        Options
+	conf        *config.Config
+	loaded      *config.Config // conf as it is in the file
+	layout      Layout
+	lock        *durable.Lock
+	keys        *keys.Store
+	mux         *httpd.Mux
+	ready       *httpd.Readiness
+	metrics     *prometheus.Registry
+	services    *services
+	shards      *logShards   // nil without the transparency log
+	ca, tsa     *authority   // whether this process runs them or not
+	compromised *compromises // keys whose trust ended
+	later       *later       // what is started while the stack runs
+	listener    net.Listener
+	tls         *tlsconf.Source                // nil: the listeners are plaintext
+	peers       *peers                         // nil: the stack runs in this process alone
+	bearer      atomic.Pointer[token.Verifier] // nil: no token is good for anything but a certificate
+	reloads     reloads
+	conns       *httpd.Conns   // of the listener, once it is served on
+	closers     []func() error // run in reverse
 
 	audit    *audit.Log
 	auditKey []byte // SPKI of the key of its heads; nil: they are not signed
