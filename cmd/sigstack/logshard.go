@@ -60,6 +60,12 @@ func (c shardChannel) Post(ctx context.Context, path string, in, into any) error
 // is opened for as long as do takes: that answers for the same acts, and records
 // them in the same way.
 func (a *app) withShards(ctx context.Context, f shardFlags, do func(context.Context, shardChannel) error) error {
+	return a.withActs(ctx, f, false, do)
+}
+
+// withActs is withShards. A directory that nothing serves may be unpublished, as
+// stack.Options has it.
+func (a *app) withActs(ctx context.Context, f shardFlags, unpublished bool, do func(context.Context, shardChannel) error) error {
 	l := stack.Layout{Dir: f.dir}
 	conf, err := loadConfig(l)
 	if err != nil {
@@ -88,7 +94,7 @@ func (a *app) withShards(ctx context.Context, f shardFlags, do func(context.Cont
 	privateFiles()
 	s, err := stack.Open(ctx, stack.Options{
 		Version: version, Dir: f.dir, Profile: conf.Profile, Listener: nowhere, BehindProxy: true,
-		Passphrase: passphrase, KMSPlugins: f.plugins.dir, Now: a.now, Log: log,
+		Passphrase: passphrase, KMSPlugins: f.plugins.dir, Now: a.now, Log: log, Unpublished: unpublished,
 	})
 	if err != nil {
 		return explainPassphrase(err)

@@ -50,8 +50,9 @@ func (s *Stack) handleActs(a *admin.Server) {
 	a.Handle(http.MethodPost, AdminKeyTest, "key-test", s.testKey)
 	a.Handle(http.MethodPost, AdminAnchor, "audit-anchor", s.anchorAudit)
 	s.handleShardActs(a)
-	s.handleCompromiseActs(a)
+	s.handleCTLogActs(a)
 	s.handleChainActs(a)
+	s.handleCompromiseActs(a)
 	s.handleReindex(a)
 	s.handleTUFActs(a)
 }

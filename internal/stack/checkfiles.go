@@ -37,6 +37,7 @@ func Check(f *config.File, dir string, now time.Time) {
 	c.chains()
 	c.ctLogs()
 	c.publishedCT()
+	c.laterCT()
 	c.takersCT()
 	c.tls()
 	_, problems = c.issuersOf(f.Config, podFiles())

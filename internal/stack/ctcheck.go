@@ -25,6 +25,7 @@ type ctEntry struct {
 	key        []byte    // SPKI; nil: not known without a passphrase
 	start, end time.Time // what clients are told; start is zero for one of this stack
 	own        bool
+	shard      config.CTShard // of one of this stack
 }
 
 // publishedCT looks for differences from what is published.
@@ -43,6 +44,30 @@ func (c *fileCheck) publishedCT() {
 		}
 		return spki
 	})...)
+}
+
+// laterCT warns of logs that are not used yet, and refuses what a frozen log cannot be.
+func (c *fileCheck) laterCT() {
+	records, err := c.readCTLogs()
+	if err != nil {
+		return // it is told elsewhere
+	}
+	from := map[string]time.Time{}
+	for _, r := range records {
+		from[r.URL] = r.Distributed
+	}
+	for _, e := range c.ctEntries(c.conf, func(string) []byte { return nil }) {
+		if at := from[e.url]; c.now.Before(at) {
+			c.list = append(c.list, config.Problem{Warning: true, Field: e.field, Message: fmt.Sprintf(
+				"not every client knows the CT log %s before %s: until then this process goes on with the CT logs that it has", e.url, at.Format(time.RFC3339))})
+		}
+		if !e.own || e.shard.State == config.CTFrozen {
+			continue
+		}
+		if frozen, err := exists(c.FinalHead(ctTree(c.conf.CTLog, e.shard))); frozen && err == nil {
+			c.add(e.field+".state", "the CT log %s was frozen, and stays so: its last tree head is signed, and clients hold it to that. Say state: frozen", e.url)
+		}
+	}
 }
 
 // takersCT warns when no log takes a certificate of now. It is none of the problems:
@@ -123,7 +148,7 @@ func (l Layout) ctEntries(conf *config.Config, keyOf func(string) []byte) []ctEn
 	var out []ctEntry
 	if conf.CTLog != nil {
 		for i, shard := range conf.CTLog.Logs() {
-			e := ctEntry{field: "ctlog", url: conf.URL + "/" + shard.Prefix, key: keyOf(shard.Key), own: true}
+			e := ctEntry{field: "ctlog", url: conf.URL + "/" + shard.Prefix, key: keyOf(shard.Key), own: true, shard: shard}
 			if i > 0 {
 				e.field = fmt.Sprintf("ctlog.shards[%d]", i-1)
 			}
@@ -154,12 +179,27 @@ func (l Layout) ctEntries(conf *config.Config, keyOf func(string) []byte) []ctEn
 // ctProblems says how the CT logs of a configuration differ from those that clients
 // know, and what to do about it.
 func (l Layout) ctProblems(conf *config.Config, known []trust.KnownLog, keyOf func(string) []byte) []config.Problem {
-	var out []config.Problem
+	unknown, out := l.ctDifferences(conf, known, keyOf)
+	for _, e := range unknown {
+		out = append(out, config.Problem{Field: e.field, Message: l.notKnown(conf, e)})
+	}
+	return out
+}
+
+// ctDifferences are those of ctProblems, but for the logs that clients do not know yet.
+func (l Layout) ctDifferences(conf *config.Config, known []trust.KnownLog, keyOf func(string) []byte) (unknown []ctEntry, out []config.Problem) {
+	records, err := l.readCTLogs()
+	if err != nil {
+		out = append(out, config.Problem{Field: "ctlog", Message: err.Error()})
+	}
 	found := map[string]bool{} // by key
+	for _, r := range records {
+		found[string(r.Key)] = r.Used.IsZero() // what it is lies in the record
+	}
 	for _, e := range l.ctEntries(conf, keyOf) {
 		k, ok := e.among(known)
 		if !ok {
-			out = append(out, config.Problem{Field: e.field, Message: l.notKnown(conf, e)})
+			unknown = append(unknown, e)
 			continue
 		}
 		found[string(k.PublicKey)] = true
@@ -173,7 +213,7 @@ func (l Layout) ctProblems(conf *config.Config, known []trust.KnownLog, keyOf fu
 			out = append(out, gone(conf, k))
 		}
 	}
-	return out
+	return unknown, out
 }
 
 // among finds the log by its key or, where that leads nowhere, by its URL.
@@ -232,7 +272,7 @@ func (l Layout) notKnown(conf *config.Config, e ctEntry) string {
 	if conf.Peers != nil {
 		return fmt.Sprintf("clients do not know the CT log %s, and a stack that is split keeps the logs it has: take it out", e.url)
 	}
-	return fmt.Sprintf("clients do not know the CT log %s yet: stop the stack and run `sigstack ctlog publish --dir %s`; no start is possible before", e.url, l.Dir)
+	return fmt.Sprintf("clients do not know the CT log %s yet: run `sigstack ctlog publish --dir %s`; neither a reload nor a start takes it before", e.url, l.Dir)
 }
 
 // gone says what to do about a published log that the configuration lacks.

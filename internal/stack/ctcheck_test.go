@@ -1,16 +1,22 @@
 package stack_test
 
 import (
+	"context"
 	"encoding/pem"
+	"fmt"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"sigstack/internal/admin"
 	"sigstack/internal/config"
 	"sigstack/internal/keys"
 	"sigstack/internal/stack"
+	tufroot "sigstack/tuf-root"
 )
 
 // otherLog is a CT log of others as a configuration has it, whose key is in dir.
@@ -27,13 +33,46 @@ func otherLog(t *testing.T, dir string) config.CTClient {
 
 func publishCT(t *testing.T, dir string) {
 	t.Helper()
-	targets, err := keys.Open(stack.Layout{Dir: dir}.Offline(), nil).Load("tuf-targets")
+	opts := options(dir, config.ProfileUp)
+	opts.Unpublished = true
+	if err := offline(t.Context(), opts, func(ctx context.Context) error { return publishCTLogs(ctx, dir) }); err != nil {
+		t.Fatal(err)
+	}
+	distributedLong(t, dir)
+}
+
+// distributedLong lets every client know the published CT logs.
+func distributedLong(t *testing.T, dir string) {
+	t.Helper()
+	path := stack.Layout{Dir: dir}.CTLogs()
+	text := regexp.MustCompile(`"(published|distributed)": "[^"]*"`).ReplaceAllString(readFile(t, path), `"$1": "2026-01-02T00:00:00Z"`)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// publishCTLogs publishes what waits for it in a directory whose acts are answered.
+func publishCTLogs(ctx context.Context, dir string) error {
+	key, err := stack.TargetsKey(filepath.Join(dir, "offline"), nil, keys.Devices{})
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	if _, err := stack.PublishCTLogs(t.Context(), listening(t, options(dir, config.ProfileUp)), targets); err != nil {
-		t.Fatal(err)
+	var draft stack.CTLogDraft
+	if err := admin.Dial(dir).Post(ctx, stack.AdminCTLogDraft, nil, &draft); err != nil || draft.Targets == nil {
+		return err
 	}
+	change, err := tufroot.Review(stack.Layout{Dir: dir}.TUF(), draft.Targets, key)
+	if err != nil {
+		return err
+	}
+	if added, err := stack.ApproveCTLogs(change, time.Now()); err != nil || !slices.Equal(added, draft.Added) {
+		return fmt.Errorf("the draft adds %v, %w, not %v", added, err, draft.Added)
+	}
+	signed, err := tufroot.SignTargets(draft.Targets, key)
+	if err != nil {
+		return err
+	}
+	return admin.Dial(dir).Post(ctx, stack.AdminCTLogPublish, stack.SignedTargets{Targets: signed}, nil)
 }
 
 func listening(t *testing.T, opts stack.Options) stack.Options {
@@ -51,6 +90,13 @@ func TestCTLogsOfTheConfiguration(t *testing.T) {
 	unpublished := otherLog(t, made)
 	edit(t, published, func(c *config.Config) { c.CA.CTLogs = []config.CTClient{other, {Own: true}} })
 	publishCT(t, published)
+	s, err := stack.Open(t.Context(), listening(t, options(published, config.ProfileUp))) // which uses it
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
 
 	asked := func(change func(*config.CTClient)) func(*config.Config) {
 		return func(c *config.Config) { change(&c.CA.CTLogs[0]) }
@@ -64,7 +110,7 @@ func TestCTLogsOfTheConfiguration(t *testing.T) {
 		{"own log by its name", made, func(c *config.Config) { c.CA.CTLogs = []config.CTClient{{Own: true}} }, ""},
 		{
 			"log of others", made, func(c *config.Config) { c.CA.CTLogs = []config.CTClient{unpublished, {Own: true}} },
-			"ca.ct_logs[0]: clients do not know the CT log https://ct.example/log yet: stop the stack and run `sigstack ctlog publish --dir ",
+			"ca.ct_logs[0]: clients do not know the CT log https://ct.example/log yet: run `sigstack ctlog publish --dir ",
 		},
 		{"other prefix", made, func(c *config.Config) { c.CTLog.Prefix = "ct" }, "ctlog.prefix: clients know the CT log by the URL http://stack.test:8080/ctlog, and"},
 		{"an end", made, func(c *config.Config) { c.CTLog.NotAfterLimit = "2097-01-01T00:00:00Z" }, "ctlog.not_after_limit: clients were told to trust the CT log for ever, and"},

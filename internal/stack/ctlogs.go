@@ -1,39 +1,76 @@
 package stack
 
 import (
+	"bytes"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"sigstack/internal/config"
 	"sigstack/internal/durable"
-	"sigstack/internal/fault"
-	"sigstack/internal/httpd"
 	"sigstack/internal/keys"
 	"sigstack/internal/merkle"
 	"sigstack/internal/trust"
-	"sigstack/services/ca/sct"
 	"sigstack/services/ctlog"
 )
 
 // ctLogs are the CT logs of this process.
 type ctLogs struct {
-	logs []*ctlog.Service
-
 	mu    sync.Mutex          // held while roots change
+	logs  []*ownCT            // guarded by mu: in the order of config.yaml; never changed in place
+	ready []*ownCT            // guarded by mu: opened for a reload that has not come to its end
 	own   []*x509.Certificate // guarded by mu: the CA's
 	extra []*x509.Certificate // guarded by mu: of ctlog.roots
+}
+
+// ownCT is a CT log of this process.
+type ownCT struct {
+	*ctlog.Service
+
+	shard config.CTShard // as it was opened
+	key   keys.Key
+	tree  *merkle.Tree
+}
+
+// all returns the logs that are served.
+func (l *ctLogs) all() []*ownCT {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.logs
+}
+
+// opened returns those that are served, and those that are about to be.
+func (l *ctLogs) opened() []*ownCT {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Concat(l.logs, l.ready)
+}
+
+// byPrefix finds a log, nil if it is not among list.
+func byPrefix(list []*ownCT, prefix string) *ownCT {
+	i := slices.IndexFunc(list, func(l *ownCT) bool { return l.shard.Prefix == prefix })
+	if i < 0 {
+		return nil
+	}
+	return list[i]
+}
+
+// hasKey reports whether a key is a log's.
+func (l *ctLogs) hasKey(name string) bool {
+	return slices.ContainsFunc(l.opened(), func(log *ownCT) bool { return log.key.Name == name })
 }
 
 // SetRoots makes every log take what own and the configured roots issue. On an
@@ -55,14 +92,15 @@ func (l *ctLogs) setExtra(extra []*x509.Certificate) (changed bool, err error) {
 // set needs l.mu.
 func (l *ctLogs) set(own, extra []*x509.Certificate) (changed bool, err error) {
 	roots := eachOnce(own, extra)
-	for i, log := range l.logs {
+	all := slices.Concat(l.logs, l.ready)
+	for i, log := range all {
 		before := log.Roots()
 		if slices.EqualFunc(before, roots, (*x509.Certificate).Equal) {
 			continue
 		}
 		changed = true
 		if err := log.SetRoots(roots); err != nil {
-			for _, done := range l.logs[:i] {
+			for _, done := range all[:i] {
 				err = errors.Join(err, done.SetRoots(before))
 			}
 			return false, err
@@ -109,14 +147,17 @@ func (l Layout) extraRoots(conf *config.CTLog) ([]*x509.Certificate, error) {
 
 // ctTree names the tree of a CT log, in storage and in checkpoints/.
 func ctTree(conf *config.CTLog, shard config.CTShard) string {
-	if shard == conf.CTShard {
+	if shard.Prefix == conf.Prefix {
 		return treeCTLog
 	}
-	return treeCTLog + "-" + shard.Prefix
+	return ctName(shard.Prefix)
 }
 
+// ctName names key and tree of a further CT log.
+func ctName(prefix string) string { return treeCTLog + "-" + prefix }
+
 func (b *builder) buildCTLog(ctx context.Context) error {
-	conf := b.conf.CTLog
+	conf := b.starting.CTLog
 	own, err := b.ctRoots()
 	if err != nil {
 		return err
@@ -125,28 +166,34 @@ func (b *builder) buildCTLog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	all, roots := &ctLogs{own: own, extra: extra}, eachOnce(own, extra)
+	all := &ctLogs{own: own, extra: extra}
+	b.services.ctlog = all
 	for _, shard := range conf.Logs() {
-		log, err := b.buildCTShard(ctx, conf, shard, roots)
+		log, err := b.openCT(ctx, shard, shard.State == config.CTFrozen)
 		if err != nil {
 			return fmt.Errorf("log %s: %w", shard.Prefix, err)
 		}
+		b.services.addKey(log.key)
+		b.run(log.treeName(b.conf)+" tree", log.tree.Run)
 		all.logs = append(all.logs, log)
 		log.Mount(b.mux)
 	}
-	b.services.ctlog = all
 	return nil
 }
 
-func (b *builder) buildCTShard(ctx context.Context, conf *config.CTLog, shard config.CTShard, roots []*x509.Certificate) (*ctlog.Service, error) {
-	key, err := b.key(shard.Key)
+func (l *ownCT) treeName(conf *config.Config) string { return ctTree(conf.CTLog, l.shard) }
+
+// openCT opens a CT log, which nothing runs or serves yet. One that is to be frozen
+// gets its last tree head if sign says so; otherwise it is closed until it has one.
+func (s *Stack) openCT(ctx context.Context, shard config.CTShard, sign bool) (*ownCT, error) {
+	key, err := s.keys.Load(shard.Key)
 	if err != nil {
 		return nil, err
 	}
-	name, frozen := ctTree(conf, shard), shard.State == config.CTFrozen
-	tree, err := b.openTree(ctx, name, shard.TreeID, func(c *merkle.Config) {
+	conf, name := s.conf.CTLog, ctTree(s.conf.CTLog, shard)
+	tree, err := s.openTree(ctx, name, shard.TreeID, func(c *merkle.Config) {
 		c.TimeStep = time.Millisecond
-		if !frozen {
+		if !sign {
 			c.RefreshEvery = min(ctRefresh, conf.MaxDelay()/2)
 		}
 	})
@@ -156,18 +203,25 @@ func (b *builder) buildCTShard(ctx context.Context, conf *config.CTLog, shard co
 	if tree.Frozen() {
 		return nil, fmt.Errorf("tree %d of the CT log is frozen", tree.ID())
 	}
-	final, err := b.layout.finalHead(name, tree.Head(), key, frozen)
+	final, err := s.layout.finalHead(name, tree.Head(), key, sign)
 	if err != nil {
 		return nil, err
 	}
-	b.run(name+" tree", tree.Run)
+	state := ctlog.State(shard.State)
+	if state == ctlog.Frozen && final == nil {
+		state = ctlog.ReadOnly
+	}
 	from, to := shard.Range()
-	return ctlog.New(ctx, ctlog.Config{
-		Tree: tree, Signer: key, Roots: roots, Prefix: shard.Prefix, URL: b.conf.URL,
-		State: ctlog.State(shard.State), FinalHead: final, NotAfterStart: from, NotAfterLimit: to,
+	service, err := ctlog.New(ctx, ctlog.Config{
+		Tree: tree, Signer: key, Roots: eachOnce(s.services.ctlog.own, s.services.ctlog.extra), Prefix: shard.Prefix, URL: s.conf.URL,
+		State: state, FinalHead: final, NotAfterStart: from, NotAfterLimit: to,
 		MergeDelay: conf.MaxDelay(), Entries: conf.MaxEntries,
-		TempDir: b.layout.Run(), Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
+		TempDir: s.layout.Run(), Now: s.opts.Now, Log: s.opts.Log, Metrics: s.metrics,
 	})
+	if err != nil {
+		return nil, err
+	}
+	return &ownCT{service, shard, key, tree}, nil
 }
 
 // FinalHead is the file with the last tree head of a frozen CT log.
@@ -193,176 +247,26 @@ func (l Layout) finalHead(tree string, head merkle.Head, key keys.Key, freeze bo
 }
 
 // ctMaterial is what clients have to know of the CT logs, of this stack and of
-// others: whatever they are used for now, they stay.
+// others: whatever they are used for now, they stay. What was published, and is not
+// used yet, is there too. A start does not add one that config.yaml had, and has lost.
 func (s *Stack) ctMaterial() []trust.Log {
-	if s.services.ctlog == nil {
-		return s.services.ctForeign
-	}
 	var out []trust.Log
-	for _, log := range s.services.ctlog.logs {
+	for _, log := range s.services.ctlog.all() {
 		t := log.Trust()
 		// A split stack compares its processes' parts, which must not change by
 		// themselves.
 		t.Idle = s.conf.Peers == nil && !log.Takes(s.opts.Now())
 		out = append(out, t)
 	}
-	return append(out, s.services.ctForeign...)
-}
-
-// publicKey reads a PEM file with one public key.
-func (l Layout) publicKey(path string) ([]byte, error) {
-	data, err := os.ReadFile(l.path(path))
-	if err != nil {
-		return nil, err
-	}
-	block, rest := pem.Decode(data)
-	if block == nil || block.Type != "PUBLIC KEY" || len(strings.TrimSpace(string(rest))) > 0 {
-		return nil, fmt.Errorf("%s is not one PUBLIC KEY in PEM", path)
-	}
-	if _, err := x509.ParsePKIXPublicKey(block.Bytes); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return block.Bytes, nil
-}
-
-// ctLogs are the logs that the CA submits to, in order.
-func (b *builder) ctLogs() ([]sct.Log, error) {
-	clients := b.conf.CA.CTLogs
-	if len(clients) == 0 {
-		clients = []config.CTClient{{Own: true}}
-	}
-	var out []sct.Log
-	for i, c := range clients {
-		var logs []sct.Log
-		var err error
-		switch {
-		case c.Retired:
-			_, err = b.makeKnown(c)
-		case !c.Own:
-			logs, err = b.foreignLog(c)
-		case b.services.ctlog != nil:
-			logs = b.ownLogs()
-		default:
-			logs, err = b.linkedLogs()
+	out = append(out, s.services.foreign.known()...)
+	for _, r := range s.ctRecords.all() {
+		if there := s.serving || r.Used.IsZero(); there && !r.Published.IsZero() && !knowsCT(out, r.Key) {
+			out = append(out, r.trust())
 		}
-		if err != nil {
-			return nil, fmt.Errorf("ca.ct_logs[%d]: %w", i, err)
-		}
-		out = append(out, logs...)
 	}
-	if len(out) == 0 {
-		return nil, errors.New("every CT log is read-only or frozen: without one that takes certificates none is issued")
-	}
-	return out, nil
-}
-
-// ownLogs are those of this process that take certificates.
-func (b *builder) ownLogs() []sct.Log {
-	var out []sct.Log
-	for i, shard := range b.conf.CTLog.Logs() {
-		if shard.State != "" {
-			continue
-		}
-		log := b.services.ctlog.logs[i]
-		from, to := shard.Range()
-		out = append(out, sct.Log{
-			Name: shard.Prefix, Key: log.Trust().PublicKey, Submit: log.AddPreChain, NotAfterStart: from, NotAfterLimit: to,
-		})
-	}
-	// Where ranges overlap, the log that begins later takes over.
-	slices.SortStableFunc(out, func(a, b sct.Log) int { return b.NotAfterStart.Compare(a.NotAfterStart) })
 	return out
 }
 
-// linkedLogs are those of the process that has the CT logs. What clients know of a
-// log does not say from when on it takes certificates; of those that end late
-// enough for one, the first that ends is meant for it.
-func (b *builder) linkedLogs() ([]sct.Log, error) {
-	logs, err := b.otherCTLogs()
-	if err != nil {
-		return nil, err
-	}
-	var out []sct.Log
-	for _, l := range logs {
-		submit, err := submitTo(b.linkTo("ctlog"), l)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, sct.Log{
-			Name: strings.TrimPrefix(l.BaseURL, b.conf.URL+"/"), Key: l.PublicKey, Submit: submit, Again: true, NotAfterLimit: l.Window.End,
-		})
-	}
-	return out, nil
-}
-
-// makeKnown lets clients trust a log of others, and returns its key.
-func (b *builder) makeKnown(c config.CTClient) (spki []byte, err error) {
-	if spki, err = b.layout.publicKey(c.Key); err != nil {
-		return nil, err
-	}
-	since, err := time.Parse(time.RFC3339, c.Since)
-	if err != nil {
-		return nil, err
-	}
-	_, end := c.Range()
-	b.services.ctForeign = append(b.services.ctForeign, trust.Log{
-		BaseURL: c.URL, PublicKey: spki, APIVersion: 1, Window: trust.Window{Start: since, End: end}, Idle: true,
-	})
-	return spki, nil
-}
-
-// foreignLog is a log of others.
-func (b *builder) foreignLog(c config.CTClient) ([]sct.Log, error) {
-	spki, err := b.makeKnown(c)
-	if err != nil {
-		return nil, err
-	}
-	transport, err := b.layout.ctTransport(c)
-	if err != nil {
-		return nil, err
-	}
-	b.onClose(func() error { transport.CloseIdleConnections(); return nil })
-	submit, err := sct.Remote{URL: c.URL, Host: c.Host, Transport: transport, Now: b.opts.Now}.Submit()
-	if err != nil {
-		return nil, err
-	}
-	from, to := c.Range()
-	log := sct.Log{Name: c.URL, Key: spki, Submit: submit, Again: true, NotAfterStart: from, NotAfterLimit: to}
-	return []sct.Log{log}, nil
-}
-
-// ctTransport reaches a log of others, past no proxy that the environment names.
-func (l Layout) ctTransport(c config.CTClient) (*http.Transport, error) {
-	conf := &tls.Config{MinVersion: tls.VersionTLS12}
-	if c.CACert != "" {
-		certs, err := l.chain(c.CACert)
-		if err != nil {
-			return nil, fmt.Errorf("ca_cert: %w", err)
-		}
-		conf.RootCAs = x509.NewCertPool()
-		for _, cert := range certs {
-			conf.RootCAs.AddCert(cert)
-		}
-	}
-	return &http.Transport{
-		TLSClientConfig: conf, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 16,
-		IdleConnTimeout: time.Minute, TLSHandshakeTimeout: 2 * time.Second, MaxResponseHeaderBytes: 64 << 10,
-	}, nil
-}
-
-// reportCTLog tells readiness of a log that the CA submits to. Those of this
-// process, and the process that has them, tell of themselves.
-func (s *Stack) reportCTLog(name string, err error) {
-	if !s.isForeign(name) {
-		return
-	}
-	status, detail := httpd.OK, "CT log "+name+" gives timestamps"
-	if err != nil {
-		status, detail = httpd.Warn, "CT log "+name+" gives no timestamps: "+fault.Public(err)
-	}
-	s.ready.SetPart("ca", "CT log "+name, status, detail)
-}
-
-func (s *Stack) isForeign(name string) bool {
-	return slices.ContainsFunc(s.conf.CA.CTLogs, func(c config.CTClient) bool { return !c.Own && !c.Retired && c.URL == name })
+func knowsCT(list []trust.Log, key []byte) bool {
+	return slices.ContainsFunc(list, func(l trust.Log) bool { return bytes.Equal(l.PublicKey, key) })
 }

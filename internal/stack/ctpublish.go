@@ -2,110 +2,186 @@ package stack
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"math"
 	"reflect"
-	"time"
 
 	"sigstack/internal/config"
 	"sigstack/internal/fault"
-	"sigstack/internal/keys"
 	"sigstack/internal/merkle"
+	"sigstack/internal/pki"
 	"sigstack/internal/trust"
 	tufroot "sigstack/tuf-root"
 )
 
-// A CT log is added in three steps, none of which a crash leaves half done: its key
-// and tree are made, an operator puts it into config.yaml, and it is published.
-// Nothing serves the directory meanwhile. It takes certificates that end from a
-// moment on by which every client knows its key.
-
-// PrepareCTLog makes the key and the tree of a further CT log, or finds those that an
-// earlier try has made, and returns what belongs into ctlog.shards.
-func (s *Stack) PrepareCTLog(ctx context.Context, shard config.CTShard) (config.CTShard, error) {
-	switch {
-	case s.conf.Peers != nil:
-		return shard, errors.New("this directory is one process of a split stack: a CT log is added before `sigstack split`")
-	case s.conf.CTLog == nil || s.repo == nil:
-		return shard, errors.New("sections ctlog and tuf of config.yaml are needed: this directory has no CT log, or publishes nothing")
+// draftCT drafts what publishes the CT logs that wait for it. It writes nothing.
+func (s *Stack) draftCT(ctx context.Context) (draft CTLogDraft, all []trust.Target, wanted []ctRecord, err error) {
+	draft.Added = []string{}
+	if draft.CTLogList, err = s.ctLogList(); err != nil {
+		return draft, nil, nil, err
 	}
-	from, _ := shard.Range()
-	if known := s.distributed(s.repo, s.opts.Now()); from.Before(known) {
-		return shard, fmt.Errorf("the log cannot take certificates that end before %s: until then there are clients that do not know its key", known.UTC().Format(time.RFC3339))
-	}
-	name := treeCTLog + "-" + shard.Prefix
-	shard.Key, shard.TreeID = name, math.MaxInt64 // until it is made
-	if err := s.withCTShard(shard).Validate(); err != nil {
-		return shard, err
-	}
-	key, err := s.keys.Load(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		key, err = s.keys.Create(name, keys.ECDSAP256, s.opts.Now().Add(-backdate))
-	}
-	if err != nil {
-		return shard, err
-	}
-	if err := key.Test(); err != nil {
-		return shard, err
-	}
-	shard.TreeID, err = merkle.CreateTree(ctx, s.services.store, name)
-	if fault.KindOf(err) == fault.Conflict { // an earlier try made it
-		shard.TreeID, err = merkle.FindTree(ctx, s.services.store, name)
-	}
-	return shard, err
-}
-
-// withCTShard is the configuration with a further CT log.
-func (s *Stack) withCTShard(shard config.CTShard) *config.Config {
-	conf, log := *s.conf, *s.conf.CTLog
-	log.Shards = append(log.Shards[:len(log.Shards):len(log.Shards)], shard)
-	conf.CTLog = &log
-	return &conf
-}
-
-// PublishCTLogs puts the CT logs of config.yaml that are not published yet into the
-// trust material, and returns their IDs in hex. opts opens a directory that nothing
-// serves; targets is the key of TUF's targets, which signs that, and nothing else.
-func PublishCTLogs(ctx context.Context, opts Options, targets keys.Key) (added []string, err error) {
-	opts.unpublished = true
-	s, err := Open(ctx, opts)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	if s.repo == nil || s.conf.Peers != nil {
-		return nil, errors.New("this directory does not publish by itself: a CT log is added before `sigstack split`")
+	wanted, err = s.unpublishedCT(ctx)
+	if err != nil || len(wanted) == 0 {
+		return draft, nil, nil, err
 	}
 	material := s.material()
+	for _, r := range wanted {
+		id := pki.LogID(r.Key)
+		draft.Added = append(draft.Added, hex.EncodeToString(id[:]))
+		if !knowsCT(material.CTLogs, r.Key) { // as it does in a directory that nothing serves
+			material.CTLogs = append(material.CTLogs, r.trust())
+		}
+	}
 	if err := material.Validate(); err != nil {
-		return nil, err
+		return draft, nil, nil, err
 	}
-	all, err := material.Targets(s.opts.Now())
+	if all, err = material.Targets(s.opts.Now()); err != nil {
+		return draft, nil, nil, err
+	}
+	draft.Targets, err = s.repo.DraftTargets(all)
+	return draft, all, wanted, err
+}
+
+// unpublishedCT are the CT logs that are prepared, or that config.yaml has, and clients
+// do not know.
+func (s *Stack) unpublishedCT(ctx context.Context) ([]ctRecord, error) {
+	known, err := publishedCT(s.repo)
 	if err != nil {
 		return nil, err
 	}
-	draft, err := s.repo.DraftTargets(all)
+	var out []ctRecord
+	for _, r := range s.ctRecords.all() {
+		if !isKnownCT(known, r.Key) {
+			out = append(out, r)
+		}
+	}
+	f, err := config.ReadFile(s.layout.Config())
+	if err == nil {
+		err = f.Err()
+	}
 	if err != nil {
-		return nil, err
+		return nil, fault.Wrap(fault.Invalid, err, "nothing was published")
 	}
-	change, err := tufroot.Review(s.layout.TUF(), draft, targets)
+	unknown, problems := s.layout.ctDifferences(f.Config, known, s.spkiOf)
+	if f.Add(problems...); f.Err() != nil {
+		return nil, fault.Wrap(fault.Invalid, f.Err(), "nothing was published")
+	}
+	for _, e := range unknown {
+		if _, found := findCT(out, e.key); found {
+			continue
+		}
+		r, err := s.recordOf(ctx, e)
+		if err != nil {
+			return nil, fault.Wrap(fault.Invalid, fmt.Errorf("%s: %w", e.field, err), "nothing was published")
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+func isKnownCT(known []trust.KnownLog, key []byte) bool {
+	for _, k := range known {
+		if string(k.PublicKey) == string(key) {
+			return true
+		}
+	}
+	return false
+}
+
+// spkiOf returns the public half of a key, nil if it cannot be used: that is told
+// where the key is used.
+func (s *Stack) spkiOf(name string) []byte {
+	for _, key := range s.services.allKeys() {
+		if key.Name == name {
+			return key.SPKI()
+		}
+	}
+	key, err := s.keys.Load(name)
 	if err != nil {
-		return nil, err
+		return nil
 	}
-	if added, err = addsCTLogs(change); err != nil {
-		return nil, fmt.Errorf("nothing was signed: %w", err)
+	return key.SPKI()
+}
+
+// recordOf is the record of a log that config.yaml has.
+func (s *Stack) recordOf(ctx context.Context, e ctEntry) (ctRecord, error) {
+	if !e.own {
+		if e.key == nil {
+			return ctRecord{}, errors.New("its key cannot be read")
+		}
+		return ctRecord{URL: e.url, Key: e.key, Start: e.start.UTC(), End: e.end}, nil
 	}
-	signed, err := tufroot.SignTargets(draft, targets)
+	key, err := s.keys.Load(e.shard.Key)
 	if err != nil {
-		return nil, err
+		return ctRecord{}, err
 	}
-	if err := s.repo.PublishSigned(signed, all, s.online); err != nil {
-		return nil, err
+	if err := key.Test(); err != nil {
+		return ctRecord{}, err
 	}
-	return added, s.writeKit(s.repo)
+	name := ctName(e.shard.Prefix)
+	id, err := merkle.FindTree(ctx, s.services.store, name)
+	if err != nil {
+		return ctRecord{}, err
+	}
+	if id != e.shard.TreeID {
+		return ctRecord{}, fmt.Errorf("tree %d is not %s, which `sigstack ctlog prepare` makes", e.shard.TreeID, name)
+	}
+	return s.ownRecord(*ownOf(e.shard), key), nil
+}
+
+// publishCTLogs puts the CT logs that wait for it into the trust material, by the
+// draft of draftCT, signed. Without any it answers as it did when they were published.
+// A crash after the last write of the repository, and before ctlogs.json tells of it,
+// is found and noted by the next act, or the next start.
+func (s *Stack) publishCTLogs(ctx context.Context, signed Publication) (CTLogList, error) {
+	if err := s.mayPublishCT(); err != nil {
+		return CTLogList{}, err
+	}
+	before := s.distributed(s.repo, s.opts.Now())
+	if err := s.settleCT(s.repo, before); err != nil {
+		return CTLogList{}, err
+	}
+	_, targets, wanted, err := s.draftCT(ctx)
+	if err != nil {
+		return CTLogList{}, err
+	}
+	if len(wanted) > 0 {
+		if err := s.publishCT(ctx, signed, targets, wanted); err != nil {
+			return CTLogList{}, err
+		}
+		if err := s.settleCT(s.repo, before); err != nil {
+			return CTLogList{}, err
+		}
+	}
+	if err := s.writeKit(s.repo); err != nil {
+		return CTLogList{}, fmt.Errorf("the CT logs are published, but the client kit could not be written: %w", err)
+	}
+	return s.ctLogList()
+}
+
+func (s *Stack) publishCT(ctx context.Context, signed Publication, targets []trust.Target, wanted []ctRecord) error {
+	list := s.ctRecords.all()
+	noted := list[:len(list):len(list)]
+	for _, r := range wanted {
+		if _, found := findCT(list, r.Key); !found {
+			noted = append(noted, r)
+		}
+	}
+	if len(noted) > len(list) {
+		if err := s.ctRecords.set(noted); err != nil {
+			return err
+		}
+	}
+	err := s.publishFiles(ctx, targets, signed)
+	switch {
+	case errors.Is(err, tufroot.ErrStale):
+		return fault.Wrap(fault.Conflict, err, "draft the publication again")
+	case err != nil:
+		return fault.Wrap(fault.Invalid, err, "the CT logs were not published")
+	}
+	return nil
 }
 
 // addsCTLogs demands that a change adds CT logs to the trusted root, and nothing

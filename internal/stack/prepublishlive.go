@@ -52,11 +52,15 @@ func (s *Stack) newLiveCheck(published, targets []trust.Target, p Publication) (
 			}
 		}
 	}
-	// A log of others that is not asked for certificates need not be there any more.
+	// A log of others that is not asked for certificates need not be there any more, and
+	// one of this stack that is prepared is not there yet.
 	logs := s.material().CTLogs
 	c.asked = func(base string) bool {
 		i := slices.IndexFunc(logs, func(l trust.Log) bool { return l.BaseURL == base })
-		return strings.HasPrefix(base, c.own) || i < 0 || !logs[i].Idle
+		if prefix, own := strings.CutPrefix(base, c.own); own {
+			return s.services.ctlog == nil || byPrefix(s.services.ctlog.all(), prefix) != nil
+		}
+		return i < 0 || !logs[i].Idle
 	}
 	a, err := s.newAsker(!s.serving || slices.Contains(p.Unchecked, checkURL))
 	if err != nil {

@@ -19,6 +19,13 @@ import (
 // publishFirst signs the first trust root over the public halves of the services
 // as they will run, and writes the client kit.
 func publishFirst(ctx context.Context, l Layout, cfg InitConfig, conf *config.Config) (err error) {
+	data, err := conf.Marshal()
+	if err != nil {
+		return err
+	}
+	if conf, err = config.Parse(data); err != nil { // with the defaults of a start
+		return err
+	}
 	s := &Stack{conf: conf, layout: l, keys: cfg.service, opts: Options{Dir: cfg.Dir, Now: cfg.Now, Log: cfg.Log}}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	s.prepare()
@@ -31,6 +38,9 @@ func publishFirst(ctx context.Context, l Layout, cfg InitConfig, conf *config.Co
 	}
 	targets, err := material.Targets(cfg.Now())
 	if err != nil {
+		return err
+	}
+	if err := s.prove(ctx, targets, Publication{}); err != nil {
 		return err
 	}
 	tufKeys, err := cfg.tufKeys()
@@ -133,7 +143,7 @@ func (s *Stack) checkPublished(repo *tufroot.Repository) error {
 	if bytes.Equal(live, published) {
 		return nil
 	}
-	if s.opts.unpublished {
+	if s.opts.Unpublished {
 		return nil
 	}
 	if found, err := s.nextIsPublished(repo, published); found || err != nil {

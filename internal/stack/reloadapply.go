@@ -11,7 +11,7 @@ import (
 // crash in between leaves what the next start does by itself.
 func (s *Stack) apply(p *reloadPlan) error {
 	var undo []func() error
-	for _, step := range []func(*reloadPlan) (func() error, error){s.noteChains, s.takeRoots, s.takeTSA, s.takeCA} {
+	for _, step := range []func(*reloadPlan) (func() error, error){s.openCTLogs, s.noteChains, s.takeRoots, s.takeTSA, s.takeCA} {
 		back, err := step(p)
 		if err != nil {
 			for _, f := range slices.Backward(undo) {
@@ -23,6 +23,9 @@ func (s *Stack) apply(p *reloadPlan) error {
 	}
 	if p.bearer != nil {
 		s.bearer.Store(p.bearer)
+	}
+	if err := s.switchCT(p); err != nil {
+		return err
 	}
 	s.reloads.conf, s.reloads.until = p.conf, p.until
 	return nil

@@ -22,6 +22,7 @@ type reloadPlan struct {
 	ca     *ca.Settings   // nil: the CA stays as it is, or this process has none
 	chains []*nextChain   // of the authorities that do not stay as they are
 	until  time.Time      // when the next chain that config.yaml names and that waits may be used; zero: none does
+	ct     *ctPlan        // nil: the CT logs stay as they are
 	bearer *token.Verifier
 	answer Reloaded
 }
@@ -63,13 +64,18 @@ func (s *Stack) planReload() (*reloadPlan, error) {
 	if p.conf, err = withExtraIssuers(s.withServices(f.Config), s.opts.ExtraIssuers); err != nil {
 		return nil, fault.Wrap(fault.Invalid, err, "nothing was reloaded")
 	}
-	if err := errors.Join(s.planTSA(p), s.planIssuers(p, f.Config)); err != nil {
+	for _, err := range []error{s.planTSA(p), s.planCT(p), s.planIssuers(p, f.Config)} {
+		if err == nil {
+			continue
+		}
 		var invalid *config.Invalid
 		if !errors.As(err, &invalid) {
 			invalid = &config.Invalid{Problems: []config.Problem{config.NewProblem(err.Error())}}
 		}
 		f.Add(invalid.Problems...) // at the lines of their fields
-		return nil, fault.Wrap(fault.Invalid, f.Err(), "nothing was reloaded")
+	}
+	if err := f.Err(); err != nil {
+		return nil, fault.Wrap(fault.Invalid, err, "nothing was reloaded")
 	}
 	return p, nil
 }
@@ -286,7 +292,7 @@ func startOnly(conf *config.Config) *config.Config {
 	}
 	if c.CTLog != nil {
 		ct := *c.CTLog
-		ct.Roots = nil
+		ct.Roots, ct.State, ct.Shards, ct.First = nil, "", nil, ""
 		c.CTLog = &ct
 	}
 	return &c

@@ -49,7 +49,7 @@ type services struct {
 	oidc  *oidc.Service
 	tuf   *tuf.Service
 
-	ctForeign  []trust.Log       // CT logs of others that the CA submits to
+	foreign    foreignCT         // CT logs of others, and what the CA asks
 	anchors    *httpd.Mux        // the log, for the audit record; nil without one
 	store      *pebblelog.Store  // nil without a log
 	nodes      *merkle.NodeCache // of all its trees
@@ -116,6 +116,9 @@ func (s *Stack) buildServices(ctx context.Context) error {
 		return err
 	}
 	if err := s.openChains(); err != nil {
+		return err
+	}
+	if err := s.openCTRecords(); err != nil {
 		return err
 	}
 	if s.conf.CTLog != nil || s.conf.TLog != nil {
@@ -278,7 +281,7 @@ func (b *builder) buildCA(context.Context) error {
 	if err != nil {
 		return err
 	}
-	logs, err := b.ctLogs()
+	logs, err := b.firstCTLogs()
 	if err != nil {
 		return err
 	}

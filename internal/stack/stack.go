@@ -68,7 +68,9 @@ type Options struct {
 	// alone.
 	AwaitedRoot bool
 
-	unpublished bool // keys of config.yaml need not be published: nothing is served then
+	// Unpublished: CT logs of config.yaml need not be published, because nothing is
+	// served.
+	Unpublished bool
 }
 
 // Stack is an opened data directory: services built, nothing started.
@@ -83,10 +85,12 @@ type Stack struct {
 	ready       *httpd.Readiness
 	metrics     *prometheus.Registry
 	services    *services
-	shards      *logShards   // nil without the transparency log
-	ca, tsa     *authority   // whether this process runs them or not
-	compromised *compromises // keys whose trust ended
-	later       *later       // what is started while the stack runs
+	shards      *logShards     // nil without the transparency log
+	ctRecords   *ctRecords     // CT logs that were added
+	starting    *config.Config // conf, with the CT logs as they are used at first
+	ca, tsa     *authority     // whether this process runs them or not
+	compromised *compromises   // keys whose trust ended
+	later       *later         // what is started while the stack runs
 	listener    net.Listener
 	tls         *tlsconf.Source                // nil: the listeners are plaintext
 	peers       *peers                         // nil: the stack runs in this process alone

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"slices"
@@ -46,7 +47,7 @@ func (s *Stack) otherCTLogs() ([]trust.Log, error) {
 			}
 			return -1
 		}
-		return a.Window.End.Compare(b.Window.End)
+		return cmp.Or(a.Window.End.Compare(b.Window.End), b.Window.Start.Compare(a.Window.Start)) // the newer one
 	})
 	return out, nil
 }
@@ -55,8 +56,8 @@ func (s *Stack) otherCTLogs() ([]trust.Log, error) {
 const addPreChain = "/ct/v1/add-pre-chain"
 
 // submitTo returns the way to a CT log in another process, which has the root.
-func submitTo(link *link, log trust.Log) (sct.Submit, error) {
-	return sct.Remote{URL: log.BaseURL, Transport: link.client, OmitRoot: true, Now: time.Now}.Submit()
+func submitTo(link *link, log trust.Log, now func() time.Time) (sct.Submit, error) {
+	return sct.Remote{URL: log.BaseURL, Transport: link.client, OmitRoot: true, Now: now}.Submit()
 }
 
 // ctPrefixes are the paths of the CT logs of another process.

@@ -128,8 +128,8 @@ func (c Config) check() error {
 	if c.Tree == nil || c.Signer.Signer == nil || c.URL == "" || c.Now == nil || c.Log == nil || c.Metrics == nil {
 		return errors.New("tree, signer, URL, clock, log and metrics are required")
 	}
-	if pub, ok := c.Signer.Public().(*ecdsa.PublicKey); !ok || pub.Curve != elliptic.P256() {
-		return fmt.Errorf("key %s is not ECDSA P-256", c.Signer.Name)
+	if err := CheckKey(c.Signer); err != nil {
+		return err
 	}
 	if c.Prefix == "" || strings.Trim(c.Prefix, "/") != c.Prefix {
 		return fmt.Errorf("prefix %q: want a path without slashes at its ends", c.Prefix)
@@ -144,6 +144,14 @@ func (c Config) check() error {
 		return fmt.Errorf("%d entries at once: want 1 to %d", c.Entries, MaxEntries)
 	}
 	return errors.Join(c.checkState(), checkRoots(c.Roots))
+}
+
+// CheckKey refuses what cannot be a log's key.
+func CheckKey(key keys.Key) error {
+	if pub, ok := key.Public().(*ecdsa.PublicKey); !ok || pub.Curve != elliptic.P256() {
+		return fmt.Errorf("key %s is not ECDSA P-256", key.Name)
+	}
+	return nil
 }
 
 // Trust returns the log's public half. A log with an end promises nothing behind
