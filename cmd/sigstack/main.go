@@ -73,6 +73,7 @@ unreachable, 130 interrupted before it was done.`,
 		a.upCommand(), a.initCommand(), a.serveCommand(), a.splitCommand(), a.reloadCommand(),
 		a.tokenCommand(), a.signCommand(), a.attestCommand(), a.verifyCommand(), a.verifyAttestationCommand(), a.releaseCommand(),
 		a.clientCommand(), a.statusCommand(), a.configCommand(), a.keysCommand(), a.logCommand(), a.auditCommand(), a.compromiseCommand(), a.caCommand(), a.tsaCommand(), a.ctlogCommand(), a.versionCommand(),
+		a.tufCommand(),
 	)
 	addCobrasOwn(root)
 	for _, cmd := range root.Commands() {

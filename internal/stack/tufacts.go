@@ -44,7 +44,7 @@ type TUFRole struct {
 	Role      string    `json:"role"`
 	Version   int64     `json:"version"`
 	Expires   time.Time `json:"expires"`
-	Life      int64     `json:"life_seconds"`
+	Life      int64     `json:"life_seconds,omitempty"`
 	Threshold int       `json:"threshold"`
 	Keys      []TUFKey  `json:"keys"`
 }
@@ -77,18 +77,37 @@ type TUFRoleOrder struct {
 type TUFDraft struct {
 	Root    []byte         `json:"root,omitempty"`    // nil: it stays
 	Targets []byte         `json:"targets,omitempty"` // likewise
-	Files   []trust.Target `json:"files"`             // that Targets or, without it, CurrentTargets names
-	// CurrentRoot and CurrentTargets are the published ones, nil before the first.
-	CurrentRoot    []byte `json:"current_root,omitempty"`
-	CurrentTargets []byte `json:"current_targets,omitempty"`
+	Files   []trust.Target `json:"files,omitempty"`   // that Targets names
 }
 
 // TUFSigned is a draft with its signatures.
 type TUFSigned struct {
 	Root    []byte `json:"root,omitempty"`
 	Targets []byte `json:"targets,omitempty"`
-	// Unchecked is as of Publication.
+	// Unchecked is that of a Publication.
 	Unchecked []string `json:"unchecked,omitempty"`
+	// Ceremony and Transcript are the ID of the ceremony and the hash of the last line
+	// of its transcript, for the audit record.
+	Ceremony   string `json:"ceremony,omitempty"`
+	Transcript string `json:"transcript,omitempty"`
+}
+
+// tufPublished is the answer to a publication.
+type tufPublished struct {
+	TUFStatus
+
+	signed TUFSigned
+}
+
+// Details are for the audit record.
+func (p tufPublished) Details() map[string]string {
+	out := p.TUFStatus.Details()
+	for name, value := range map[string]string{"ceremony": p.signed.Ceremony, "transcript": p.signed.Transcript} {
+		if value != "" {
+			out[name] = value
+		}
+	}
+	return out
 }
 
 // Details are for the audit record.
@@ -126,7 +145,8 @@ func (s *Stack) handleTUFActs(a *admin.Server) {
 		if err := readOrder(r, &signed); err != nil {
 			return nil, err
 		}
-		return s.publishTUF(ctx, signed)
+		st, err := s.publishTUF(ctx, signed)
+		return tufPublished{st, signed}, err
 	})
 	a.Handle(http.MethodPost, AdminTUFRefresh, "tuf-refresh", func(context.Context, *http.Request) (any, error) { return s.refreshTUF() })
 }
@@ -151,7 +171,7 @@ func (s *Stack) tufStatus() (TUFStatus, error) {
 	}
 	st := TUFStatus{RootSHA256: trust.RootSHA256(s.repo.RootJSON()), NextRefresh: s.repo.NextRefresh().UTC()}
 	for _, r := range s.repo.Roles() {
-		role, err := tufRole(r)
+		role, err := NewTUFRole(r)
 		if err != nil {
 			return TUFStatus{}, err
 		}
@@ -160,7 +180,8 @@ func (s *Stack) tufStatus() (TUFStatus, error) {
 	return st, nil
 }
 
-func tufRole(r tufroot.RoleDescription) (TUFRole, error) {
+// NewTUFRole tells of a role.
+func NewTUFRole(r tufroot.RoleDescription) (TUFRole, error) {
 	out := TUFRole{
 		Role: r.Role, Version: r.Version, Expires: r.Expires.UTC(), Life: int64(r.Life.Seconds()),
 		Threshold: r.Threshold, Keys: []TUFKey{},

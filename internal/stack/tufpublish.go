@@ -28,9 +28,6 @@ func (s *Stack) draftTUF(order TUFOrder) (TUFDraft, error) {
 		return s.draftFirst(order, targets)
 	}
 	var d TUFDraft
-	if d.CurrentRoot, d.CurrentTargets, err = s.publishedTUF(); err != nil {
-		return TUFDraft{}, err
-	}
 	change, changes, err := order.change(s.repo.Roles())
 	if err != nil {
 		return TUFDraft{}, err
@@ -102,10 +99,13 @@ func (s *Stack) liveTargets() ([]trust.Target, error) {
 	return material.Targets(s.opts.Now())
 }
 
-// publishedTUF reads the root and the targets that clients see.
-func (s *Stack) publishedTUF() (root, targets []byte, err error) {
-	for _, r := range s.repo.Status()[:2] {
-		data, err := os.ReadFile(filepath.Join(s.layout.TUF(), strconv.FormatInt(r.Version, 10)+"."+r.Role+".json"))
+// PublishedTUF reads the root and the targets that a status names.
+func (l Layout) PublishedTUF(st TUFStatus) (root, targets []byte, err error) {
+	for _, r := range st.Roles {
+		if r.Role != "root" && r.Role != "targets" {
+			continue
+		}
+		data, err := os.ReadFile(filepath.Join(l.TUF(), strconv.FormatInt(r.Version, 10)+"."+r.Role+".json"))
 		if err != nil {
 			return nil, nil, fmt.Errorf("read what is published: %w", err)
 		}
@@ -116,6 +116,23 @@ func (s *Stack) publishedTUF() (root, targets []byte, err error) {
 		}
 	}
 	return root, targets, nil
+}
+
+// TargetFiles reads the files that targets metadata names, published or drafted.
+func (l Layout) TargetFiles(targets []byte) ([]trust.Target, error) {
+	doc, err := tufroot.ParseDocument(targets)
+	if err != nil {
+		return nil, err
+	}
+	var out []trust.Target
+	for _, f := range doc.Files {
+		data, err := os.ReadFile(filepath.Join(l.TUF(), "targets", f.SHA256+"."+f.Name))
+		if err != nil {
+			return nil, fmt.Errorf("read target %s: %w", f.Name, err)
+		}
+		out = append(out, trust.Target{Name: f.Name, Data: data, Custom: f.Custom})
+	}
+	return out, nil
 }
 
 // publishTUF publishes signed metadata: the targets before the root, since the root
@@ -181,7 +198,11 @@ func (s *Stack) publishFirstSigned(ctx context.Context, signed TUFSigned, target
 
 // publishNext publishes targets, then the root.
 func (s *Stack) publishNext(ctx context.Context, signed TUFSigned, targets []trust.Target) error {
-	root, current, err := s.publishedTUF()
+	st, err := s.tufStatus()
+	if err != nil {
+		return err
+	}
+	root, current, err := s.layout.PublishedTUF(st)
 	if err != nil {
 		return err
 	}
