@@ -52,7 +52,8 @@ transparency log, CT log, timestamp authority, OIDC issuer and TUF trust root,
 and the client that signs and verifies with them.
 
 Exit codes: 0 done, 1 refused or failed verification, 2 usage, 3 the stack is
-unreachable, 130 interrupted before it was done.`,
+unreachable, 4 a rotation waits, and the same command goes on with it, 130
+interrupted before it was done.`,
 		Example: `  sigstack up                                a test stack on this machine
   sigstack init --dir /var/lib/sigstack …    an operator's own`,
 		SilenceErrors: true,
@@ -72,8 +73,8 @@ unreachable, 130 interrupted before it was done.`,
 	root.AddCommand(
 		a.upCommand(), a.initCommand(), a.serveCommand(), a.splitCommand(), a.reloadCommand(),
 		a.tokenCommand(), a.signCommand(), a.attestCommand(), a.verifyCommand(), a.verifyAttestationCommand(), a.releaseCommand(),
-		a.clientCommand(), a.statusCommand(), a.configCommand(), a.keysCommand(), a.logCommand(), a.auditCommand(), a.compromiseCommand(), a.caCommand(), a.tsaCommand(), a.ctlogCommand(), a.versionCommand(),
 		a.tufCommand(),
+		a.clientCommand(), a.statusCommand(), a.configCommand(), a.keysCommand(), a.logCommand(), a.auditCommand(), a.compromiseCommand(), a.caCommand(), a.tsaCommand(), a.ctlogCommand(), a.rotateCommand(), a.versionCommand(),
 	)
 	addCobrasOwn(root)
 	for _, cmd := range root.Commands() {

@@ -19,6 +19,7 @@ const (
 	exitRefused     = 1
 	exitUsage       = 2
 	exitUnreachable = 3
+	exitWaiting     = 4
 	exitInterrupted = 130
 )
 
@@ -35,6 +36,7 @@ type app struct {
 func exitCode(err error, interrupted bool) int {
 	var unreachable *signing.UnreachableError
 	var registry *oci.UnreachableError
+	var waiting *waitingError
 	switch {
 	case err == nil:
 		return exitDone
@@ -44,6 +46,8 @@ func exitCode(err error, interrupted bool) int {
 		return exitInterrupted // as shells say it of a program that SIGINT ended
 	case errors.As(err, &unreachable) || errors.As(err, &registry):
 		return exitUnreachable
+	case errors.As(err, &waiting):
+		return exitWaiting
 	default:
 		return exitRefused
 	}

@@ -79,7 +79,7 @@ func (s *targetsSigner) sign(_ context.Context, _ shardChannel, d targetsDraft) 
 	if err != nil {
 		return nil, err
 	}
-	if err := d.Approve(change); err != nil {
+	if err := d.Approve(stack.WithoutRenames(change)); err != nil {
 		return nil, err
 	}
 	return tufroot.SignTargets(d.Targets, s.keys[0])

@@ -81,7 +81,7 @@ func TestSetFieldsRefuses(t *testing.T) {
 	}{
 		"no section":     {edited, "ca.key", "x", "no section ca"},
 		"no setting":     {edited, "tsa.nothing", "x", "nothing"},
-		"a section":         {edited, "tsa", "x", "not plain"},
+		"a section":      {edited, "tsa", "x", "not plain"},
 		"below a value":  {edited, "tsa.key.more", "x", "tsa.key is no section"},
 		"two lines":      {edited, "tsa.key", "x\ny", "one line"},
 		"empty":          {edited, "tsa.key", "", "one line"},

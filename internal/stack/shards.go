@@ -154,14 +154,14 @@ func (s *Stack) materialWith(key keys.Key) trust.Material {
 	return m
 }
 
-// testDistribution is what stands in test stacks for the life of a timestamp:
+// TestDistribution is what stands in test stacks for the life of a timestamp:
 // their clients are on this machine, and take the kit.
-const testDistribution = 5 * time.Second
+const TestDistribution = 5 * time.Second
 
 // distributed is when what is published at a moment has reached every client.
 func (s *Stack) distributed(repo *tufroot.Repository, at time.Time) time.Time {
 	if s.test() {
-		return at.Add(testDistribution)
+		return at.Add(TestDistribution)
 	}
 	return repo.Distributed(at).UTC()
 }
