@@ -143,10 +143,13 @@ func readTargets(data []byte) (*metadata.Metadata[metadata.TargetsType], error) 
 	case s.Version < 1:
 		return nil, fmt.Errorf("the targets have version %d", s.Version)
 	case s.Delegations != nil || len(role.UnrecognizedFields)+len(s.UnrecognizedFields) > 0:
-		return nil, errors.New("the targets have more in them than files")
+		return nil, errors.New("there is more in it than targets")
 	}
 	for name, file := range s.Targets {
-		if file == nil || !targetName.MatchString(name) || len(file.Hashes) != 1 || len(file.Hashes["sha256"]) != 32 ||
+		if !targetName.MatchString(name) {
+			return nil, fmt.Errorf("target %q: not a plain file name", name)
+		}
+		if file == nil || len(file.Hashes) != 1 || len(file.Hashes["sha256"]) != 32 ||
 			file.Length < 0 || len(file.UnrecognizedFields) > 0 {
 			return nil, fmt.Errorf("target %q: not as this program writes it", name)
 		}
