@@ -27,23 +27,35 @@ and timestamp by the process that serves it, all the time.`
 // its first root is opened, too.
 func (a *app) withTUF(ctx context.Context, f shardFlags, do func(context.Context, shardChannel) error) error {
 	l := stack.Layout{Dir: f.dir}
-	if err := wantStack(l); err != nil {
+	conf, err := loadConfig(l)
+	if err != nil {
 		return err
 	}
 	client := admin.Dial(f.dir)
-	err := client.Get(ctx, stack.AdminTUF, nil)
+	err = client.Get(ctx, stack.AdminTUF, nil)
 	if !errors.Is(err, admin.ErrNotRunning) {
 		return do(ctx, shardChannel{f.dir, client})
 	}
 	if into, err := l.SplitInto(); into != "" || err != nil {
 		return errors.Join(notRunning(f.dir), err)
 	}
-	opts, err := a.stopped(ctx, f)
+	log, err := f.log.logger(a.err)
 	if err != nil {
 		return err
 	}
-	opts.AwaitedRoot = true
-	s, err := stack.Open(ctx, opts)
+	passphrase, err := f.passphrase.read(ctx)
+	if err != nil {
+		return err
+	}
+	nowhere, err := newListener(ctx)
+	if err != nil {
+		return err
+	}
+	privateFiles()
+	s, err := stack.Open(ctx, stack.Options{
+		Version: version, Dir: f.dir, Profile: conf.Profile, Listener: nowhere, BehindProxy: true, AwaitedRoot: true,
+		Passphrase: passphrase, KMSPlugins: f.plugins.dir, Now: a.now, Log: log,
+	})
 	if err != nil {
 		return explainPassphrase(err)
 	}
