@@ -85,6 +85,18 @@ func of(list []moment, version int64) (moment, bool) {
 	return moment{}, false
 }
 
+// after is now, but never before what is recorded: clocks are set back, publications
+// are in order.
+func (rec record) after(now time.Time) time.Time {
+	now = now.UTC()
+	for _, m := range slices.Concat(rec.Roots, rec.Targets) {
+		if m.At.After(now) {
+			now = m.At
+		}
+	}
+	return now
+}
+
 // life is how long a version lives, reckoned from its publication.
 func (rec record) life(list []moment, version int64, expires time.Time, configured time.Duration) time.Duration {
 	m, _ := of(list, version)
@@ -130,7 +142,7 @@ func (r *Repository) note(rec record) error {
 // noteTimestamp records what the pending timestamp will bring to clients.
 func (r *Repository) noteTimestamp() error {
 	rec := r.record
-	next := moment{r.targets.Signed.Version, r.now().UTC(), r.timestamp.Signed.Version}
+	next := moment{r.targets.Signed.Version, rec.after(r.now()), r.timestamp.Signed.Version}
 	known, ok := of(rec.Targets, next.Version)
 	changed := false
 	// If this timestamp is the one that it was recorded with, clients see it only now.
@@ -149,7 +161,7 @@ func (r *Repository) noteTimestamp() error {
 // noteRoot records that a root is about to be published.
 func (r *Repository) noteRoot(version int64) error {
 	rec := r.record
-	rec.Roots = with(rec.Roots, moment{Version: version, At: r.now().UTC()})
+	rec.Roots = with(rec.Roots, moment{Version: version, At: rec.after(r.now())})
 	return r.note(rec)
 }
 

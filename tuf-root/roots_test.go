@@ -383,6 +383,40 @@ func TestPublications(t *testing.T) {
 	}
 }
 
+// TestPublicationsAfterTheClockWasSetBack stay in order.
+func TestPublicationsAfterTheClockWasSetBack(t *testing.T) {
+	c, k := newClock(), newCouncil(t)
+	r, _ := newCouncilRepo(t, c, k)
+	at := c.now.UTC()
+	c.Add(-time.Hour)
+	publishTargets(t, r, "two", k.online, k.targets)
+	want := []tufroot.Publication{{At: at, Root: 1, Targets: 2}}
+	if got, err := r.Publications(); err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %v, %v; want %v", got, err, want)
+	}
+}
+
+// TestOneKeyBecomesMany: a repository with a key for each role gets thresholds, and a
+// client follows.
+func TestOneKeyBecomesMany(t *testing.T) {
+	c, keys, k := newClock(), newKeys(t), newCouncil(t)
+	r, dir := newRepo(t, c, keys)
+	old := newClient(t, newMirror(t, dir), r.RootJSON(), c)
+	old.want(t, "one")
+	change := k.change()
+	change.Snapshot, change.Timestamp = nil, nil
+	root := append(k.root[:2:2], keys.Root).sign(t, draftRoot(t, r, change))
+	publishTargets(t, r, "two", keys.Online, append(k.targets[:2:2], keys.Targets))
+	if err := r.PublishRoot(root); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.PublishTargets(targetsOf("three"), keys.Targets, keys.Online); err == nil {
+		t.Error("the one key still publishes")
+	}
+	publishTargets(t, r, "three", keys.Online, k.targets[1:])
+	old.want(t, "three")
+}
+
 // TestDistributedAfterALongerLife: clients may hold a timestamp of a former, longer
 // life, whatever is signed after it.
 func TestDistributedAfterALongerLife(t *testing.T) {
