@@ -70,7 +70,7 @@ func (c chainCommands) close(ctx context.Context, f shardFlags, p prepareFlags, 
 			return err
 		}
 		var list stack.ChainList
-		if err := channel.Post(ctx, c.of.Paths().Publish, stack.SignedTargets{Targets: signed}, &list); err != nil {
+		if err := channel.Post(ctx, c.of.Paths().Publish, signer.publication(signed), &list); err != nil {
 			return err
 		}
 		c.result(list, func() { c.printStatus(f.dir, list) })

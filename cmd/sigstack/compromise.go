@@ -147,7 +147,7 @@ func endTrustBy(ctx context.Context, c shardChannel, signer *targetsSigner, orde
 		return d, err
 	}
 	var list stack.CompromiseList
-	if err := c.Post(ctx, stack.AdminCompromisePublish, stack.Publication{Targets: signed}, &list); err != nil {
+	if err := c.Post(ctx, stack.AdminCompromisePublish, signer.publication(signed), &list); err != nil {
 		return d, err
 	}
 	for _, e := range list.Ended {

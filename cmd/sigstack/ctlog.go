@@ -255,7 +255,7 @@ func (a *app) publishCTLogs(ctx context.Context, c shardChannel, signer *targets
 	}
 	a.notef("signed TUF targets that add the CT logs and change nothing else\n")
 	var list stack.CTLogList
-	if err := c.Post(ctx, stack.AdminCTLogPublish, stack.SignedTargets{Targets: signed}, &list); err != nil {
+	if err := c.Post(ctx, stack.AdminCTLogPublish, signer.publication(signed), &list); err != nil {
 		return out, err
 	}
 	out.Published = draft.Added

@@ -76,7 +76,7 @@ func (a *app) shardPrepare(ctx context.Context, f shardFlags, p prepareFlags) er
 		}
 		a.notef("signed TUF targets that add log ID %s and change nothing else\n", draft.Shard.LogID)
 		var st stack.ShardStatus
-		if err := c.Post(ctx, stack.AdminShardPublish, stack.SignedTargets{Targets: signed}, &st); err != nil {
+		if err := c.Post(ctx, stack.AdminShardPublish, signer.publication(signed), &st); err != nil {
 			return err
 		}
 		a.result(st, func() { a.printPrepared(f.dir, st) })

@@ -111,7 +111,7 @@ func (c chainRotation) sign(ctx context.Context, ch shardChannel, d targetsDraft
 	if err != nil {
 		return err
 	}
-	return ch.Post(ctx, c.of.Paths().Publish, stack.SignedTargets{Targets: signed}, nil)
+	return ch.Post(ctx, c.of.Paths().Publish, c.signer.publication(signed), nil)
 }
 
 // fields are what config.yaml is to say.

@@ -69,7 +69,7 @@ func (r *rotating) publishShard(ctx context.Context, f rotate.Facts) error {
 			return err
 		}
 		f["shard"] = draft.Shard.Name
-		return c.Post(ctx, stack.AdminShardPublish, stack.SignedTargets{Targets: signed}, nil)
+		return c.Post(ctx, stack.AdminShardPublish, r.signer.publication(signed), nil)
 	})
 	if err != nil {
 		return err

@@ -23,6 +23,7 @@ type targetsFlags struct {
 	offline         []string
 	passphraseFiles []string // one for each of offline, or none
 	ceremony        string
+	unchecked       []string
 }
 
 func (s *targetsFlags) add(cmd *cobra.Command) {
@@ -30,6 +31,7 @@ func (s *targetsFlags) add(cmd *cobra.Command) {
 	f.StringArrayVar(&s.offline, "offline", nil, "`directory` of the root keys (default DIR/offline); repeat it where several must sign")
 	f.StringArrayVar(&s.passphraseFiles, "offline-passphrase-file", nil, "`file` with their passphrase (default: passphrase in that directory); one for each --offline")
 	f.StringVar(&s.ceremony, "ceremony", "", "`folder` in which signers of TUF's targets sign, instead of --offline: made by the first run, taken by the next")
+	uncheckedFlag(cmd, &s.unchecked)
 }
 
 // targetsDraft is a new version of TUF's targets that wants signatures.
@@ -49,11 +51,18 @@ type targetsSigner struct {
 	layout   stack.Layout
 	ceremony string
 	keys     []keys.Key
+
+	unchecked []string // checks that may fail when it is published
+}
+
+// publication is what a draft that was signed is published by.
+func (s *targetsSigner) publication(signed []byte) stack.Publication {
+	return stack.Publication{Targets: signed, Unchecked: s.unchecked}
 }
 
 // targetsSigner finds the keys, before a command makes anything.
 func (a *app) targetsSigner(ctx context.Context, f shardFlags, p targetsFlags) (*targetsSigner, error) {
-	s := &targetsSigner{app: a, layout: stack.Layout{Dir: f.dir}, ceremony: p.ceremony}
+	s := &targetsSigner{app: a, layout: stack.Layout{Dir: f.dir}, ceremony: p.ceremony, unchecked: p.unchecked}
 	if p.ceremony != "" {
 		if len(p.offline) > 0 {
 			return nil, usagef("--ceremony and --offline exclude each other: signers bring their keys to the folder, or the keys are at hand")

@@ -95,15 +95,6 @@ func (s *Stack) flaws(ctx context.Context, targets []trust.Target, p Publication
 	return append(found, live.flaws...)
 }
 
-// publishedTargets are those that clients see now; none before the first.
-func (s *Stack) publishedTargets() ([]trust.Target, error) {
-	if s.repo == nil {
-		return nil, nil
-	}
-	data, err := s.repo.Target(trust.TrustedRootName)
-	return []trust.Target{{Name: trust.TrustedRootName, Data: data}}, err
-}
-
 // split divides flaws into those that refuse and those that somebody waived by
 // name. What files show by themselves cannot be waived.
 func split(flaws []trust.Flaw, unchecked []string) (failed, waived []trust.Flaw) {

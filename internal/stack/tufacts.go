@@ -148,6 +148,7 @@ func (s *Stack) handleTUFActs(a *admin.Server) {
 		st, err := s.publishTUF(ctx, signed)
 		return tufPublished{st, signed}, err
 	})
+	s.handleDiffActs(a)
 	a.Handle(http.MethodPost, AdminTUFRefresh, "tuf-refresh", func(context.Context, *http.Request) (any, error) { return s.refreshTUF() })
 }
 

@@ -176,11 +176,20 @@ func fileDifferences(old, now map[string]Target) (out []string) {
 			out = append(out, fmt.Sprintf("file %s is taken away, it was sha256:%x", name, sha256.Sum256(before.Data)))
 		case !bytes.Equal(before.Data, after.Data):
 			out = append(out, fmt.Sprintf("file %s changes: sha256:%x, before: sha256:%x%s", name, sha256.Sum256(after.Data), sha256.Sum256(before.Data), after.legacyStatus()))
-		case !bytes.Equal(before.Custom, after.Custom):
+		case !sameJSON(before.Custom, after.Custom):
 			out = append(out, fmt.Sprintf("file %s keeps its bytes (sha256:%x), and changes what older clients are told of it%s", name, sha256.Sum256(after.Data), after.legacyStatus()))
 		}
 	}
 	return out
+}
+
+// sameJSON compares two pieces of JSON, or two that are none, but for white space.
+func sameJSON(a, b []byte) bool {
+	var left, right bytes.Buffer
+	if json.Compact(&left, a) != nil || json.Compact(&right, b) != nil {
+		return bytes.Equal(a, b)
+	}
+	return bytes.Equal(left.Bytes(), right.Bytes())
 }
 
 func sortedNames(set map[string]bool) []string {

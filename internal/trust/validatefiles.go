@@ -16,9 +16,9 @@ import (
 
 // Flaw is one thing that is wrong with files that are to be published.
 type Flaw struct {
-	Check string // which check found it; closed set, or one with the URL that it asked
-	What  string // a sentence: what is wrong
-	Next  string // what to do about it
+	Check string `json:"check"` // which found it: a word, or one with the URL that was asked
+	What  string `json:"what"`  // what is wrong
+	Next  string `json:"next"`  // what to do about it
 }
 
 // Names of checks of the files by themselves.
