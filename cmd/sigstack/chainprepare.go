@@ -109,6 +109,10 @@ func (c chainCommands) next(ctx context.Context, channel shardChannel, p chainFl
 	if err := channel.Post(ctx, c.of.Paths().Key, p.order, &next); err != nil {
 		return nil, "", err
 	}
+	if p.ceremony != "" && len(next.Drafted) > 0 { // the one that is before its signers
+		chain, err = pki.ParseCertificatesPEM(next.Drafted)
+		return chain, next.Name, err
+	}
 	chain, err = c.issue(next, o.dir, o.passphrase, o.devices, c.now())
 	return chain, next.Name, explainOffline(err)
 }
@@ -124,7 +128,7 @@ func (c chainCommands) sign(ctx context.Context, channel shardChannel, signer *t
 		return list, err
 	}
 	c.notef("signed TUF targets that add the chain of %s and change nothing else\n", added[0].Subject)
-	return list, channel.Post(ctx, c.of.Paths().Publish, stack.SignedTargets{Targets: signed}, &list)
+	return list, channel.Post(ctx, c.of.Paths().Publish, signer.publication(signed), &list)
 }
 
 func (c chainCommands) printPrepared(dir, key, path string, list stack.ChainList) {

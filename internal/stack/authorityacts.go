@@ -72,6 +72,9 @@ type ChainKey struct {
 	SPKI    []byte    `json:"spki"`
 	Created time.Time `json:"created"`
 	Chain   []byte    `json:"chain"` // PEM: the one that issues now
+	// Drafted is a chain of this key that a prepare has left, PEM: signers of it may
+	// have come together already.
+	Drafted []byte `json:"drafted,omitempty"`
 }
 
 // ChainOrder is a chain to be published.
@@ -124,12 +127,12 @@ func (a *authority) handleActs(server *admin.Server) {
 	})
 	server.Handle(http.MethodGet, paths.Close, "", func(context.Context, *http.Request) (any, error) { return a.wouldClose() })
 	server.Handle(http.MethodPost, paths.Close, name+"close", func(context.Context, *http.Request) (any, error) { return a.close() })
-	server.Handle(http.MethodPost, paths.Publish, name+"publish", func(_ context.Context, r *http.Request) (any, error) {
-		var signed SignedTargets
+	server.Handle(http.MethodPost, paths.Publish, name+"publish", func(ctx context.Context, r *http.Request) (any, error) {
+		var signed Publication
 		if err := readOrder(r, &signed); err != nil {
 			return nil, err
 		}
-		return a.publish(signed.Targets)
+		return a.publish(ctx, signed)
 	})
 }
 
@@ -199,7 +202,12 @@ func (a *authority) nextKey(order ChainKeyOrder) (ChainKey, error) {
 	if err := key.Test(); err != nil {
 		return ChainKey{}, fault.Wrap(fault.Unavailable, err, "key of the next chain does not work")
 	}
-	return ChainKey{Name: name, SPKI: key.SPKI(), Created: key.Created, Chain: pki.CertificatesPEM(a.present())}, nil
+	next := ChainKey{Name: name, SPKI: key.SPKI(), Created: key.Created, Chain: pki.CertificatesPEM(a.present())}
+	_, draft := a.chains.all()
+	if i := slices.IndexFunc(draft, func(c signChain) bool { return c.Key == name }); i >= 0 {
+		next.Drafted = []byte(draft[i].Certificates)
+	}
+	return next, nil
 }
 
 // prepare drafts what publishes a chain, whose key is here, and lets the rest of the
@@ -288,7 +296,7 @@ func (a *authority) materialOf(chains []signChain) trust.Material {
 // publish puts the draft into the trust material, signed. A crash after the last
 // write of the repository, and before the file of chains tells of it, is found and
 // noted by the next start.
-func (a *authority) publish(signed []byte) (ChainList, error) {
+func (a *authority) publish(ctx context.Context, signed Publication) (ChainList, error) {
 	if err := a.mayAct(); err != nil {
 		return ChainList{}, err
 	}
@@ -299,12 +307,8 @@ func (a *authority) publish(signed []byte) (ChainList, error) {
 	if i := find(draft, a.present()); i < 0 || !draft[i].End.IsZero() {
 		return ChainList{}, fault.New(fault.Conflict, "nothing was published: the change would end the chain that issues now. Prepare or close again, for the chains as they are")
 	}
-	targets, err := a.materialOf(draft).Targets(a.s.opts.Now())
-	if err != nil {
-		return ChainList{}, err
-	}
 	before := a.s.distributed(a.s.repo, a.s.opts.Now())
-	err = a.s.repo.PublishSigned(signed, targets, a.s.online)
+	err := a.s.publishTargets(ctx, a.materialOf(draft), signed)
 	if errors.Is(err, tufroot.ErrStale) {
 		return ChainList{}, fault.Wrap(fault.Conflict, err, "prepare the chain again")
 	}

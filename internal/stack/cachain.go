@@ -2,9 +2,7 @@ package stack
 
 import (
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"io/fs"
 	"regexp"
 	"time"
 
@@ -42,10 +40,7 @@ func IssueChain(next ChainKey, offline string, passphrase []byte, devices keys.D
 		return nil, fmt.Errorf("read the present chain: %w", err)
 	}
 	root := present[len(present)-1]
-	rootKey, err := keys.Open(offline, passphrase, keys.WithDevices(devices)).Load(keyCARoot)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w; name the directory that offline/ was moved to, or the chain that another authority issued", err)
-	}
+	rootKey, err := offlineKey(keys.Open(offline, passphrase, keys.WithDevices(devices)), keyCARoot)
 	if err != nil {
 		return nil, err
 	}

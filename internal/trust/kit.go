@@ -113,7 +113,7 @@ func (k Kit) Files(home string) ([]File, error) {
 }
 
 // pemFiles hold what one environment variable of a legacy client can name: a
-// single log key, all CA chains, a single timestamp chain; always the newest.
+// single log key, the newest; all CA chains; a single timestamp chain.
 func (m Material) pemFiles() []File {
 	var out []File
 	if cas := newestAuthorities(m.CAs); len(cas) > 0 {
@@ -137,8 +137,8 @@ func (m Material) pemFiles() []File {
 	if logs := newestLogs(m.CTLogs); len(logs) > 0 {
 		out = append(out, File{CTPEMName, pki.PublicKeyPEM(logs[0].PublicKey)})
 	}
-	if tsas := newestAuthorities(m.TSAs); len(tsas) > 0 {
-		out = append(out, File{TSAPEMName, pki.CertificatesPEM(tsas[0].Chain)})
+	for _, tsa := range onlyAuthority(m.TSAs) {
+		out = append(out, File{TSAPEMName, pki.CertificatesPEM(tsa.Chain)})
 	}
 	return out
 }

@@ -24,8 +24,8 @@ type Target struct {
 // Targets returns every TUF target, sorted by name: trusted_root.json,
 // signing_config.v0.2.json and, for clients that read neither, PEM files with
 // custom metadata (contract trust-material §4). Windows that ended before now
-// make a PEM file Expired; nothing is ever left out for its age but former
-// timestamp authorities, of whose leaves those clients accept only one.
+// make a PEM file Expired; nothing is ever left out but timestamp authorities
+// besides one, of whose leaves those clients accept only one.
 func (m Material) Targets(now time.Time) ([]Target, error) {
 	root, err := m.TrustedRoot()
 	if err != nil {
@@ -69,7 +69,7 @@ func (m Material) legacy(now time.Time) ([]Target, error) {
 		}
 		l.add(name, pki.CertificatesPEM(ca.Chain), "Fulcio", ca.URI, ca.Window, now)
 	}
-	for _, tsa := range newestAuthorities(m.TSAs)[:min(1, len(m.TSAs))] {
+	for _, tsa := range onlyAuthority(m.TSAs) {
 		for i, c := range tsa.Chain {
 			l.add(tsaName(i, len(tsa.Chain)), pki.CertificatesPEM([]*x509.Certificate{c}), "TSA", tsa.URI, tsa.Window, now)
 		}
@@ -141,6 +141,18 @@ func newestLogs(logs []Log) []Log {
 		return cmp.Or(cmp.Compare(rank[a.Idle], rank[b.Idle]), b.Window.Start.Compare(a.Window.Start), cmp.Compare(a.BaseURL, b.BaseURL),
 			slices.Compare(a.PublicKey, b.PublicKey))
 	})
+}
+
+// onlyAuthority is the one that those are told of who take one: the oldest whose window
+// is open. One that is published before it is used is not it before the one that was in
+// use until then is closed; nobody needs to be told which of them signs.
+func onlyAuthority(as []Authority) []Authority {
+	for _, a := range oldestFirst(as) {
+		if a.Window.End.IsZero() {
+			return []Authority{a}
+		}
+	}
+	return newestAuthorities(as)[:min(1, len(as))]
 }
 
 func newestAuthorities(as []Authority) []Authority {
