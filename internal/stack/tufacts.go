@@ -149,7 +149,8 @@ func (s *Stack) handleTUFActs(a *admin.Server) {
 		return tufPublished{st, signed}, err
 	})
 	s.handleDiffActs(a)
-	a.Handle(http.MethodPost, AdminTUFRefresh, "tuf-refresh", func(context.Context, *http.Request) (any, error) { return s.refreshTUF() })
+	s.handleOnlineActs(a)
+	a.Handle(http.MethodPost, AdminTUFRefresh, "tuf-refresh", func(ctx context.Context, _ *http.Request) (any, error) { return s.refreshTUF(ctx) })
 }
 
 // mayTUF refuses acts on the trust root where it is not published.
@@ -197,20 +198,19 @@ func NewTUFRole(r tufroot.RoleDescription) (TUFRole, error) {
 	return out, nil
 }
 
-// refreshTUF signs snapshot and timestamp again if it is time.
-func (s *Stack) refreshTUF() (TUFStatus, error) {
+// refreshTUF signs snapshot and timestamp again, due or not.
+func (s *Stack) refreshTUF(ctx context.Context) (TUFStatus, error) {
 	if err := s.mayTUF(); err != nil {
 		return TUFStatus{}, err
 	}
 	if s.repo == nil {
 		return TUFStatus{}, fault.New(fault.Conflict, (&AwaitsRootError{s.layout.Dir}).Error())
 	}
-	done, err := s.repo.Refresh(s.online)
-	if err != nil {
+	if err := s.signAgain(ctx); err != nil {
 		return TUFStatus{}, fault.Wrap(fault.Unavailable, err, "nothing was signed")
 	}
 	st, err := s.tufStatus()
-	st.Refreshed = done
+	st.Refreshed = err == nil
 	return st, err
 }
 

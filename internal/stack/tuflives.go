@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"context"
 	"time"
 
 	"sigstack/internal/config"
@@ -23,4 +24,13 @@ func (cfg InitConfig) tuf() *config.TUF {
 		t.Lifetimes = config.TUFLifetimes{Root: testRootLife, Targets: testRootLife}
 	}
 	return t
+}
+
+// signAgain signs the snapshot and the timestamp, by the service if it is there, which
+// counts and remembers how that went.
+func (s *Stack) signAgain(ctx context.Context) error {
+	if s.services.tuf != nil {
+		return s.services.tuf.RefreshNow(ctx)
+	}
+	return s.repo.Resign(s.online)
 }
