@@ -19,9 +19,13 @@ func (a *app) verifyAttestationCommand() *cobra.Command {
 		Use:   "verify-attestation FILE|oci://IMAGE --type TYPE",
 		Short: "Verify a statement about a file or an image",
 		Long: `Verify an attestation like a signature (see sigstack verify), and that it is about
-this artifact and of the type you say. What its predicate claims is not judged;
---output json prints it.`,
+this artifact and of the type you say. --output json prints its predicate, which is
+not judged, unless it is SLSA provenance and --policy says which builders, sources and
+parameters are trusted. Each check is then shown; exit code 1 if one fails.`,
 		Example: `  sigstack verify-attestation --client kit --type slsaprovenance1 \
+      --certificate-identity builder@corp.example --certificate-oidc-issuer https://dex.corp.example \
+      kubectl
+  sigstack verify-attestation --client kit --type slsaprovenance1 --policy release.yaml \
       --certificate-identity builder@corp.example --certificate-oidc-issuer https://dex.corp.example \
       kubectl
   sigstack verify-attestation --key cosign.pub --type spdx --output json oci://registry.example/app:v1`,
@@ -32,13 +36,14 @@ this artifact and of the type you say. What its predicate claims is not judged;
 	v.verifierFlags.add(f)
 	f.StringVar(&v.predicateType, "type", "", "predicate `type`: "+predicateNames+", or a URI")
 	f.StringVar(&v.bundle, "bundle", "", "`file` with the bundle (default FILE"+release.AttestationSuffix+")")
+	f.StringVar(&v.policy, "policy", "", "`file` with the policy (YAML) that SLSA provenance must pass")
 	v.registryFlags.add(f)
 	return cmd
 }
 
 type verifyAttestationFlags struct {
 	verifierFlags
-	predicateType, bundle string
+	predicateType, bundle, policy string
 	registryFlags
 }
 
@@ -54,6 +59,10 @@ func (a *app) verifyAttestation(ctx context.Context, v verifyAttestationFlags, a
 	if err != nil {
 		return err
 	}
+	policy, err := readPolicy(v.policy, types)
+	if err != nil {
+		return err
+	}
 	if isImage(arg) && v.bundle != "" {
 		return usagef("--bundle is for files; an image's attestations are in its registry")
 	}
@@ -66,6 +75,9 @@ func (a *app) verifyAttestation(ctx context.Context, v verifyAttestationFlags, a
 		if err != nil {
 			return err
 		}
+		if policy != nil {
+			return a.judgeImage(got, *policy)
+		}
 		a.result(got, func() { a.printImage(got, "attestation") })
 		return nil
 	}
@@ -76,11 +88,15 @@ func (a *app) verifyAttestation(ctx context.Context, v verifyAttestationFlags, a
 	if err != nil {
 		return err
 	}
-	a.result(got, func() {
+	show := func() {
 		a.printf("verified attestation of %s\n", shown(arg))
 		a.printf("  type        %s\n", got.PredicateType)
 		a.printResult(got.Result)
-	})
+	}
+	if policy != nil {
+		return a.judgeFile(got, *policy, show)
+	}
+	a.result(got, show)
 	return nil
 }
 
