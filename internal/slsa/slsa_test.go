@@ -1,7 +1,6 @@
 package slsa_test
 
 import (
-	"encoding/json"
 	"errors"
 	"maps"
 	"reflect"
