@@ -30,6 +30,10 @@ func TestMain(m *testing.M) {
 		splitFromEnvironment(dir)
 		return
 	}
+	if dir := os.Getenv(ctVariable); dir != "" {
+		ctFromEnvironment(dir)
+		return
+	}
 	if dir := os.Getenv(shardVariable); dir != "" {
 		shardFromEnvironment(dir)
 		return

@@ -93,7 +93,8 @@ func (d CTLogDraft) Details() map[string]string {
 }
 
 // ApproveCTLogs demands that a change adds CT logs and changes nothing else, and
-// returns their IDs in hex. now is the signer's own clock.
+// returns the IDs, in hex, of those that the key has not signed before. now is the
+// signer's own clock.
 func ApproveCTLogs(change tufroot.Change, now time.Time) ([]string, error) {
 	if err := mayExpire(change, now); err != nil {
 		return nil, err

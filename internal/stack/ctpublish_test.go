@@ -55,7 +55,8 @@ func TestAddsCTLogs(t *testing.T) {
 	}{
 		{"one", with(root(others, log(a, ""))), with(root(others, log(a, ""), log(b, "")), usage("CTFE")), []string{idOf(b)}, ""},
 		{"two, and first", with(root(others, log(a, ""))), with(root(others, log(b, ""), log(c, ""), log(a, ""))), []string{idOf(b), idOf(c)}, ""},
-		{"nothing", files{}, files{}, nil, "published already"},
+		{"nothing but what was signed before", files{}, files{}, nil, ""},
+		{"other files", files{}, files{"other": usage("CTFE")}, nil, "no CT log is added"},
 		{"one goes", with(root(others, log(a, ""), log(b, ""))), with(root(others, log(a, ""), log(c, ""))), nil, "taken away"},
 		{"one gets an end", with(root(others, log(a, ""))), with(root(others, log(a, `,"validFor":{}`), log(b, ""))), nil, "changed"},
 		{"another log", with(root(others, log(a, ""))), with(root(`,"tlogs":[3],"certificateAuthorities":[2]`, log(a, ""), log(b, ""))), nil, "more than the CT logs"},
