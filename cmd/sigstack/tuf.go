@@ -161,10 +161,11 @@ func (a *app) tufRefreshCommand() *cobra.Command {
 	var f shardFlags
 	cmd := &cobra.Command{
 		Use:   "refresh",
-		Short: "Sign snapshot and timestamp again if it is time",
-		Long: `Sign snapshot and timestamp again if a third of their life has passed. The process
-that serves a directory does so by itself; this is for one that nothing serves, such
-as that of a mirror which a courier carries to clients.`,
+		Short: "Sign snapshot and timestamp again now",
+		Long: `Sign snapshot and timestamp again, due or not. The process that serves a directory
+does so by itself when a third of their life has passed; this is for a directory that
+nothing serves, such as that of a mirror which a courier carries to clients, and for
+giving a courier metadata that lives for as long as it can.`,
 		Example: "  sigstack tuf refresh --dir /var/lib/sigstack --passphrase-file FILE",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -174,11 +175,7 @@ as that of a mirror which a courier carries to clients.`,
 					return err
 				}
 				a.result(st, func() {
-					what := "nothing was due"
-					if st.Refreshed {
-						what = "signed again"
-					}
-					a.printf("%s; next after %s\n", what, stamp(st.NextRefresh))
+					a.printf("signed again; next after %s\n", stamp(st.NextRefresh))
 				})
 				return nil
 			})
