@@ -83,7 +83,7 @@ func (s *Stack) flaws(ctx context.Context, targets []trust.Target, p Publication
 	if slices.ContainsFunc(found, func(f trust.Flaw) bool { return f.Check == trust.CheckFile }) {
 		return found // what cannot be read, or is no material, is held against nothing
 	}
-	live, err := s.newLiveCheck(published, targets, p)
+	live, err := s.newLiveCheck(ctx, published, targets, p)
 	if err != nil {
 		return append(found, trust.Flaw{Check: trust.CheckFile, What: err.Error()})
 	}
@@ -99,7 +99,7 @@ func (s *Stack) flaws(ctx context.Context, targets []trust.Target, p Publication
 // name. What files show by themselves cannot be waived.
 func split(flaws []trust.Flaw, unchecked []string) (failed, waived []trust.Flaw) {
 	for _, f := range flaws {
-		if f.Check != trust.CheckFile && slices.Contains(unchecked, f.Check) {
+		if mayWaive(f) && slices.Contains(unchecked, f.Check) {
 			waived = append(waived, f)
 		} else {
 			failed = append(failed, f)
@@ -108,11 +108,13 @@ func split(flaws []trust.Flaw, unchecked []string) (failed, waived []trust.Flaw)
 	return failed, waived
 }
 
+func mayWaive(f trust.Flaw) bool { return f.Check != trust.CheckFile && f.Check != trust.CheckTaken }
+
 // refused words a refusal. It says what was found, and what to do, to people who
 // may read the log anyway.
 func refused(flaws []trust.Flaw) error {
 	for i, f := range flaws {
-		if f.Check != trust.CheckFile {
+		if mayWaive(f) {
 			flaws[i].Next = strings.TrimSuffix(f.Next, ".") + "; who knows why it fails repeats the command with --unchecked " + f.Check
 		}
 	}

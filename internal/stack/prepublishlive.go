@@ -33,7 +33,7 @@ type liveCheck struct {
 }
 
 // newLiveCheck prepares the check of targets, which CheckFiles has found in order.
-func (s *Stack) newLiveCheck(published, targets []trust.Target, p Publication) (*liveCheck, error) {
+func (s *Stack) newLiveCheck(ctx context.Context, published, targets []trust.Target, p Publication) (*liveCheck, error) {
 	c := &liveCheck{now: s.opts.Now(), files: map[string][]byte{}, known: map[string]bool{}, own: s.conf.URL + "/"}
 	for _, t := range targets {
 		c.files[t.Name] = t.Data
@@ -68,7 +68,7 @@ func (s *Stack) newLiveCheck(published, targets []trust.Target, p Publication) (
 	}
 	c.http = &http.Client{Transport: a}
 	if s.serving {
-		c.reach(a, s.conf.URL)
+		c.reach(ctx, a, s.conf.URL)
 	}
 	return c, nil
 }
@@ -84,14 +84,13 @@ func (c *liveCheck) flaw(check, next string, err error) {
 
 // reach finds out whether the stack's URL leads anywhere. If it does not, that is
 // told once, and the rest is asked by the inside.
-func (c *liveCheck) reach(a *asker, base string) {
-	outside := &liveCheck{http: &http.Client{Transport: a.public}}
-	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+func (c *liveCheck) reach(ctx context.Context, a *asker, base string) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/healthz", nil)
 	if err == nil {
 		var resp *http.Response
-		if resp, err = outside.http.Do(req); err == nil {
+		if resp, err = (&http.Client{Transport: a.public}).Do(req); err == nil {
 			err = resp.Body.Close()
 		}
 	}

@@ -24,6 +24,7 @@ type Flaw struct {
 // Names of checks of the files by themselves.
 const (
 	CheckFile    = "files"   // they are not what clients take
+	CheckTaken   = "taken"   // something that was published is not there any more
 	CheckWindows = "windows" // some service signs now what they do not let clients verify
 )
 
@@ -32,6 +33,10 @@ type flaws []Flaw
 
 func (f *flaws) add(next, format string, args ...any) {
 	*f = append(*f, Flaw{CheckFile, fmt.Sprintf(format, args...), next})
+}
+
+func (f *flaws) take(format string, args ...any) {
+	*f = append(*f, Flaw{CheckTaken, fmt.Sprintf(format, args...), nextTaken})
 }
 
 func (f *flaws) window(format string, args ...any) {
@@ -266,7 +271,7 @@ func (f *flaws) taken(published Target, root Root) {
 	}{{"transparency log", old.TLogs, root.TLogs}, {"CT log", old.CTLogs, root.CTLogs}} {
 		for _, log := range l.before {
 			if !slices.ContainsFunc(l.now, func(n KnownLog) bool { return n.ID == log.ID && n.BaseURL == log.BaseURL }) {
-				f.add(nextTaken, "%s %s, key %x, was published and would be taken away", l.kind, log.BaseURL, log.ID)
+				f.take("%s %s, key %x, was published and would be taken away", l.kind, log.BaseURL, log.ID)
 			}
 		}
 	}
@@ -276,7 +281,7 @@ func (f *flaws) taken(published Target, root Root) {
 	}{{"certificate authority", old.CAs, root.CAs}, {"timestamp authority", old.TSAs, root.TSAs}} {
 		for _, a := range l.before {
 			if !slices.ContainsFunc(l.now, a.sameChain) {
-				f.add(nextTaken, "%s %s of %s was published and would be taken away", l.kind, a.Chain[0].Subject, a.URI)
+				f.take("%s %s of %s was published and would be taken away", l.kind, a.Chain[0].Subject, a.URI)
 			}
 		}
 	}
