@@ -30,6 +30,7 @@ func rotations() []rotation {
 		{"ca", "the chain and key of the certificate authority", true, func(r *rotating) []rotate.Step { return r.chainSteps(stack.CA) }},
 		{"tsa", "the chain and key of the timestamp authority", true, func(r *rotating) []rotate.Step { return r.chainSteps(stack.TSA) }},
 		{"log", "the key of the transparency log, with a new shard", false, (*rotating).logSteps},
+		{"tuf-online", "the keys of TUF's snapshot and timestamp", false, (*rotating).onlineSteps},
 	}
 }
 
@@ -133,6 +134,8 @@ func (a *app) rotate(ctx context.Context, known rotation, f rotateFlags, closeAf
 	switch {
 	case f.closeAfter < 0:
 		return usagef("--close-after %v: it cannot be before the switch", f.closeAfter)
+	case known.what == "tuf-online" && (f.ceremony != "" || f.keyURI != ""):
+		return usagef("tuf-online takes neither --ceremony nor --key-uri: the root keys are given with --offline, once for each, and the new keys are files")
 	case closeAfter && !known.closes:
 		return usagef("--close-after is for chains: a rotation of %s closes nothing", known.what)
 	}

@@ -50,7 +50,7 @@ func (w *signers) sign(t *testing.T, by string, n int) {
 		t.Error(err)
 		return
 	}
-	a := artifact{blob, blob + ".sigstack.json", by}
+	a := artifact{blob, blob + ".sigstore.json", by}
 	env := []string{"SIGSTORE_ID_TOKEN=" + w.token}
 	var r e2etest.Result
 	switch kit := w.s.Kit; by {
@@ -134,7 +134,7 @@ func TestSignedThroughRotations(t *testing.T) {
 	if e2etest.Split() {
 		t.Skip("a split stack rotates no keys")
 	}
-	for _, what := range []string{"log", "ca", "tsa"} {
+	for _, what := range []string{"log", "ca", "tsa", "tuf-online"} {
 		t.Run(what, func(t *testing.T) {
 			s := e2etest.Start(t, t.TempDir())
 			w := &signers{s: s, token: s.Token(t), dir: t.TempDir()}
@@ -198,9 +198,16 @@ func finished(t *testing.T, s *e2etest.Stack, what string) (n int) {
 	return n
 }
 
-// made counts what rotations of a kind have made: chains or shards.
+// made counts what rotations of a kind have made: chains, shards or online keys.
 func made(t *testing.T, s *e2etest.Stack, what string) int {
 	t.Helper()
+	if what == "tuf-online" {
+		keys, err := filepath.Glob(filepath.Join(s.Dir, "keys", "tuf-snapshot*.key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(keys)
+	}
 	args := map[string][]string{"ca": {"ca", "chain", "list"}, "tsa": {"tsa", "chain", "list"}, "log": {"log", "shard", "list"}}[what]
 	out := e2etest.MustRun(t, nil, e2etest.Sigstack(t), append(args, "--dir", s.Dir)...)
 	return strings.Count(out, "\n") - 1
@@ -212,7 +219,7 @@ func TestKilledAtEachStep(t *testing.T) {
 	if e2etest.Split() {
 		t.Skip("a split stack rotates no keys")
 	}
-	for what, steps := range map[string]int{"log": 2, "ca": 4} {
+	for what, steps := range map[string]int{"log": 2, "ca": 4, "tuf-online": 5} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			s := e2etest.Start(t, t.TempDir())
@@ -263,8 +270,8 @@ func killedAt(t *testing.T, s *e2etest.Stack, what string, step int, done bool, 
 		t.Errorf("%s: %d rotations finished, want %d", where, got, rotated+1)
 	}
 	blob := e2etest.WriteFile(t, t.TempDir(), "blob", where)
-	e2etest.MustRun(t, []string{s.TokenEnv(t)}, e2etest.Sigstack(t), "sign", "--client", s.Kit(""), "--bundle", blob+".sigstack.json", blob)
-	e2etest.WantAccepted(t, where, s.Verify(t, blob, blob+".sigstack.json"))
+	e2etest.MustRun(t, []string{s.TokenEnv(t)}, e2etest.Sigstack(t), "sign", "--client", s.Kit(""), "--bundle", blob+".sigstore.json", blob)
+	e2etest.WantAccepted(t, where, s.Verify(t, blob, blob+".sigstore.json"))
 	return s
 }
 
