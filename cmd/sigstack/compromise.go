@@ -209,8 +209,11 @@ func (a *app) listSigned(ctx context.Context, f compromiseFlags, c stack.Comprom
 		}
 		a.line(s, func() {
 			name := s.Subject
+			if name == "" {
+				name = "no certificate"
+			}
 			if s.What == "certificate" {
-				name += "  serial " + s.Serial
+				name = s.Subject + "  serial " + s.Serial
 			}
 			a.printf("%-5s  %-11s  %s  index %d  %s\n", s.Trust, s.What, s.At.Format(timeFormat), s.Index, signing.Printable(name, maxErrorLine))
 		})
