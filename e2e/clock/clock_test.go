@@ -50,9 +50,9 @@ func TestTwoYears(t *testing.T) {
 		}
 	}
 	logs := m.stop(t)
-	for stage, n := range map[string]int{"ageing": 4, "ending": 4} {
-		if got := strings.Count(logs, "stage="+stage); got != n || said[stage] == 0 {
-			t.Errorf("%s was logged %d times, want %d: root and targets twice\n%s", stage, got, n, logs)
+	for stage, steps := range map[string]int{"ageing": said["notice"], "ending": said["urgent"]} {
+		if got := strings.Count(logs, "stage="+stage); got != 4 || steps == 0 {
+			t.Errorf("%s was logged %d times and shown for %d steps, want 4 times, root and targets twice\n%s", stage, got, steps, logs)
 		}
 	}
 	if strings.Contains(logs, "expired") || strings.Contains(logs, "level=ERROR") {

@@ -146,7 +146,7 @@ func (c *Config) warnTUF(w *problems) {
 	}
 	lives := c.TUF.Lives()
 	if c.Profile != ProfileUp && lives.Timestamp < servedLife {
-		w.add("tuf: clients refuse this stack when it stands still for %s: only a test wants a timestamp that lives for %s", lives.Timestamp/3*2, lives.Timestamp)
+		w.add("tuf: clients refuse this stack when it stands still for %s: only a test wants a timestamp that lives for %s", (lives.Timestamp / 3 * 2).Round(time.Second), lives.Timestamp)
 	}
 	if least := min(lives.Root, lives.Targets); c.Profile != ProfileUp && c.TUF.Profile != TUFTest && least < 30*day {
 		w.add("tuf.lifetimes: people are to sign the root or the targets again every %s", least)
