@@ -126,6 +126,18 @@ func newStackOf(tb testing.TB, now func() time.Time, lives tufroot.Lifetimes, ch
 	return s
 }
 
+// newServiceOf serves another repository with the keys of s.
+func newServiceOf(tb testing.TB, s *stack, repo *tufroot.Repository, now func() time.Time) *tuf.Service {
+	tb.Helper()
+	service, err := tuf.New(tuf.Config{
+		Repository: repo, Online: s.keys.Online, KitDir: s.kitDir(), Now: now, Log: discard(), Metrics: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return service
+}
+
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func (s *stack) kitDir() string  { return filepath.Join(s.dir, "client") }
