@@ -1,6 +1,7 @@
 package tufroot
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -68,6 +69,19 @@ func (s messageSigner) SignMessage(message io.Reader, _ ...signature.SignOption)
 	return s.Sign(rand.Reader, sum[:], crypto.SHA256)
 }
 
+// tellingSigner remembers why it could not sign, which the library keeps to itself.
+type tellingSigner struct {
+	messageSigner
+
+	err error
+}
+
+// SignMessage implements signature.Signer.
+func (s *tellingSigner) SignMessage(message io.Reader, opts ...signature.SignOption) (sig []byte, err error) {
+	sig, s.err = s.messageSigner.SignMessage(message, opts...)
+	return sig, s.err
+}
+
 // seal signs m for its role, checks the signatures as a client of root would and
 // encodes it. What root does not trust never reaches the disk.
 func seal[T metadata.Roles](role string, m *metadata.Metadata[T], root *metadata.Metadata[metadata.RootType], signers ...crypto.Signer) ([]byte, error) {
@@ -86,8 +100,9 @@ func seal[T metadata.Roles](role string, m *metadata.Metadata[T], root *metadata
 			continue
 		}
 		signed[id] = true
-		if _, err := m.Sign(messageSigner{signer}); err != nil {
-			return nil, fmt.Errorf("sign %s: %w", role, err)
+		s := &tellingSigner{messageSigner: messageSigner{signer}}
+		if _, err := m.Sign(s); err != nil {
+			return nil, fmt.Errorf("sign %s: %w", role, cmp.Or(s.err, err))
 		}
 	}
 	if err := root.VerifyDelegate(role, m); err != nil {

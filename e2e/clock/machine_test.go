@@ -102,7 +102,7 @@ func (m *machine) start(t *testing.T, args ...string) {
 	if _, err := os.Stat(m.dir); err != nil {
 		args = append(args, "--listen", "127.0.0.1:0")
 	}
-	m.cmd = exec.Command(program, append([]string{"up", "--dir", m.dir}, args...)...) //nolint:gosec // ended by stop
+	m.cmd = exec.Command(program, append([]string{"up", "--dir", m.dir}, args...)...) // ended by stop
 	m.cmd.Env = append(os.Environ(), testClock+"="+m.clock)
 	m.logs, m.done = new(bytes.Buffer), make(chan struct{})
 	m.cmd.Stderr = m.logs

@@ -30,8 +30,10 @@ func TestTUFLives(t *testing.T) {
 		{"airgap", "  profile: airgap\n", "", airgap},
 		{"test", "  profile: test\n", "", test},
 		{"days", "  lifetimes: {root: 400d}\n", "", with(connected, func(l *config.TUFLives) { l.Root = 400 * day })},
-		{"of each role", "  profile: test\n  lifetimes: {root: 1h, targets: 2h, snapshot: 4s, timestamp: 3s}\n", "",
-			config.TUFLives{Root: time.Hour, Targets: 2 * time.Hour, Snapshot: 4 * time.Second, Timestamp: 3 * time.Second}},
+		{
+			"of each role", "  profile: test\n  lifetimes: {root: 1h, targets: 2h, snapshot: 4s, timestamp: 3s}\n", "",
+			config.TUFLives{Root: time.Hour, Targets: 2 * time.Hour, Snapshot: 4 * time.Second, Timestamp: 3 * time.Second},
+		},
 		{"another profile", "  profile: test-like\n", "f:8: tuf.profile", config.TUFLives{}},
 		{"no unit", "  lifetimes:\n    root: 400\n", "f:9: tuf.lifetimes.root", config.TUFLives{}},
 		{"too short", "  lifetimes:\n    timestamp: 2s\n", "f:9: tuf.lifetimes.timestamp", config.TUFLives{}},

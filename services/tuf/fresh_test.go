@@ -243,8 +243,8 @@ func TestKeyAway(t *testing.T) {
 		if status, detail := s.Health(); status != httpd.Warn || !strings.Contains(detail, "could not be signed again since") {
 			t.Errorf("after an hour and a half: got %s %q, want a warning", status, detail)
 		}
-		if err := s.RefreshNow(t.Context()); err == nil || !strings.Contains(err.Error(), "sign timestamp") {
-			t.Errorf("got %v, want which role", err)
+		if err := s.RefreshNow(t.Context()); err == nil || !strings.Contains(err.Error(), "sign timestamp: token is away") {
+			t.Errorf("got %v, want which role and why", err)
 		}
 		if n := counter(t, s, "failed"); n < 15 || n > 60 {
 			t.Errorf("got %v failures in an hour and a half, want one in about five minutes at the end", n)
