@@ -45,6 +45,14 @@ type chainRotation struct {
 	of stack.Authority
 }
 
+// commands are those that do the same step by step.
+func (c chainRotation) commands() chainCommands {
+	if c.of == stack.TSA {
+		return chainCommands{app: c.a, of: c.of, issue: stack.IssueTSAChain}
+	}
+	return chainCommands{app: c.a, of: c.of, issue: stack.IssueChain}
+}
+
 func (c chainRotation) list(ctx context.Context) (list []stack.ChainStatus, err error) {
 	var all stack.ChainList
 	err = c.act(ctx, func(ctx context.Context, ch shardChannel) error { return ch.Get(ctx, c.of.Paths().List, &all) })
@@ -76,20 +84,15 @@ func (c chainRotation) published(ctx context.Context, f rotate.Facts) (bool, err
 
 func (c chainRotation) publish(ctx context.Context, f rotate.Facts) error {
 	err := c.act(ctx, func(ctx context.Context, ch shardChannel) error {
-		var next stack.ChainKey
-		if err := ch.Post(ctx, c.of.Paths().Key, stack.ChainKeyOrder{URI: f["key_uri"], Create: c.f.create}, &next); err != nil {
+		chain, name, err := c.commands().next(ctx, ch, chainFlags{
+			prepareFlags: prepareFlags{targetsFlags: c.f.targetsFlags},
+			order:        stack.ChainKeyOrder{URI: f["key_uri"], Create: c.f.create},
+		}, c.root)
+		if err != nil {
 			return err
 		}
-		issue := stack.IssueChain
-		if c.of == stack.TSA {
-			issue = stack.IssueTSAChain
-		}
-		chain, err := issue(next, c.root.dir, c.root.passphrase, c.root.devices, c.a.now())
-		if err != nil {
-			return explainOffline(err)
-		}
 		var draft stack.ChainDraft
-		order := stack.ChainOrder{Certificates: pki.CertificatesPEM(chain), Key: next.Name}
+		order := stack.ChainOrder{Certificates: pki.CertificatesPEM(chain), Key: name}
 		if err := ch.Post(ctx, c.of.Paths().Prepare, order, &draft); err != nil {
 			return err
 		}
