@@ -68,6 +68,8 @@ func (s *Stack) needing(name string) (services []string) {
 	switch {
 	case s.shards.has(name):
 		return []string{"tlog"}
+	case s.services.ctlog.hasKey(name):
+		return []string{"ctlog"}
 	case name == s.ca.key.Name:
 		return []string{"ca"}
 	case name == s.tsa.key.Name:

@@ -61,6 +61,11 @@ func (p splitPlan) shares() ([]*share, error) {
 				return nil, err
 			}
 		}
+		if slices.Contains(services, "ctlog") {
+			if err := p.mayTakeCTLogs(); err != nil {
+				return nil, err
+			}
+		}
 		for _, of := range []Authority{CA, TSA} {
 			if !slices.Contains(services, of.String()) {
 				continue
@@ -213,6 +218,21 @@ func (sh *share) take() {
 		sh.files = append(sh.files, l.DemoUser())
 	}
 	sh.takeTLS()
+}
+
+// mayTakeCTLogs refuses to divide a directory with a CT log that is not in use: in a
+// split stack it never could be.
+func (p splitPlan) mayTakeCTLogs() error {
+	list, err := p.from.readCTLogs()
+	if err != nil {
+		return err
+	}
+	for _, r := range list {
+		if r.Used.IsZero() || p.Now().Before(r.Distributed) {
+			return fmt.Errorf("CT log %s is prepared and not in use, and could not be taken into use in a split stack: go on with it first, see docs/ctlog.md", r.URL)
+		}
+	}
+	return nil
 }
 
 // takeShards takes the keys of the log's further shards, and their list.
