@@ -71,6 +71,9 @@ func (v Survey) List(ctx context.Context, show func(Signed) error) (n SignedCoun
 	if err != nil {
 		return n, err
 	}
+	if len(v.windows(root)) == 0 {
+		return n, fmt.Errorf("the trusted root has no %s key %s: look for it in sigstack status", v.Kind, v.Key)
+	}
 	counted := func(s Signed) error {
 		n.add(s)
 		return show(s)
