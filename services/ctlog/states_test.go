@@ -292,3 +292,76 @@ func TestSetRoots(t *testing.T) {
 		t.Errorf("the CA of now: %d %s", rec.Code, rec.Body)
 	}
 }
+
+// TestStatesWhileServing: a log is closed, opened, closed and frozen while it is asked;
+// every timestamp that it gave is under its last tree head.
+func TestStatesWhileServing(t *testing.T) {
+	d, ca := newDisk(t), newAuthority(t)
+	r := d.open(t, ca, nil)
+	var mu sync.Mutex
+	taken := 0 // guarded by mu
+	var wg sync.WaitGroup
+	adding := func() {
+		for {
+			_, err := r.AddPreChain(t.Context(), ca.chain(t))
+			switch {
+			case fault.KindOf(err) == fault.Forbidden:
+				return
+			case err != nil:
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			taken++
+			mu.Unlock()
+		}
+	}
+	for _, state := range []ctlog.State{ctlog.ReadOnly, ctlog.Active, ctlog.ReadOnly} {
+		if state == ctlog.ReadOnly {
+			for range 4 {
+				wg.Go(adding)
+			}
+			for before := r.tree.Head().Size; r.tree.Head().Size < before+5; {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		if err := r.SetState(state); err != nil || r.State() != state {
+			t.Fatalf("state %q: %v, is %q", state, err, r.State())
+		}
+		if state == ctlog.ReadOnly {
+			wg.Wait()
+			refusesChains(t, r, ca)
+		}
+	}
+	if err := r.Freeze(t.Context(), []byte("{}")); err == nil || r.State() != ctlog.ReadOnly {
+		t.Errorf("a head that is none: %v, state %q", err, r.State())
+	}
+	head, err := r.tree.Settle(t.Context())
+	if err != nil || head.Size != uint64(taken) {
+		t.Fatalf("settled at %d entries, %v, want the %d that were answered", head.Size, err, taken)
+	}
+	final, err := ctlog.SignHead(head, d.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Freeze(t.Context(), final); err != nil {
+		t.Fatal(err)
+	}
+	refusesChains(t, r, ca)
+	checkLog(t, r, taken)
+	d.clock.move(48 * time.Hour)
+	if got := r.get(t, "get-sth").Body.Bytes(); !bytes.Equal(got, final) {
+		t.Errorf("tree head %s, want %s", got, final)
+	}
+	if err := r.SetRoots([]*x509.Certificate{ca.root, newAuthority(t).root}); err != nil {
+		t.Error(err)
+	}
+	if got := r.get(t, "get-sth").Body.Bytes(); !bytes.Equal(got, final) {
+		t.Errorf("with other roots the tree head is %s, want %s", got, final)
+	}
+	for _, state := range []ctlog.State{ctlog.Active, ctlog.ReadOnly} {
+		if err := r.SetState(state); err == nil || r.State() != ctlog.Frozen {
+			t.Errorf("frozen, then %q: %v, is %q", state, err, r.State())
+		}
+	}
+}

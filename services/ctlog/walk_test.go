@@ -112,6 +112,7 @@ func TestWalk(t *testing.T) {
 		t.Fatalf("entries have root %x, the tree head %x", roots[walked], sth.SHA256RootHash)
 	}
 	consistent(t, c, roots)
+	included(t, c, entries, roots)
 	for i, chain := range chains {
 		checkAgainst(t, c, sth, i, chain)
 	}
@@ -191,8 +192,8 @@ func rootsOf(t *testing.T, entries []ct.LeafEntry) [][]byte {
 	return out
 }
 
-// consistent checks get-sth-consistency from every size to the last one, and between
-// all sizes around powers of two.
+// consistent checks get-sth-consistency from every size to the next one, between all
+// sizes around powers of two, and between all of the first everyPair.
 func consistent(t *testing.T, c *client.LogClient, roots [][]byte) {
 	t.Helper()
 	var sizes []uint64
@@ -216,6 +217,34 @@ func consistent(t *testing.T, c *client.LogClient, roots [][]byte) {
 	for i, from := range sizes {
 		for _, to := range sizes[i:] {
 			check(from, to)
+		}
+	}
+	for to := uint64(1); to <= everyPair; to++ { // literally every pair of these
+		for from := uint64(1); from <= to; from++ {
+			check(from, to)
+		}
+	}
+}
+
+// everyPair is up to which size all proofs there can be are checked.
+const everyPair = 128
+
+// included checks the inclusion of every entry in the trees of every size to everyPair.
+func included(t *testing.T, c *client.LogClient, entries []ct.LeafEntry, roots [][]byte) {
+	t.Helper()
+	for size := uint64(1); size <= everyPair; size++ {
+		for index := range size {
+			hash := rfc6962.DefaultHasher.HashLeaf(entries[index].LeafInput)
+			got, err := c.GetProofByHash(t.Context(), hash, size)
+			if err != nil {
+				t.Fatalf("entry %d of %d: %v", index, size, err)
+			}
+			if got.LeafIndex != int64(index) {
+				t.Errorf("entry %d of %d is said to be %d", index, size, got.LeafIndex)
+			}
+			if err := proof.VerifyInclusion(rfc6962.DefaultHasher, index, size, hash, got.AuditPath, roots[size]); err != nil {
+				t.Errorf("entry %d of %d: %v", index, size, err)
+			}
 		}
 	}
 }
