@@ -64,6 +64,7 @@ type opened struct {
 	conf      *config.Config
 	keys      *keys.Store // DIR/keys
 	shards    []string    // names of keys of the log's further shards
+	ctLogs    []string    // keys of CT logs that were prepared
 	folders   []folder    // that, and offline/, which may have been moved away
 	encrypted bool        // a passphrase is given
 
@@ -99,9 +100,13 @@ func (k keysFlags) open(passphrase []byte, options ...keys.Option) (opened, erro
 	if err != nil {
 		return opened{}, err
 	}
+	ctLogs, err := l.CTLogKeys()
+	if err != nil {
+		return opened{}, err
+	}
 	service := keys.Open(l.Keys(), passphrase, options...)
 	return opened{
-		conf: conf, shards: shards, keys: service, encrypted: len(passphrase) > 0, passphrase: passphrase,
+		conf: conf, shards: shards, ctLogs: ctLogs, keys: service, encrypted: len(passphrase) > 0, passphrase: passphrase,
 		folders: []folder{{"keys", service}, {"offline", keys.Open(l.Offline(), passphrase, options...)}},
 	}, nil
 }
@@ -167,6 +172,9 @@ func newKeyRow(folder string, info keys.Info, o opened) keyRow {
 	}
 	if folder == "keys" && slices.Contains(o.shards, info.Name) {
 		row.UsedBy = append(row.UsedBy, "log shard")
+	}
+	if folder == "keys" && len(row.UsedBy) == 0 && slices.Contains(o.ctLogs, info.Name) {
+		row.UsedBy = append(row.UsedBy, "ct log, prepared")
 	}
 	return row
 }
