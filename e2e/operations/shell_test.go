@@ -129,8 +129,9 @@ func (s *shell) write(path, content string) {
 // launch starts sigstack in the background and waits until it is ready.
 func (s *shell) launch(args string) {
 	s.t.Helper()
-	s.n++
-	name := filepath.Join(s.notes, strconv.Itoa(s.n))
+	name := filepath.Join(s.notes, "launched-"+strconv.Itoa(s.n))
+	s.write(name+".ready", "") // the shell may take its time to open them
+	s.write(name+".log", "")
 	if printed, code := s.run("sigstack "+args+" >"+name+".ready 2>"+name+".log & LAUNCHED=$!", ""); code != 0 {
 		s.t.Fatalf("%s: start %s: exit %d\n%s", s.page, args, code, printed)
 	}
