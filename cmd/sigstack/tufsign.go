@@ -1,18 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
-	"sigstack/internal/config"
-	"sigstack/internal/keys"
 	"sigstack/internal/stack"
 	tufroot "sigstack/tuf-root"
 )
@@ -50,7 +42,7 @@ type targetsSigner struct {
 	app      *app
 	layout   stack.Layout
 	ceremony string
-	keys     []keys.Key
+	at       []offlineKeys // where keys are, without a ceremony
 
 	unchecked []string // checks that may fail when it is published
 }
@@ -69,89 +61,37 @@ func (a *app) targetsSigner(ctx context.Context, f shardFlags, p targetsFlags) (
 		}
 		return s, nil
 	}
-	o, err := a.offlineKeys(ctx, f, p)
-	if err != nil {
-		return nil, err
-	}
-	key, err := o.targets()
-	s.keys = []keys.Key{key}
+	var err error
+	s.at, err = a.signersAtHand(ctx, f, p)
 	return s, err
 }
 
 // sign returns a draft with the signatures that its root demands. The error is a
 // *signaturesNeededError while a ceremony has not come to its end.
-func (s *targetsSigner) sign(_ context.Context, _ shardChannel, d targetsDraft) ([]byte, error) {
-	if s.ceremony != "" {
-		return nil, &signaturesNeededError{Folder: s.ceremony, What: d.What}
+func (s *targetsSigner) sign(ctx context.Context, c shardChannel, d targetsDraft) ([]byte, error) {
+	var st stack.TUFStatus
+	if err := c.Get(ctx, stack.AdminTUF, &st); err != nil {
+		return nil, err
 	}
-	change, err := tufroot.Review(s.layout.TUF(), d.Targets, s.keys[0])
+	if s.ceremony != "" {
+		return s.inCeremony(st, d)
+	}
+	signers, err := s.signers(st)
+	if err != nil {
+		return nil, err
+	}
+	change, err := tufroot.Review(s.layout.TUF(), d.Targets, signers...)
 	if err != nil {
 		return nil, err
 	}
 	if err := d.Approve(stack.WithoutRenames(change)); err != nil {
 		return nil, err
 	}
-	return tufroot.SignTargets(d.Targets, s.keys[0])
-}
-
-// signaturesNeededError says that a draft waits for signers. The same command, run
-// again when they have signed, goes on.
-type signaturesNeededError struct {
-	Folder string // of the ceremony
-	What   string // of the draft
-}
-
-func (e *signaturesNeededError) Error() string {
-	return fmt.Sprintf("nothing was published: to %s, the targets in %s need signatures", e.What, e.Folder)
-}
-
-// offlineKeys are where the root keys are, and how to open them.
-type offlineKeys struct {
-	dir        string
-	passphrase []byte
-	devices    keys.Devices
-}
-
-// offlineKeys opens the first folder of root keys.
-func (a *app) offlineKeys(ctx context.Context, f shardFlags, p targetsFlags) (o offlineKeys, err error) {
-	l := stack.Layout{Dir: f.dir}
-	conf, err := loadConfig(l)
-	if err != nil {
-		return o, err
+	signed := d.Targets
+	for _, key := range signers {
+		if signed, err = tufroot.SignRole(signed, key); err != nil {
+			return nil, err
+		}
 	}
-	o.dir = l.Offline()
-	if len(p.offline) > 0 {
-		o.dir = p.offline[0]
-	}
-	given := ""
-	if len(p.passphraseFiles) > 0 {
-		given = p.passphraseFiles[0]
-	}
-	log, err := f.log.logger(a.err)
-	if err != nil {
-		return o, err
-	}
-	o.devices = keys.Devices{PluginDir: f.plugins.dir, Log: log}
-	file := cmp.Or(given, filepath.Join(o.dir, "passphrase"))
-	_, missing := os.Stat(file)
-	if conf.Profile == config.ProfileServe && (given != "" || !errors.Is(missing, fs.ErrNotExist)) {
-		o.passphrase, err = readSecret(ctx, passphraseWord, file)
-	}
-	return o, err
-}
-
-func (o offlineKeys) targets() (keys.Key, error) {
-	key, err := stack.TargetsKey(o.dir, o.passphrase, o.devices)
-	return key, explainOffline(err)
-}
-
-// explainOffline names the flag that helps.
-func explainOffline(err error) error {
-	switch {
-	case errors.Is(err, keys.ErrNoPassphrase):
-		return fmt.Errorf("%w: give it with --offline-passphrase-file", err)
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w, with --offline", err)
-	}
-	return err
+	return signed, nil
 }
