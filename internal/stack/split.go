@@ -151,6 +151,9 @@ func (p *splitPlan) check() error {
 	if !done {
 		return fmt.Errorf("directory %s holds no stack: run init first", p.Dir)
 	}
+	if waits, err := p.from.AwaitsRoot(); waits || err != nil {
+		return errors.Join(err, &AwaitsRootError{p.Dir})
+	}
 	if p.conf, err = config.Load(p.from.Config()); err != nil {
 		return err
 	}
