@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -155,6 +156,40 @@ func TestRoutesListsWhatIsMounted(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("routes %+v, want %+v", got, want)
+	}
+}
+
+// TestRouteIsAddedWhileServing: a service may come later, and nobody else notices.
+func TestRouteIsAddedWhileServing(t *testing.T) {
+	m := newMux(t, io.Discard)
+	g := m.Group("rest", httpd.RESTErrors)
+	g.Handle(http.MethodPost, "/things", 4, echo)
+	ask := func(path string) int {
+		rec := httptest.NewRecorder()
+		m.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader("a")))
+		return rec.Code
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for range 4 {
+		wg.Go(func() {
+			for range 1000 {
+				if code := ask("/things"); code != http.StatusOK {
+					t.Errorf("a route that is there answers %d", code)
+				}
+				m.Routes()
+			}
+		})
+	}
+	for i := range 20 {
+		path := fmt.Sprintf("/later/%d", i)
+		if code := ask(path); code != http.StatusNotFound {
+			t.Errorf("%s answers %d before it is there", path, code)
+		}
+		g.Handle(http.MethodPost, path, 4, echo)
+		if code := ask(path); code != http.StatusOK {
+			t.Errorf("%s answers %d", path, code)
+		}
 	}
 }
 

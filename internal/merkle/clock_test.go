@@ -151,3 +151,22 @@ func TestIdleTreeWithoutRefreshKeepsItsRoot(t *testing.T) {
 		}
 	})
 }
+
+// TestSettledTreeKeepsItsRoot: what was queued is in it, and nothing makes a later one.
+func TestSettledTreeKeepsItsRoot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, merkle.Config{RefreshEvery: time.Hour, TimeStep: time.Millisecond})
+		mustAdd(t, r.Tree, leaf(1))
+		head, err := r.Settle(t.Context())
+		if err != nil || head.Size != 1 {
+			t.Fatalf("settled at %+v, %v", head, err)
+		}
+		time.Sleep(10 * time.Hour) // of the bubble's clock
+		synctest.Wait()
+		if got := r.Head(); got != head {
+			t.Errorf("head went from %+v to %+v", head, got)
+		}
+		mustAdd(t, r.Tree, leaf(2))
+		checkWhole(t, r)
+	})
+}
