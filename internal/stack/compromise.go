@@ -304,3 +304,23 @@ func (l Layout) endedCT(k trust.KnownLog) bool {
 		return c.Kind == CompromisedCTLog && c.Key == idOf(k.PublicKey) && c.At.Equal(k.Window.End)
 	})
 }
+
+// takeCompromised takes the list, which every process lays over its part.
+func (sh *share) takeCompromised(from Layout) error {
+	data, err := os.ReadFile(from.Compromised())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read compromised keys: %w", err)
+	}
+	f, err := decodeCompromised(data)
+	if err != nil {
+		return fmt.Errorf("read compromised keys: %s: %w", from.Compromised(), err)
+	}
+	if f.Draft != nil {
+		return errors.New("the end of trust in a key is drafted, and could not be published in a split stack: go on with it first, with sigstack compromise")
+	}
+	sh.files = append(sh.files, Layout{}.Compromised())
+	return nil
+}

@@ -3,6 +3,7 @@ package stack
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -85,5 +86,33 @@ func TestCertificatesIn(t *testing.T) {
 	}
 	if got := certificatesIn([]byte("not JSON")); got != nil {
 		t.Errorf("got %d certificates in what is no JSON, want none", len(got))
+	}
+}
+
+// TestSplitTakesCompromised: every process lays the same ends over its part, and what
+// a split stack could not publish any more is refused.
+func TestSplitTakesCompromised(t *testing.T) {
+	id := strings.Repeat("ab", 32)
+	for name, c := range map[string]struct {
+		content string
+		files   int
+		want    string // of the error; "": none
+	}{
+		"none":    {"", 0, ""},
+		"ended":   {`{"version":1,"ended":[{"kind":"log","key":"` + id + `","at":"2026-03-01T12:00:00Z","published":"2026-03-02T12:00:00Z","distributed":"2026-03-03T12:00:00Z"}]}`, 1, ""},
+		"drafted": {`{"version":1,"ended":[],"draft":{"kind":"log","key":"` + id + `","at":"2026-03-01T12:00:00Z"}}`, 0, "is drafted"},
+		"damaged": {`{`, 0, "read compromised keys"},
+	} {
+		l := Layout{t.TempDir()}
+		if c.content != "" {
+			if err := os.WriteFile(l.Compromised(), []byte(c.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sh := &share{}
+		err := sh.takeCompromised(l)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) || len(sh.files) != c.files {
+			t.Errorf("%s: got %d files, %v; want %d and an error with %q", name, len(sh.files), err, c.files, c.want)
+		}
 	}
 }

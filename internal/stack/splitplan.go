@@ -56,6 +56,9 @@ func (p splitPlan) shares() ([]*share, error) {
 			sh.conf.Peers.Listen = p.addresses[d.name]
 		}
 		sh.take()
+		if err := sh.takeCompromised(p.from); err != nil {
+			return nil, err
+		}
 		if slices.Contains(services, "tlog") {
 			if err := sh.takeShards(p.from); err != nil {
 				return nil, err
