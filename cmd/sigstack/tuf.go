@@ -62,31 +62,6 @@ func (a *app) withTUF(ctx context.Context, f shardFlags, do func(context.Context
 	return s.RunActs(ctx, func(ctx context.Context) error { return do(ctx, shardChannel{f.dir, client}) })
 }
 
-// stopped is how a directory is opened that nothing serves.
-func (a *app) stopped(ctx context.Context, f shardFlags) (stack.Options, error) {
-	conf, err := loadConfig(stack.Layout{Dir: f.dir})
-	if err != nil {
-		return stack.Options{}, err
-	}
-	log, err := f.log.logger(a.err)
-	if err != nil {
-		return stack.Options{}, err
-	}
-	passphrase, err := f.passphrase.read(ctx)
-	if err != nil {
-		return stack.Options{}, err
-	}
-	nowhere, err := newListener(ctx)
-	if err != nil {
-		return stack.Options{}, err
-	}
-	privateFiles()
-	return stack.Options{
-		Version: version, Dir: f.dir, Profile: conf.Profile, Listener: nowhere, BehindProxy: true,
-		Passphrase: passphrase, KMSPlugins: f.plugins.dir, Now: a.now, Log: log,
-	}, nil
-}
-
 func (a *app) tufStatusCommand() *cobra.Command {
 	var f shardFlags
 	var url string

@@ -147,7 +147,7 @@ func signedHead(spki []byte, sth ct.SignedTreeHead) bool {
 // checkNewest verifies the newest certificate of a CT log if an authority of the
 // files is named as its issuer: a log may take certificates of others, too.
 func (c *liveCheck) checkNewest(leaf ct.LeafEntry, index uint64) error {
-	entry, err := ct.RawLogEntryFromLeaf(int64(index), &leaf) //nolint:gosec // trees are smaller
+	entry, err := ct.RawLogEntryFromLeaf(int64(index), &leaf)
 	if err != nil {
 		return fmt.Errorf("its newest entry cannot be read: %w", err)
 	}
