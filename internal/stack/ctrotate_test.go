@@ -268,3 +268,36 @@ func FuzzCTLogs(f *testing.F) {
 		}
 	})
 }
+
+// TestCTLogOfOthersWhileServing: a log of others that config.yaml names is published,
+// waits, is asked, and is retired, while the stack is served.
+func TestCTLogOfOthersWhileServing(t *testing.T) {
+	dir := initDir(t, stack.InitConfig{Profile: config.ProfileUp})
+	other := otherLog(t, dir)
+	edit(t, dir, func(c *config.Config) { c.CA.CTLogs = []config.CTClient{other, {Own: true}} })
+	text := readFile(t, filepath.Join(dir, "config.yaml"))
+	publishCT(t, dir) // it answers nobody: no process that serves would publish it
+	edit(t, dir, func(c *config.Config) { c.CA.CTLogs = nil })
+	var c clock
+	opts := options(dir, config.ProfileUp)
+	opts.Now = c.now
+	r := start(t, opts)
+	wantCT(t, dir, "not in config.yaml", "ctlog active 1, https://ct.example/log prepared 0")
+	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := reloaded(t, dir); err != nil || len(got.Changed) != 1 || len(got.NeedsRestart)+len(got.Waiting) > 0 {
+		t.Errorf("reload: %+v, %v, want that the CA asks it", got, err)
+	}
+	wantCT(t, dir, "added", "ctlog active 2, https://ct.example/log active 1")
+	edit(t, dir, func(c *config.Config) { c.CA.CTLogs[0].Retired = true })
+	if got, err := reloaded(t, dir); err != nil || len(got.Changed) != 1 {
+		t.Errorf("reload: %+v, %v, want that the CA asks it no more", got, err)
+	}
+	wantCT(t, dir, "retired", "ctlog active 1, https://ct.example/log retired 0")
+	edit(t, dir, func(c *config.Config) { c.CA.CTLogs = nil })
+	if _, err := reloaded(t, dir); err == nil || !strings.Contains(err.Error(), "the published CT log https://ct.example/log is missing") {
+		t.Errorf("taken out: %v, want it refused", err)
+	}
+	end(t, r)
+}
