@@ -144,19 +144,41 @@ func (c chainRotation) configure(_ context.Context, f rotate.Facts) error {
 // setConfig sets fields of config.yaml, unless that was changed by hand since the
 // rotation began.
 func (r *rotating) setConfig(f rotate.Facts, fields ...config.Field) error {
-	was := f["config"]
-	if r.f.configChanged {
-		was = ""
+	was, err := r.configNow(f)
+	if err != nil {
+		return err
 	}
-	err := config.SetFields(r.l.Config(), was, fields...)
+	err = config.SetFields(r.l.Config(), was, fields...)
 	if errors.Is(err, config.ErrChanged) {
 		err = fmt.Errorf("%w the rotation began: look at it, and say --config-changed if that is in order", err)
 	}
 	if err != nil {
 		return err
 	}
-	f["config"], err = config.Digest(r.l.Config())
+	now, err := config.Digest(r.l.Config())
+	f["config_before"], f["config"] = was, now
 	return err
+}
+
+// configNow is what config.yaml has to be for this rotation to change it: as it was
+// when that began, but for what other rotations have set since; "" for anything.
+func (r *rotating) configNow(f rotate.Facts) (string, error) {
+	if r.f.configChanged {
+		return "", nil
+	}
+	all, err := rotate.List(r.dir())
+	if err != nil {
+		return "", err
+	}
+	was := f["config"]
+	for range all { // each may follow upon another
+		for _, j := range all {
+			if j.What != r.what && j.Facts["config_before"] == was {
+				was = j.Facts["config"]
+			}
+		}
+	}
+	return was, nil
 }
 
 // active reports whether the new chain signs, or has, and notes when that began.

@@ -236,6 +236,7 @@ func RootKey(offline string, passphrase []byte, devices keys.Devices) (keys.Key,
 	}
 	return key, err
 }
+
 func online(snapshot, timestamp keys.Key) TUFOnline {
 	return TUFOnline{
 		Snapshot: snapshot.Name, Timestamp: timestamp.Name,
