@@ -193,12 +193,14 @@ func TestWaitingChain(t *testing.T) {
 	want("at its time", "ca retired, ca-2 active", "", 1)
 
 	prepareChain(t, dir, c.now())
-	c.add(-time.Minute)
+	published := c.now()
 	s.stop()
 	if err := <-s.done; err != nil {
 		t.Fatal(err)
 	}
 	edit(t, dir, func(c *config.Config) { c.CA.Key, c.CA.Chain = "ca-3", "keys/ca-3.chain.pem" })
+	// Back to that moment, and no further than the log goes: it has an entry of it.
+	c.add(published.Add(-4 * time.Second).Sub(c.now()))
 	s = serve(t, opts)
 	want("started before its time", "ca retired, ca-2 active, ca-3 prepared", "", 1)
 	c.add(2 * time.Minute)
