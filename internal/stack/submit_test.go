@@ -81,7 +81,7 @@ func TestSubmitToAnotherProcess(t *testing.T) {
 			})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			submit, err := submitTo(link, trust.Log{BaseURL: "https://stack.test/ctlog"})
+			submit, err := submitTo(link, trust.Log{BaseURL: "https://stack.test/ctlog"}, time.Now)
 			if err != nil {
 				t.Fatal(err)
 			}
