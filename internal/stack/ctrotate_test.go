@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -186,7 +187,11 @@ func TestCTLogWaitsAcrossStarts(t *testing.T) {
 	end(t, start(t, opts)) // config.yaml does not have it
 	useCT(t, dir, log)
 	edit(t, dir, func(c *config.Config) { c.CTLog.State = config.CTFrozen })
-	c.add(-4 * time.Minute) // it waits as long as this test does
+	path := stack.Layout{Dir: dir}.CTLogs() // it waits longer than this test lasts
+	late := regexp.MustCompile(`"distributed": "[^"]*"`).ReplaceAllString(readFile(t, path), `"distributed": "`+time.Now().Add(time.Hour).UTC().Format(time.RFC3339)+`"`)
+	if err := os.WriteFile(path, []byte(late), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	r = start(t, opts)
 	wantCT(t, dir, "too early", "ctlog active 1, ct2 active 0")
 	c.add(2 * time.Hour)
