@@ -2,6 +2,7 @@ package stack
 
 import (
 	"crypto/x509"
+	"fmt"
 	"path/filepath"
 
 	"sigstack/internal/config"
@@ -147,7 +148,7 @@ func (a *authority) open() error {
 	if file, key, ok := a.of.settings(a.s.conf); ok && list == nil {
 		certs, err := a.s.layout.chain(file)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s.chain: %w", a.of, err)
 		}
 		list = []signChain{newChain(certs, key)}
 		list[0].Since = certs[0].NotBefore

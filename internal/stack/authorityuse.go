@@ -18,7 +18,7 @@ func (a *authority) first() ([]*x509.Certificate, error) {
 	file, name, _ := a.of.settings(a.s.conf)
 	certs, err := a.s.layout.chain(file)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s.chain: %w", a.of, err)
 	}
 	err = a.mayIssue(certs, a.s.opts.Now())
 	if last, ok := a.chains.last(); errors.Is(err, errNotYet) && ok {

@@ -19,6 +19,9 @@ import (
 	tufroot "sigstack/tuf-root"
 )
 
+// otherLogURL leads nowhere.
+const otherLogURL = "https://ct.example/log"
+
 // otherLog is a CT log of others as a configuration has it, whose key is in dir.
 func otherLog(t *testing.T, dir string) config.CTClient {
 	t.Helper()
@@ -28,7 +31,7 @@ func otherLog(t *testing.T, dir string) config.CTClient {
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: key.SPKI()})
 	writeSecret(t, filepath.Join(dir, "other.pub"), string(text), 0o600)
-	return config.CTClient{URL: "https://ct.example/log", Key: "other.pub", Since: "2026-01-01T00:00:00Z"}
+	return config.CTClient{URL: otherLogURL, Key: "other.pub", Since: "2026-01-01T00:00:00Z"}
 }
 
 func publishCT(t *testing.T, dir string) {
@@ -51,7 +54,8 @@ func distributedLong(t *testing.T, dir string) {
 	}
 }
 
-// publishCTLogs publishes what waits for it in a directory whose acts are answered.
+// publishCTLogs publishes what waits for it in a directory whose acts are answered,
+// otherLog's too, which is nowhere.
 func publishCTLogs(ctx context.Context, dir string) error {
 	key, err := stack.TargetsKey(filepath.Join(dir, "offline"), nil, keys.Devices{})
 	if err != nil {
@@ -72,7 +76,7 @@ func publishCTLogs(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	return admin.Dial(dir).Post(ctx, stack.AdminCTLogPublish, stack.SignedTargets{Targets: signed}, nil)
+	return admin.Dial(dir).Post(ctx, stack.AdminCTLogPublish, stack.Publication{Targets: signed, Unchecked: []string{"ctlog@" + otherLogURL}}, nil)
 }
 
 func listening(t *testing.T, opts stack.Options) stack.Options {

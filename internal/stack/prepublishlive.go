@@ -52,15 +52,15 @@ func (s *Stack) newLiveCheck(ctx context.Context, published, targets []trust.Tar
 			}
 		}
 	}
-	// A log of others that is not asked for certificates need not be there any more, and
-	// one of this stack that is prepared is not there yet.
+	// A log of others has to be there when clients are told of it: later it need not be
+	// any more. One of this stack that is prepared is not there yet.
 	logs := s.material().CTLogs
 	c.asked = func(base string) bool {
 		i := slices.IndexFunc(logs, func(l trust.Log) bool { return l.BaseURL == base })
 		if prefix, own := strings.CutPrefix(base, c.own); own {
 			return s.services.ctlog == nil || byPrefix(s.services.ctlog.all(), prefix) != nil
 		}
-		return i < 0 || !logs[i].Idle
+		return !c.known[base] || i < 0 || !logs[i].Idle
 	}
 	a, err := s.newAsker(!s.serving || slices.Contains(p.Unchecked, checkURL))
 	if err != nil {
