@@ -145,7 +145,8 @@ func signedHead(spki []byte, sth ct.SignedTreeHead) bool {
 }
 
 // checkNewest verifies the newest certificate of a CT log if an authority of the
-// files is named as its issuer: a log may take certificates of others, too.
+// files is named as its issuer, by name and key: a log may take certificates of others,
+// too, whatever they are called.
 func (c *liveCheck) checkNewest(leaf ct.LeafEntry, index uint64) error {
 	entry, err := ct.RawLogEntryFromLeaf(int64(index), &leaf)
 	if err != nil {
@@ -155,7 +156,10 @@ func (c *liveCheck) checkNewest(leaf ct.LeafEntry, index uint64) error {
 	if err != nil {
 		return fmt.Errorf("its newest entry holds no certificate: %w", err)
 	}
-	named := slices.DeleteFunc(slices.Clone(c.root.CAs), func(a trust.Authority) bool { return !bytes.Equal(a.Chain[0].RawSubject, cert.RawIssuer) })
+	named := slices.DeleteFunc(slices.Clone(c.root.CAs), func(a trust.Authority) bool {
+		ca := a.Chain[0]
+		return !bytes.Equal(ca.RawSubject, cert.RawIssuer) || len(cert.AuthorityKeyId) > 0 && !bytes.Equal(ca.SubjectKeyId, cert.AuthorityKeyId)
+	})
 	if len(named) == 0 {
 		return nil
 	}
