@@ -182,10 +182,7 @@ func open(folder string) (*Ceremony, error) {
 	if err := c.parse(); err != nil {
 		return nil, err
 	}
-	if c.signatures, err = c.readSignatures(r); err != nil {
-		return nil, err
-	}
-	return c, c.readTranscript(r)
+	return c, c.readSigned(r)
 }
 
 // parse reads the documents and checks that they belong together.

@@ -60,9 +60,28 @@ func parseTranscript(data []byte) ([]Line, error) {
 	return lines, nil
 }
 
-// readTranscript holds the transcript against the signatures.
-func (c *Ceremony) readTranscript(r folder) error {
-	data, err := r.read(transcriptFile)
+// readAgain bounds how often a folder is read in which somebody else is signing.
+const readAgain = 20
+
+// readSigned reads signatures and transcript as they were at one time: who signs at
+// this moment writes the one and then the other.
+func (c *Ceremony) readSigned(r folder) error {
+	before, beforeErr := r.read(transcriptFile)
+	for again := 0; ; again++ {
+		var err error
+		if c.signatures, err = c.readSignatures(r); err != nil {
+			return err
+		}
+		after, afterErr := r.read(transcriptFile)
+		if again == readAgain || beforeErr != nil || bytes.Equal(before, after) {
+			return c.readTranscript(after, afterErr)
+		}
+		before, beforeErr = after, afterErr
+	}
+}
+
+// readTranscript holds the transcript, as it was read, against the signatures.
+func (c *Ceremony) readTranscript(data []byte, err error) error {
 	if err == nil {
 		c.lines, err = parseTranscript(data)
 	}
