@@ -90,8 +90,8 @@ func TestRekorCLIAcrossShards(t *testing.T) {
 	shards := shardList(t, s)
 	frozen, first := shards[0], shards[1].First
 	// Of the first tree, which the publication of the next key has added to.
-	if after.TreeID == before.TreeID || frozen.TreeID != before.TreeID || frozen.Size < uint64(before.TotalTreeSize) ||
-		uint64(after.TotalTreeSize) != frozen.Size+uint64(after.ActiveTreeSize) || after.ActiveTreeSize != 3 {
+	if after.TreeID == before.TreeID || frozen.TreeID != before.TreeID || frozen.Size < before.TotalTreeSize ||
+		after.TotalTreeSize != frozen.Size+after.ActiveTreeSize || after.ActiveTreeSize != 3 {
 		t.Errorf("log info %+v, before the activation %+v, frozen %+v", after, before, frozen)
 	}
 	for _, e := range []struct {
