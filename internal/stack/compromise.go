@@ -1,13 +1,11 @@
 package stack
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -73,13 +71,8 @@ type compromises struct {
 
 // decodeCompromised reads the file and accepts nothing that is not whole.
 func decodeCompromised(data []byte) (f compromisedFile, err error) {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&f); err != nil {
+	if err := decodeStrict(data, &f); err != nil {
 		return f, err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return f, errors.New("more than one document")
 	}
 	if f.Version != compromisedVersion {
 		return f, fmt.Errorf("version %d, this program reads %d", f.Version, compromisedVersion)

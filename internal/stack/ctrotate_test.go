@@ -3,6 +3,7 @@ package stack_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -164,11 +165,7 @@ func TestCTLogReplaced(t *testing.T) {
 	}
 }
 
-func asRefused(err error, into **admin.RefusedError) bool {
-	refused, ok := err.(*admin.RefusedError) //nolint:errorlint // as the client returns it
-	*into = refused
-	return ok
-}
+func asRefused(err error, into **admin.RefusedError) bool { return errors.As(err, into) }
 
 // TestCTLogWaitsAcrossStarts: a published log that config.yaml does not have yet, or
 // has too early, and in whose favour the one before is closed, leaves a stack that
