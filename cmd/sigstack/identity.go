@@ -16,8 +16,8 @@ import (
 // signerFlags say who signs.
 type signerFlags struct {
 	clientFlags
-	token  string
-	device bool
+	token, audience string
+	device          bool
 	keyFlags
 }
 
@@ -26,7 +26,8 @@ func (s *signerFlags) add(f *pflag.FlagSet) {
 	if err := f.MarkHidden("offline"); err != nil { // known, so that its error says why not
 		panic("sigstack: " + err.Error())
 	}
-	f.StringVar(&s.token, "identity-token", "", "`file` with an identity token, - for stdin (default: the variable "+signing.TokenVariable+", else a login in the browser)")
+	f.StringVar(&s.token, "identity-token", "", "`file` with an identity token, - for stdin (default: the variable "+signing.TokenVariable+", else that of the CI system or platform, else a login in the browser)")
+	f.StringVar(&s.audience, "audience", signing.DefaultClientID, "`name` that the token of a CI system or platform is asked for, and has to be for")
 	f.BoolVar(&s.device, "device", false, "log in on another device, by a code: for machines without a browser")
 }
 
@@ -69,6 +70,12 @@ func (s signerFlags) source(ctx context.Context, a *app, kit *signing.Kit) (sign
 	if token != "" {
 		return signing.StaticToken(token), nil
 	}
+	if !s.device {
+		found, err := s.ambient(a)
+		if found != nil || err != nil {
+			return found, err
+		}
+	}
 	services, err := kit.Services(a.now())
 	if err != nil {
 		return nil, err
@@ -80,16 +87,27 @@ func (s signerFlags) source(ctx context.Context, a *app, kit *signing.Kit) (sign
 	return a.login(signing.OIDC{Issuer: services.OIDC, HTTP: client}, s.device), nil
 }
 
-// given returns the token that the user handed over, "" if there is none: that
-// of the flag goes before the variable's, and a wish for a login before both.
+// ambient returns the token that lies ready where this runs, nil if there is none.
+// Which one it takes is told, since nobody named it.
+func (s signerFlags) ambient(a *app) (signing.TokenSource, error) {
+	found, err := signing.CI{Audience: s.audience, HTTP: a.noteRetries(signing.NewHTTPClient())}.Find()
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
+	if found == nil {
+		return nil, nil
+	}
+	a.notef("identity token: %s\n", shown(found.Where))
+	return found.Token, nil
+}
+
+// given returns the token of the flag, "" if there is none.
 func (s signerFlags) given(ctx context.Context, a *app) (string, error) {
 	switch {
 	case s.device && s.token != "":
 		return "", usagef("--device and --identity-token exclude each other")
-	case s.device:
-		return "", nil
 	case s.token == "":
-		return strings.TrimSpace(os.Getenv(signing.TokenVariable)), nil
+		return "", nil
 	case strings.HasPrefix(s.token, "eyJ") && strings.Count(s.token, ".") == 2:
 		// The error must not quote it.
 		return "", usagef("--identity-token names a file, and this is a token, which other users of this machine can see on a command line: put it into a file or %s", signing.TokenVariable)

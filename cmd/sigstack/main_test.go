@@ -68,6 +68,8 @@ func TestScripts(t *testing.T) {
 
 			"registry":  startRegistry,
 			"pushimage": pushImage,
+
+			"githubtokens": githubTokens,
 		},
 	})
 }

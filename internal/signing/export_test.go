@@ -6,7 +6,12 @@ import protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 var (
 	ParseLogAnswer         = parseLogAnswer
 	ParseCertificateAnswer = parseCertificateAnswer
+	ParseGitHubToken       = parseGitHubToken
+	ParseSVIDs             = parseSVIDs
 )
+
+// CheckAudience checks that a token is for want.
+func CheckAudience(token, want string) error { return CI{Audience: want}.checkAudience(token) }
 
 // Entries returns the bundle's log entries.
 func (b *Bundle) Entries() []*protorekor.TransparencyLogEntry {

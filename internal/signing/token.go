@@ -78,18 +78,28 @@ func (b *anyBool) UnmarshalJSON(data []byte) error {
 
 // readClaims decodes a token's payload. The error never quotes the token.
 func readClaims(token string) (claims, error) {
-	if strings.Count(token, ".") != 2 {
-		return claims{}, errors.New("read identity token: it is not a JWT of three parts")
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+	payload, err := tokenPayload(token)
 	if err != nil {
-		return claims{}, errors.New("read identity token: its payload is not base64url")
+		return claims{}, err
 	}
 	var c claims
 	if err := json.Unmarshal(payload, &c); err != nil {
 		return claims{}, errors.New("read identity token: its payload is not a JSON object of claims")
 	}
 	return c, nil
+}
+
+// tokenPayload returns the JSON of a token's claims, if it is JSON. The error never
+// quotes the token.
+func tokenPayload(token string) ([]byte, error) {
+	if strings.Count(token, ".") != 2 {
+		return nil, errors.New("read identity token: it is not a JWT of three parts")
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+	if err != nil {
+		return nil, errors.New("read identity token: its payload is not base64url")
+	}
+	return payload, nil
 }
 
 // challenge returns what the proof of possession signs (contract ca §4): the
