@@ -28,8 +28,12 @@ const KeptSuffix = ".old"
 
 // Field is a setting, and the value that it is to have.
 type Field struct {
-	Path  string // ca.key: the names of sections and of the setting, by dots
-	Value string // text of one line
+	// Path is the names of sections and of the setting, by dots: ca.key. An item of a
+	// list has its number for a name, from 0 on: ctlog.shards.0.state.
+	Path   string
+	Value  string  // text of one line
+	Number int64   // instead of Value, if it is not 0
+	Item   []Field // instead of Value: the settings of one more item of the list at Path
 }
 
 // Digest is the SHA-256 of a file's content, in hex, for SetFields.
@@ -51,7 +55,9 @@ func digest(data []byte) string {
 // same mode, after its content was kept beside it (KeptSuffix). Refused, with an error
 // that matches ErrChanged, unless the content has that digest; "" takes any. Refused
 // too if the result would not be a valid configuration that differs in these fields
-// alone, and for a symbolic link: what put that there would replace it again.
+// alone, and for a symbolic link: what put that there would replace it again. A file
+// that the same change has been made to, by a process that did not come to tell, is as
+// it should be.
 func SetFields(path, was string, fields ...Field) error {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -65,6 +71,9 @@ func SetFields(path, was string, fields ...Field) error {
 		return fmt.Errorf("change configuration: %w", err)
 	}
 	if was != "" && digest(before) != was {
+		if isMade(path, was, before, fields) {
+			return nil
+		}
 		return fmt.Errorf("change configuration %s: %w", path, ErrChanged)
 	}
 	after, err := withFields(before, fields)
@@ -78,6 +87,17 @@ func SetFields(path, was string, fields ...Field) error {
 		return err
 	}
 	return replaceAs(info, path, after)
+}
+
+// isMade reports whether now is what the change made of the content with that digest,
+// which is kept then.
+func isMade(path, was string, now []byte, fields []Field) bool {
+	kept, err := os.ReadFile(path + KeptSuffix)
+	if err != nil || digest(kept) != was {
+		return false
+	}
+	made, err := withFields(kept, fields)
+	return err == nil && bytes.Equal(made, now)
 }
 
 // replaceAs replaces a file by one of the mode and owner of another.
@@ -98,7 +118,11 @@ func replaceAs(like fs.FileInfo, path string, data []byte) error {
 func list(fields []Field) string {
 	var out []string
 	for _, f := range fields {
-		out = append(out, f.Path+": "+f.Value)
+		words := f.Path + ": " + fmt.Sprint(f.value())
+		if f.Item != nil {
+			words = "one more of " + f.Path + ", with " + list(f.Item)
+		}
+		out = append(out, words)
 	}
 	return strings.Join(out, ", ")
 }
@@ -114,7 +138,7 @@ func withFields(data []byte, fields []Field) ([]byte, error) {
 		if out, err = withField(out, f); err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Path, err)
 		}
-		if err := setIn(want, strings.Split(f.Path, "."), f.Value); err != nil {
+		if _, err := setIn(want, strings.Split(f.Path, "."), f); err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Path, err)
 		}
 	}
@@ -139,18 +163,6 @@ func settings(data []byte) (map[string]any, error) {
 	return out, doc.Decode(&out)
 }
 
-func setIn(section map[string]any, path []string, value string) error {
-	for ; len(path) > 1; path = path[1:] {
-		below, ok := section[path[0]].(map[string]any)
-		if !ok {
-			return fmt.Errorf("there is no section %s", path[0])
-		}
-		section = below
-	}
-	section[path[0]] = value
-	return nil
-}
-
 // withField replaces the text of one value, or adds a line for it at the head of its
 // section.
 func withField(data []byte, f Field) ([]byte, error) {
@@ -158,25 +170,35 @@ func withField(data []byte, f Field) ([]byte, error) {
 	if problem != nil {
 		return nil, errors.New(problem.Message)
 	}
-	text, err := scalar(f.Value)
-	if err != nil {
-		return nil, err
-	}
 	names := strings.Split(f.Path, ".")
 	for i, name := range names {
-		if at.Kind != yaml.MappingNode {
+		value, ok := within(at, name)
+		last := i == len(names)-1
+		switch {
+		case !ok:
 			return nil, fmt.Errorf("%s is no section", strings.Join(names[:i], "."))
-		}
-		value := member(at, name)
-		switch last := i == len(names)-1; {
+		case last && f.Item != nil:
+			return withItem(data, at, value, name, f)
 		case value == nil && last:
-			return insert(data, at, name+": "+text)
+			return withSetting(data, at, name, f)
 		case value == nil:
 			return nil, fmt.Errorf("there is no section %s", strings.Join(names[:i+1], "."))
 		}
 		at = value
 	}
+	text, err := f.text()
+	if err != nil {
+		return nil, err
+	}
 	return replace(data, at, text)
+}
+
+func withSetting(data []byte, section *yaml.Node, name string, f Field) ([]byte, error) {
+	text, err := f.text()
+	if err != nil {
+		return nil, err
+	}
+	return insert(data, section, name+": "+text)
 }
 
 func member(section *yaml.Node, name string) *yaml.Node {
@@ -223,7 +245,8 @@ func ends(rest []byte, style yaml.Style) bool {
 	return len(trimmed) == 0 || style != 0 || bytes.ContainsAny(trimmed[:1], ",}") || trimmed[0] == '#' && len(trimmed) < len(rest)
 }
 
-// insert adds a line before the first setting of a section.
+// insert adds a line before the first setting of a section, and behind that of an item
+// of a list.
 func insert(data []byte, section *yaml.Node, line string) ([]byte, error) {
 	if section.Style&yaml.FlowStyle != 0 || len(section.Content) == 0 {
 		return nil, errors.New("its section is not one setting a line")
@@ -234,6 +257,13 @@ func insert(data []byte, section *yaml.Node, line string) ([]byte, error) {
 		return nil, errors.New("its section cannot be found")
 	}
 	indent := strings.Repeat(" ", cmp.Or(first.Column, 1)-1)
+	if lead, _, _ := bytes.Cut(data[at:], []byte("\n")); !bytes.HasPrefix(lead, []byte(indent)) { // the dash of an item
+		value := section.Content[1]
+		at = offset(data, first.Line+1, 1)
+		if at < 0 || value.Kind != yaml.ScalarNode || value.Line != first.Line {
+			return nil, errors.New("the first setting of its item has more than one line")
+		}
+	}
 	return bytes.Join([][]byte{data[:at], []byte(indent + line + "\n"), data[at:]}, nil), nil
 }
 
