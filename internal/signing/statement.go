@@ -88,7 +88,7 @@ func ParseStatement(data []byte) (Statement, error) {
 		return Statement{}, fmt.Errorf("read statement: type %q is not known", s.Type)
 	case s.PredicateType == "":
 		return Statement{}, errors.New("read statement: it has no predicate type")
-	case len(raw.Predicate) > 0 && raw.Predicate[0] != '{':
+	case len(raw.Predicate) > 0 && raw.Predicate[0] != '{' && (raw.Predicate[0] != '"' || !mayBeText(s.PredicateType)):
 		return Statement{}, errors.New("read statement: the predicate is not an object")
 	}
 	var err error
@@ -97,6 +97,16 @@ func ParseStatement(data []byte) (Statement, error) {
 	}
 	return s, nil
 }
+
+// SPDXPredicates are the predicate types of SPDX documents: what we write, and what
+// else we read.
+func SPDXPredicates() []string {
+	return []string{"https://spdx.dev/Document", "https://spdx.dev/Document/v2.3"}
+}
+
+// mayBeText reports whether the predicate may be a string: that of an SPDX document
+// as tags and values is its text (contract release-artifacts §C2).
+func mayBeText(predicateType string) bool { return slices.Contains(SPDXPredicates(), predicateType) }
 
 // parseSubjects reads the subject member, whose text is empty if there is none.
 func parseSubjects(text json.RawMessage) ([]Subject, error) {
@@ -125,6 +135,9 @@ func parseSubjects(text json.RawMessage) ([]Subject, error) {
 	return subjects, nil
 }
 
+// digestDigits are the lengths in hex of the digests that artifacts are matched by.
+var digestDigits = map[string]int{"sha256": 64, "sha384": 96, "sha512": 128}
+
 // parseSubject reads a resource descriptor; what it says beyond name, digests and
 // annotations is left out.
 func parseSubject(text []byte) (Subject, error) {
@@ -143,6 +156,9 @@ func parseSubject(text []byte) (Subject, error) {
 	for algorithm, value := range raw.Digest {
 		if _, err := hex.DecodeString(value); err != nil || value == "" || value != strings.ToLower(value) {
 			return Subject{}, fmt.Errorf("%s digest %q is not lower-case hex", algorithm, value)
+		}
+		if want, known := digestDigits[algorithm]; known && len(value) != want {
+			return Subject{}, fmt.Errorf("%s digest %q has %d digits, want %d", algorithm, value, len(value), want)
 		}
 	}
 	s := Subject{Name: raw.Name, Digest: raw.Digest}
@@ -163,6 +179,27 @@ func parseSubject(text []byte) (Subject, error) {
 func (s Statement) Has(digest []byte, algorithm string) bool {
 	want := hex.EncodeToString(digest)
 	return want != "" && slices.ContainsFunc(s.Subjects, func(subject Subject) bool { return subject.Digest[algorithm] == want })
+}
+
+// Contradicts returns an error if a subject has one of an artifact's digests, hex by
+// algorithm, and another algorithm's that is not the artifact's: a reader that knows
+// only the other would take the statement to be about something else.
+func (s Statement) Contradicts(digests map[string]string) error {
+	for _, subject := range s.Subjects {
+		matches, differs := "", ""
+		for algorithm, want := range digests {
+			switch got, there := subject.Digest[algorithm]; {
+			case there && got == want:
+				matches = algorithm
+			case there:
+				differs = algorithm
+			}
+		}
+		if matches != "" && differs != "" {
+			return refuse(CheckStatement, fmt.Errorf("a subject has the artifact's %s, but %s of something else", matches, differs))
+		}
+	}
+	return nil
 }
 
 // readStatement returns the statement of a bundle's envelope after checking that

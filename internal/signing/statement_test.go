@@ -175,9 +175,63 @@ func TestStatementHas(t *testing.T) {
 	}
 }
 
+// TestTextPredicate: an SPDX document as tags and values is a string.
+func TestTextPredicate(t *testing.T) {
+	subjects := []signing.Subject{{Digest: map[string]string{"sha256": hexDigest(artifact)}}}
+	for _, predicateType := range signing.SPDXPredicates() {
+		text, err := signing.NewStatement(subjects, predicateType, json.RawMessage(`"SPDXVersion: SPDX-2.3\n"`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := signing.ParseStatement(text)
+		if err != nil || string(got.Predicate) != `"SPDXVersion: SPDX-2.3\n"` {
+			t.Errorf("%s: got %s, %v, want the text", predicateType, got.Predicate, err)
+		}
+	}
+	if _, err := signing.NewStatement(subjects, "https://cyclonedx.org/bom", json.RawMessage(`"text"`)); err == nil {
+		t.Error("a CycloneDX document that is text was not refused")
+	}
+}
+
+func TestVerifyTextPredicate(t *testing.T) {
+	s := signingtest.New(t, now)
+	kit, id, f := newKit(t, s), demo(t, s), newForger(t, s)
+	spdx := signing.SPDXPredicates()[0]
+	payload, err := signing.NewStatement([]signing.Subject{{Digest: map[string]string{"sha256": hexDigest(artifact)}}}, spdx, json.RawMessage(`"text"`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := f.attested(signing.StatementPayloadType, payload, 1, func(sig []byte) ledger { return f.dsse(sig, payload) })
+	if _, got, err := verifyStatement(text, kit.Trusted, id, artifact, spdx); err != nil || string(got.Predicate) != `"text"` {
+		t.Errorf("got %s, %v, want the text", got.Predicate, err)
+	}
+}
+
+func TestContradicts(t *testing.T) {
+	digests := map[string]string{"sha256": strings.Repeat("a", 64), "sha512": strings.Repeat("b", 128)}
+	tests := []struct {
+		name     string
+		subjects []signing.Subject
+		want     bool
+	}{
+		{"one", []signing.Subject{{Digest: map[string]string{"sha256": digests["sha256"]}}}, false},
+		{"both", []signing.Subject{{Digest: digests}}, false},
+		{"one that is not known", []signing.Subject{{Digest: map[string]string{"sha256": digests["sha256"], "gitCommit": "00"}}}, false},
+		{"two artifacts", []signing.Subject{{Digest: map[string]string{"sha256": digests["sha256"]}}, {Digest: map[string]string{"sha512": "00"}}}, false},
+		{"none", []signing.Subject{{Digest: map[string]string{"sha256": "00", "sha512": "00"}}}, false},
+		{"the other of something else", []signing.Subject{{Digest: map[string]string{"sha256": digests["sha256"], "sha512": "00"}}}, true},
+		{"in the second subject", []signing.Subject{{Digest: digests}, {Digest: map[string]string{"sha256": "00", "sha512": digests["sha512"]}}}, true},
+	}
+	for _, tt := range tests {
+		if err := (signing.Statement{Subjects: tt.subjects}).Contradicts(digests); (err != nil) != tt.want {
+			t.Errorf("%s: got %v, want an error: %v", tt.name, err, tt.want)
+		}
+	}
+}
+
 func TestParseStatementRefuses(t *testing.T) {
 	const (
-		subject = `[{"name":"a","digest":{"sha256":"00ff"}}]`
+		subject = `[{"name":"a","digest":{"sha1":"00ff"}}]`
 		head    = `{"_type":"https://in-toto.io/Statement/v1","predicateType":"p","subject":`
 	)
 	if _, err := signing.ParseStatement([]byte(head + subject + `}`)); err != nil {
@@ -196,21 +250,23 @@ func TestParseStatementRefuses(t *testing.T) {
 		"subject in upper case":       head + subject + `,"Subject":` + subject + `}`,
 		"type twice by escapes":       head + subject + `,"\u005ftype":"x"}`,
 		"unknown member":              head + subject + `,"comment":"x"}`,
-		"unknown member in a subject": head + `[{"digest":{"sha256":"00"},"hash":"00"}]}`,
-		"digest twice":                head + `[{"digest":{"sha256":"00","sha256":"01"}}]}`,
+		"unknown member in a subject": head + `[{"digest":{"sha1":"00"},"hash":"00"}]}`,
+		"digest twice":                head + `[{"digest":{"sha1":"00","sha1":"01"}}]}`,
 		"member twice in a predicate": head + subject + `,"predicate":{"a":[{"b":1,"c":2,"b":3}]}}`,
 		"predicate is text":           head + subject + `,"predicate":"x"}`,
 		"predicate is null":           head + subject + `,"predicate":null}`,
 		"subject without digest":      head + `[{"name":"a"}]}`,
 		"subject with empty digests":  head + `[{"name":"a","digest":{}}]}`,
 		"subject is null":             head + `[null]}`,
-		"digest in upper case":        head + `[{"digest":{"sha256":"00FF"}}]}`,
-		"digest not in hex":           head + `[{"digest":{"sha256":"zz"}}]}`,
-		"digest empty":                head + `[{"digest":{"sha256":""}}]}`,
-		"digest is a number":          head + `[{"digest":{"sha256":1}}]}`,
+		"digest in upper case":        head + `[{"digest":{"sha1":"00FF"}}]}`,
+		"digest not in hex":           head + `[{"digest":{"sha1":"zz"}}]}`,
+		"digest empty":                head + `[{"digest":{"sha1":""}}]}`,
+		"digest too short":            head + `[{"digest":{"sha256":"00"}}]}`,
+		"digest too long":             head + `[{"digest":{"sha512":"` + strings.Repeat("00", 65) + `"}}]}`,
+		"digest is a number":          head + `[{"digest":{"sha1":1}}]}`,
 		"broken UTF-8":                head + "[{\"name\":\"\xff\",\"digest\":{\"sha256\":\"00\"}}]}",
-		"too long a subject":          head + `[{"digest":{"sha256":"00"},"annotations":{"a":"` + strings.Repeat("x", 1<<20) + `"}}]}`,
-		"too many subjects":           head + `[` + strings.Repeat(`{"digest":{"sha256":"00"}},`, 1024) + `{"digest":{"sha256":"00"}}]}`,
+		"too long a subject":          head + `[{"digest":{"sha1":"00"},"annotations":{"a":"` + strings.Repeat("x", 1<<20) + `"}}]}`,
+		"too many subjects":           head + `[` + strings.Repeat(`{"digest":{"sha1":"00"}},`, 1024) + `{"digest":{"sha1":"00"}}]}`,
 		"too many digests":            head + `[{"digest":{` + digests(33) + `}}]}`,
 		"nested too deeply":           head + subject + `,"predicate":{"a":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}}`,
 	}
@@ -230,7 +286,7 @@ func digests(n int) string {
 }
 
 func TestNewStatementRefuses(t *testing.T) {
-	good := []signing.Subject{{Name: "a", Digest: map[string]string{"sha256": "00"}}}
+	good := []signing.Subject{{Name: "a", Digest: map[string]string{"sha1": "00"}}}
 	tests := []struct {
 		name      string
 		subjects  []signing.Subject
@@ -239,7 +295,7 @@ func TestNewStatementRefuses(t *testing.T) {
 	}{
 		{"no subject", nil, predicateType, `{}`},
 		{"no digest", []signing.Subject{{Name: "a"}}, predicateType, `{}`},
-		{"upper case", []signing.Subject{{Digest: map[string]string{"sha256": "AB"}}}, predicateType, `{}`},
+		{"upper case", []signing.Subject{{Digest: map[string]string{"sha1": "AB"}}}, predicateType, `{}`},
 		{"no predicate type", good, "", `{}`},
 		{"predicate is no object", good, predicateType, `[]`},
 		{"predicate is no JSON", good, predicateType, `{`},

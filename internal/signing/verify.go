@@ -107,7 +107,8 @@ func verifyBundle(digest []byte, algorithm string, b *Bundle, trusted *TrustRoot
 		return Result{}, err
 	}
 	material := id.material(b, trusted)
-	v, err := newVerifier(b, id, material, trusted.DemandTimestamp)
+	known := b.leafOnly && b.cert != nil && trusted.memo.hasSCTs(b.cert)
+	v, err := newVerifier(b, id, material, trusted.DemandTimestamp, !known)
 	if err != nil {
 		return Result{}, err
 	}
@@ -118,6 +119,9 @@ func verifyBundle(digest []byte, algorithm string, b *Bundle, trusted *TrustRoot
 	}
 	if err := j.strict(id, got); err != nil {
 		return Result{}, err
+	}
+	if b.leafOnly && b.cert != nil {
+		trusted.memo.keepSCTs(b.cert)
 	}
 	res := newResult(got, entries[0], id)
 	res.Digest, res.TrustRoot = algorithm+":"+hex.EncodeToString(digest), trusted.String()
@@ -155,7 +159,8 @@ func (id *Identity) policy() verify.PolicyOption {
 // would let a forged RFC 3161 token pass beside a valid SET.
 func newVerifier(b *Bundle, id *Identity, material root.TrustedMaterial, timestamped bool) (*verify.Verifier, error) {
 	entries := b.entity.entries
-	options := []verify.VerifierOption{verify.WithTransparencyLog(len(entries))}
+	// The predicate is read by ParseStatement; upstream would refuse one that is text.
+	options := []verify.VerifierOption{verify.WithTransparencyLog(len(entries)), verify.WithoutStatementPredicate()}
 	if id.key == nil {
 		scts, _ := countSCTs(b.cert) // strict refuses an error
 		options = append(options, verify.WithSignedCertificateTimestamps(max(1, scts)))
