@@ -34,6 +34,7 @@ const MaxBundle = 32 << 20
 type Bundle struct {
 	entity      *entity
 	cert        *x509.Certificate // nil: signed with a bare key
+	leafOnly    bool              // it brings no certificate but that
 	promiseOnly bool              // its age or storage has no room for inclusion proofs
 	envelope    []byte            // of an attestation by tag: its JSON, which timestamps are over; nil otherwise
 }
@@ -97,6 +98,7 @@ func newBundle(pb *protobundle.Bundle) (*Bundle, error) {
 	return &Bundle{
 		entity:      &entity{b, entries},
 		cert:        content.Certificate(),
+		leafOnly:    len(content.Intermediates()) == 0,
 		promiseOnly: pb.GetMediaType() == bundleMediaTypeV01,
 	}, nil
 }

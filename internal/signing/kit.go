@@ -35,6 +35,7 @@ type TrustRoot struct {
 
 	material root.TrustedMaterial
 	issuers  *trust.Issuers // nil: the root came without a kit that tells
+	memo     memo
 }
 
 // LoadTrustRoot reads the trusted root in file path.

@@ -64,6 +64,9 @@ func (m keyMaterial) PublicKeyVerifier(string) (root.TimeConstrainedVerifier, er
 // is one.
 func (id *Identity) material(b *Bundle, trusted *TrustRoot) root.TrustedMaterial {
 	material := trusted.material
+	if b.leafOnly {
+		material = rememberingMaterial{material, &trusted.memo}
+	}
 	if b.envelope != nil {
 		material = envelopeMaterial{material, b.envelope}
 	}
