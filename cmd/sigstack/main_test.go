@@ -68,6 +68,7 @@ func TestScripts(t *testing.T) {
 
 			"registry":  startRegistry,
 			"pushimage": pushImage,
+			"pushindex": pushIndex,
 
 			"githubtokens": githubTokens,
 		},

@@ -28,9 +28,9 @@ signature goes into the log and is timestamped, and all evidence is verified bef
 it is stored. With --key a key pair signs, without a certificate.
 
 For a file the evidence is FILE.sigstore.json (a v0.3 bundle). For an image, an
-index (without its children) or any other artifact in a registry it goes beside the
-image: as a referrer, which cosign 3 looks for, or with --storage tag at the tag
-sha256-….sig, which cosign 2 and its like look for.`,
+index (with --recursive also all that it lists) or any other artifact in a registry
+it goes beside the image: as a referrer, which cosign 3 looks for, or with --storage
+tag at the tag sha256-….sig, which cosign 2 and its like look for.`,
 		Example: `  sigstack token > token
   sigstack sign --identity-token token kubectl
   sigstack sign --client kit --bundle out.json README.md      logs in first
@@ -48,6 +48,7 @@ sha256-….sig, which cosign 2 and its like look for.`,
 	f.StringVar(&s.bundle, "bundle", "", "`file` to write the bundle to, for one FILE (default FILE"+signing.BundleSuffix+")")
 	s.storageFlag.add(f)
 	s.annotationFlag.add(f, "`key=value` to sign with the image; may be repeated")
+	s.recursiveFlag.add(f, "sign what an index lists too, and what that lists")
 	s.registryFlags.add(f)
 	return cmd
 }
@@ -57,6 +58,7 @@ type signFlags struct {
 	bundle string
 	storageFlag
 	annotationFlag
+	recursiveFlag
 	registryFlags
 }
 
@@ -84,6 +86,9 @@ func (a *app) sign(ctx context.Context, s signFlags, args []string) error {
 		return err
 	}
 	registry := s.open(a.now)
+	if args, err = s.expand(ctx, registry, args); err != nil {
+		return err
+	}
 	return a.signEach(args, func(arg string) (any, string, error) {
 		if ref, ok := strings.CutPrefix(arg, imagePrefix); ok {
 			signed, err := registry.Sign(ctx, session, ref, style, annotations)
@@ -103,6 +108,9 @@ func (s signFlags) check(args []string) error {
 	}
 	if (s.style != "" || len(s.pairs) > 0) && !slices.ContainsFunc(args, isImage) {
 		return usagef("--storage and --annotation are for images; an image is named oci://REGISTRY/NAME:TAG")
+	}
+	if err := s.recursiveFlag.check(args...); err != nil {
+		return err
 	}
 	for _, arg := range args {
 		if err := wantTarget(arg); err != nil {

@@ -23,7 +23,8 @@ choose and the verdict names. No connection is made, but for --tuf-url without
 --offline.
 
 An image is verified by the signatures in its registry, however they are stored
-there: one that passes in full suffices. Exit code 1, and the check that failed, if
+there: one that passes in full suffices; with --recursive so must all that an index
+lists, and what is not signed is named. Exit code 1, and the check that failed, if
 the artifact is not what was signed or not by whom you say.
 
 With --as-of it is decided as a client at that time would have: by the trust root
@@ -38,6 +39,8 @@ and the newest signatures so before and after each step of a rotation.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
+			case v.asOf.at != "" && v.recursive:
+				return usagef("--recursive is for images, --as-of for files")
 			case v.asOf.at != "":
 				return a.verifyAsOf(cmd.Context(), v, args)
 			case cmd.Flags().Changed("dir") || cmd.Flags().Changed("mirror"):
@@ -52,6 +55,7 @@ and the newest signatures so before and after each step of a rotation.`,
 	v.verifierFlags.add(f)
 	f.StringVar(&v.bundle, "bundle", "", "`file` with the bundle (default FILE"+signing.BundleSuffix+")")
 	v.annotationFlag.add(f, "`key=value` that must be signed with the image; may be repeated")
+	v.recursiveFlag.add(f, "verify what an index lists too, and what that lists")
 	v.registryFlags.add(f)
 	v.asOf.add(f)
 	return cmd
@@ -62,6 +66,7 @@ type verifyFlags struct {
 	asOf   asOfFlags
 	bundle string
 	annotationFlag
+	recursiveFlag
 	registryFlags
 }
 
@@ -76,16 +81,19 @@ func (a *app) verify(ctx context.Context, v verifyFlags, arg string) error {
 	case !isImage(arg) && annotations != nil:
 		return usagef("--annotation is for images")
 	}
+	if err := v.recursiveFlag.check(arg); err != nil {
+		return err
+	}
 	c, err := v.load(ctx, a, arg)
 	if err != nil {
 		return err
 	}
 	if ref, ok := strings.CutPrefix(arg, imagePrefix); ok {
-		got, err := v.open(a.now).Verify(ctx, ref, c.trusted, c.id, annotations)
+		got, err := v.verifyImage(ctx, v.open(a.now), ref, c, annotations)
 		if err != nil {
 			return err
 		}
-		a.result(got, func() { a.printImage(got, "signature") })
+		a.result(got, func() { a.printImage(got, "signature"); a.printChildren(got) })
 		return nil
 	}
 	if v.bundle == "" {

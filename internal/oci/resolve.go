@@ -19,8 +19,9 @@ import (
 // image is a manifest to sign or verify: of an image, an index of images, or any
 // other artifact. Signatures are by its digest in every case.
 type image struct {
-	repo name.Repository
-	desc v1.Descriptor // media type, digest and size only
+	repo  name.Repository
+	desc  v1.Descriptor // media type, digest and size only
+	index bool          // it lists other manifests
 }
 
 // String names the image by digest.
@@ -43,28 +44,36 @@ func (i image) tag(suffix string) name.Tag {
 // resolve finds the manifest that ref names. Its digest is computed from its
 // bytes, never taken from a header.
 func (r *Registry) resolve(ctx context.Context, ref string) (image, error) {
+	img, _, err := r.fetch(ctx, ref)
+	return img, err
+}
+
+// fetch is resolve, with the manifest's bytes.
+func (r *Registry) fetch(ctx context.Context, ref string) (image, []byte, error) {
 	parsed, err := parseReference(ref, r.allowHTTP)
 	if err != nil {
-		return image{}, err
+		return image{}, nil, err
 	}
-	if d, ok := parsed.(name.Digest); ok && !strings.HasPrefix(d.DigestStr(), "sha256:") {
-		return image{}, &ReferenceError{ref, errors.New("images are signed by their SHA-256 digest")}
+	pinned, byDigest := parsed.(name.Digest)
+	if byDigest && !strings.HasPrefix(pinned.DigestStr(), "sha256:") {
+		return image{}, nil, &ReferenceError{ref, errors.New("images are signed by their SHA-256 digest")}
 	}
 	got, err := r.puller.Get(ctx, parsed)
 	registry := parsed.Context().RegistryStr()
 	switch {
 	case notFound(err):
-		return image{}, fmt.Errorf("registry %s has no %s: %w", registry, parsed.Name(), err)
+		return image{}, nil, fmt.Errorf("registry %s has no %s: %w", registry, parsed.Name(), err)
 	case err != nil:
-		return image{}, fmt.Errorf("read %s: %w", parsed.Name(), explain(registry, err))
+		return image{}, nil, fmt.Errorf("read %s: %w", parsed.Name(), explain(registry, err))
 	case got.MediaType.IsSchema1():
-		return image{}, fmt.Errorf("read %s: it is a schema 1 image, which has no stable digest; push it anew", parsed.Name())
+		return image{}, nil, fmt.Errorf("read %s: it is a schema 1 image, which has no stable digest; push it anew", parsed.Name())
 	}
-	return image{parsed.Context(), v1.Descriptor{
-		MediaType: got.MediaType,
-		Digest:    hashOf(got.Manifest),
-		Size:      int64(len(got.Manifest)),
-	}}, nil
+	desc := v1.Descriptor{MediaType: got.MediaType, Digest: hashOf(got.Manifest), Size: int64(len(got.Manifest))}
+	if byDigest && desc.Digest.String() != pinned.DigestStr() {
+		return image{}, nil, fmt.Errorf("read %s: the registry gave %s instead", parsed.Name(), desc.Digest)
+	}
+	_, index, _ := listed(desc, got.Manifest) // one that is broken is signed like any other
+	return image{parsed.Context(), desc, index}, got.Manifest, nil
 }
 
 func hashOf(data []byte) v1.Hash {

@@ -69,7 +69,7 @@ func (r *Registry) search(ctx context.Context, s *search) (Verified, error) {
 	}
 	switch {
 	case len(s.passed) > 0:
-		return Verified{Image: s.img.String(), Found: s.found, Passed: s.passed}, nil
+		return Verified{Image: s.img.String(), Found: s.found, Passed: s.passed, ChildrenNotVerified: s.img.index}, nil
 	case s.found > 0 || s.cut != "":
 		return Verified{}, &RefusedError{Image: s.img.String(), What: s.what, Found: s.found, Cut: s.cut, Reasons: s.reasons}
 	case len(s.reasons) > 0:

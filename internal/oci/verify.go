@@ -24,6 +24,10 @@ type Verified struct {
 	Image  string  `json:"image"`      // repository@digest
 	Found  int     `json:"found"`      // how many were judged
 	Passed []Proof `json:"signatures"` // at least one; those by tag come first
+
+	// ChildrenNotVerified: it is an index, and what it lists was not looked at.
+	ChildrenNotVerified bool       `json:"children_not_verified,omitempty"`
+	Children            []Verified `json:"children,omitempty"` // of VerifyRecursive: all below an index
 }
 
 // Proof is one signature or attestation that passed. Result.Digest is the image's.
