@@ -15,6 +15,7 @@ var layers = []layer{
 	{path: "internal/pki", uses: []string{"internal/fault"}},
 	{path: "internal/trust", uses: []string{"internal/fault", "internal/pki"}},
 	{path: "internal/look"},
+	{path: "internal/pgtest"},
 
 	// Foundation: what every service stands on.
 	{path: "internal/durable", uses: pure},
@@ -22,7 +23,7 @@ var layers = []layer{
 	{path: "internal/limit"},
 	{path: "internal/httpd", uses: join(pure, "internal/limit")},
 	{path: "internal/keys", uses: join(pure, "internal/durable")},
-	{path: "internal/merkle", uses: join(pure, "internal/durable")},
+	{path: "internal/merkle", uses: join(pure, "internal/durable", "internal/pgtest")},
 	{path: "internal/audit", uses: join(pure, "internal/durable")},
 	{path: "internal/filewatch"},
 	{path: "internal/tlsconf", uses: join(pure, "internal/filewatch")},

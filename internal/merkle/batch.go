@@ -128,16 +128,16 @@ func (t *Tree) sortOut(ctx context.Context, ps []*pending) (*worklist, error) {
 	w := &worklist{fresh: make([]*pending, 0, len(ps))}
 	leaders := make(map[[32]byte]int, len(ps))
 	err := t.view(ctx, func(tx storage.ReadOnlyLogTreeTX) error {
-		ids, ok := tx.(identityIndex)
-		if !ok {
-			return errors.New("this storage driver has no identity index")
+		find, err := indexes(ctx, tx, ps)
+		if err != nil {
+			return err
 		}
 		for _, p := range ps {
 			if leader, ok := leaders[p.leaf.Identity]; ok {
 				w.followers = append(w.followers, follower{p, leader})
 				continue
 			}
-			index, found, err := ids.IndexByIdentity(ctx, p.leaf.Identity[:])
+			index, found, err := find(p.leaf.Identity[:])
 			if err != nil {
 				return err
 			}

@@ -37,6 +37,8 @@ type (
 // hands out the batch instead of a queue, and notes what passes through.
 type batchStorage struct {
 	storage.LogStorage
+	preordered bool // leaves are stored with their indexes
+
 	leaves []*trillian.LogLeaf
 	rows   [][]Row                   // of each leaf
 	edge   map[compact.NodeID][]byte // may be nil
@@ -67,7 +69,7 @@ func (t *batchTX) DequeueLeaves(context.Context, int, time.Time) ([]*trillian.Lo
 
 // UpdateSequencedLeaves stores the leaves, whole, and the services' rows.
 func (t *batchTX) UpdateSequencedLeaves(ctx context.Context, leaves []*trillian.LogLeaf) error {
-	if err := t.LogTreeTX.UpdateSequencedLeaves(ctx, leaves); err != nil {
+	if err := t.storeLeaves(ctx, leaves); err != nil {
 		return err
 	}
 	for i, leaf := range t.b.leaves { // those of the call, numbered by now

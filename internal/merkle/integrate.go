@@ -97,8 +97,9 @@ func (t *Tree) integrate(ctx context.Context, fresh []*pending) (*batch, []Entry
 func (t *Tree) sequence(ctx context.Context, capture *batchStorage, at time.Time, rootAge time.Duration) (*batch, error) {
 	ctx = trees.NewContext(ctx, t.tree)
 	ts := fixedTime{clock.System, at}
+	capture.preordered = t.tree.TreeType == trillian.TreeType_PREORDERED_LOG
 	start := t.cfg.Now()
-	_, err := log.IntegrateBatch(ctx, t.tree, len(capture.leaves), 0, rootAge, ts, capture, quota.Noop())
+	_, err := log.IntegrateBatch(ctx, asQueued(t.tree), len(capture.leaves), 0, rootAge, ts, capture, quota.Noop())
 	t.metrics.commit.Observe(t.cfg.Now().Sub(start).Seconds())
 	if err != nil {
 		return nil, err

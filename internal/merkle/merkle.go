@@ -37,7 +37,7 @@ type Entry struct {
 	Leaf         Leaf      // without Rows
 	Index        uint64    // 0 is the first entry
 	LeafHash     [32]byte  // RFC 6962 leaf hash of Leaf.Value
-	QueuedAt     time.Time // when Add was called
+	QueuedAt     time.Time // when Add was called; in a pre-ordered tree IntegratedAt
 	IntegratedAt time.Time // time of the root that first included it
 }
 

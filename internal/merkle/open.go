@@ -21,7 +21,8 @@ import (
 )
 
 // Storage is a Trillian driver: pebblelog.Store, for one. Its transactions must
-// also offer identityIndex, and rowWriter and rowReader for leaves with rows.
+// also offer identityIndex, and rowWriter and rowReader for leaves with rows. One
+// that is a treeTyper is for pre-ordered trees.
 type Storage interface {
 	storage.LogStorage
 	Admin() storage.AdminStorage
@@ -141,7 +142,7 @@ func newTree(ctx context.Context, s Storage, name string, state trillian.TreeSta
 	err = s.Admin().ReadWriteTransaction(ctx, func(ctx context.Context, tx storage.AdminTX) error {
 		tree, err = tx.CreateTree(ctx, &trillian.Tree{
 			TreeState:       trillian.TreeState_ACTIVE, // nothing else can be created
-			TreeType:        trillian.TreeType_LOG,
+			TreeType:        treeTypeOf(s),
 			DisplayName:     name,
 			MaxRootDuration: durationpb.New(0),
 		})
@@ -216,7 +217,7 @@ func loadTree(ctx context.Context, s Storage, id int64) (*trillian.Tree, error) 
 	if err != nil {
 		return nil, err
 	}
-	if tree.Deleted || tree.TreeType != trillian.TreeType_LOG ||
+	if tree.Deleted || !isLog(tree) ||
 		tree.TreeState != trillian.TreeState_ACTIVE && tree.TreeState != trillian.TreeState_FROZEN {
 		return nil, fmt.Errorf("tree %q is a %v in state %v (deleted: %v), want a log that is active or frozen",
 			tree.DisplayName, tree.TreeType, tree.TreeState, tree.Deleted)

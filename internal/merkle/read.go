@@ -53,7 +53,7 @@ func (t *Tree) Entries(ctx context.Context, first, count uint64) ([]Entry, error
 	}
 	entries := make([]Entry, len(leaves))
 	for i, leaf := range leaves {
-		if entries[i], err = entryOf(leaf); err != nil {
+		if entries[i], err = t.storedEntry(leaf); err != nil {
 			return nil, err
 		}
 	}
@@ -75,7 +75,7 @@ func (t *Tree) EntryByHash(ctx context.Context, leafHash [32]byte) (Entry, error
 	if len(leaves) == 0 || uint64(leaves[0].LeafIndex) >= size {
 		return Entry{}, fault.New(fault.NotFound, "no entry with that hash")
 	}
-	return entryOf(leaves[0])
+	return t.storedEntry(leaves[0])
 }
 
 // Row returns the extra row that some leaf brought under key, nil if none did.

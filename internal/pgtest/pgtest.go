@@ -1,0 +1,151 @@
+// Package pgtest gives tests a real PostgreSQL: one server per test binary, a
+// fresh database per test, and servers of a test's own to break. It needs
+// PostgreSQL's programs, version 14 or later, and is for tests only.
+package pgtest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// shared is the server of this test binary, started by the first test that asks.
+type shared struct {
+	start func() (*Server, error)
+	used  atomic.Bool
+	count atomic.Int64 // databases made so far
+}
+
+// common is a value that is computed once, like the process that it belongs to.
+var common = func() *shared {
+	return &shared{start: sync.OnceValues(func() (*Server, error) { return launch() })}
+}()
+
+// Main runs the tests and ends the server that they shared; a TestMain passes
+// what it returns to os.Exit.
+func Main(m *testing.M) int {
+	code := m.Run()
+	if !common.used.Load() {
+		return code
+	}
+	s, err := common.start()
+	if err != nil {
+		return max(code, 1) // some test has said why
+	}
+	if err := s.end(); err != nil {
+		fmt.Println("pgtest:", err) //nolint:forbidigo // there is no test left to say it
+		return max(code, 1)
+	}
+	return code
+}
+
+// New makes a database that is dropped at the end of the test, on the server that
+// the tests of this binary share. Their TestMain must call Main.
+func New(t testing.TB) *Database {
+	t.Helper()
+	common.used.Store(true)
+	s, err := common.start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.database(t, fmt.Sprintf("test%d", common.count.Add(1)))
+}
+
+// Start starts a server that the test may stop, kill and start again, with one
+// database. It ends with the test.
+func Start(t testing.TB) (*Server, *Database) {
+	t.Helper()
+	s, err := launch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.end(); err != nil {
+			t.Errorf("end PostgreSQL: %v", err)
+		}
+	})
+	return s, s.database(t, "test")
+}
+
+// Database is one database of a server.
+type Database struct {
+	// URL connects to it as its owner.
+	URL string
+
+	server *Server
+	name   string
+}
+
+func (s *Server) database(t testing.TB, name string) *Database {
+	t.Helper()
+	d := &Database{URL: s.url(name), server: s, name: name}
+	if err := s.command("CREATE DATABASE " + name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if !s.running() {
+			return // it goes with its server
+		}
+		if err := s.command("DROP DATABASE " + name + " WITH (FORCE)"); err != nil {
+			t.Errorf("drop the test's database: %v", err)
+		}
+	})
+	return d
+}
+
+// Exec runs SQL of any number of statements, as the database's owner.
+func (d *Database) Exec(t testing.TB, sql ...string) {
+	t.Helper()
+	if err := execute(d.URL, strings.Join(sql, ";\n")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Value returns what a query of one row and one column does.
+func Value[T any](t testing.TB, d *Database, sql string, args ...any) (value T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, d.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx) //nolint:errcheck // nothing was written
+	if err := conn.QueryRow(ctx, sql, args...).Scan(&value); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return value
+}
+
+// Disconnect ends every connection to the database, as a network that is cut.
+func (d *Database) Disconnect(t testing.TB) {
+	t.Helper()
+	if err := d.server.command("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" + d.name + "'"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *Server) command(sql string) error { return execute(s.url("postgres"), sql) }
+
+// patience bounds each thing that a server does for a test.
+const patience = 30 * time.Second
+
+func execute(url, sql string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return fmt.Errorf("connect to PostgreSQL: %w", err)
+	}
+	defer conn.Close(ctx) //nolint:errcheck // what was written is committed
+	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+		return fmt.Errorf("%s: %w", sql, err)
+	}
+	return nil
+}

@@ -1,0 +1,203 @@
+package pgtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Server is a PostgreSQL of a test, reached by a Unix socket that only the test's
+// user and its own can open. Commits are synced as in production.
+type Server struct {
+	programs string // folder
+	dir      string // data, socket and log of the server
+	as       *syscall.Credential
+
+	mu   sync.Mutex // guards cmd
+	cmd  *exec.Cmd  // nil: not running
+	done chan error // of cmd
+}
+
+// launch makes a new server in a temporary directory and waits until it answers.
+func launch() (*Server, error) {
+	programs, err := findPrograms()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{programs: programs}
+	if s.as, err = ordinaryUser(); err != nil {
+		return nil, err
+	}
+	// Not the test's own directory: that is closed to the ordinary user, and its
+	// path may be too long for a socket's.
+	if s.dir, err = os.MkdirTemp("", "pgtest"); err != nil {
+		return nil, fmt.Errorf("make a directory for PostgreSQL: %w", err)
+	}
+	if s.as != nil {
+		if err := os.Chown(s.dir, int(s.as.Uid), int(s.as.Gid)); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(s.dir))
+		}
+	}
+	initdb := s.program("initdb", "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", s.data())
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return nil, errors.Join(fmt.Errorf("initdb: %w: %s", err, out), os.RemoveAll(s.dir))
+	}
+	if err := s.Start(); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(s.dir))
+	}
+	return s, nil
+}
+
+// findPrograms returns the newest folder with PostgreSQL's programs.
+func findPrograms() (string, error) {
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if err != nil {
+		return "", err
+	}
+	if path, err := exec.LookPath("initdb"); err == nil {
+		found = append(found, path)
+	}
+	version := func(path string) int {
+		n, err := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path))))
+		if err != nil {
+			return 0 // one in PATH, wherever that is
+		}
+		return n
+	}
+	slices.SortFunc(found, func(a, b string) int { return version(b) - version(a) })
+	for _, path := range found {
+		if dir := filepath.Dir(path); isFile(filepath.Join(dir, "postgres")) {
+			return dir, nil
+		}
+	}
+	return "", errors.New("PostgreSQL's programs (initdb, postgres) are missing: install the package postgresql, or run make deps")
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// ordinaryUser is whom PostgreSQL runs as where the test runs as root, which it
+// refuses; nil elsewhere.
+func ordinaryUser() (*syscall.Credential, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, err := strconv.ParseUint(u.Uid, 10, 32)
+		if err != nil {
+			return nil, err
+		}
+		gid, err := strconv.ParseUint(u.Gid, 10, 32)
+		if err != nil {
+			return nil, err
+		}
+		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+	}
+	return nil, errors.New("PostgreSQL does not run as root, and there is no user postgres or nobody")
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+func (s *Server) url(database string) string {
+	return fmt.Sprintf("host=%s user=postgres dbname=%s", s.dir, database)
+}
+
+func (s *Server) program(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(s.programs, name), args...)
+	cmd.Dir, cmd.Env = s.dir, []string{"LC_ALL=C", "TZ=UTC", "PATH=/usr/bin:/bin"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.as}
+	return cmd
+}
+
+// Start starts a server that was stopped or killed and waits until it answers.
+func (s *Server) Start() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd != nil {
+		return errors.New("PostgreSQL is running already")
+	}
+	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("open PostgreSQL's log: %w", err)
+	}
+	defer log.Close() //nolint:errcheck // the server has its own copy
+	cmd := s.program("postgres", "-D", s.data(), "-k", s.dir,
+		"-c", "listen_addresses=", "-c", "max_connections=100", "-c", "fsync=on", "-c", "shared_buffers=64MB")
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start PostgreSQL: %w", err)
+	}
+	s.cmd, s.done = cmd, make(chan error, 1)
+	go func(done chan error) { done <- cmd.Wait() }(s.done)
+	return s.ready()
+}
+
+// ready waits until the server answers or has ended.
+func (s *Server) ready() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		conn, err := pgx.Connect(ctx, s.url("postgres"))
+		if err == nil {
+			return conn.Close(ctx)
+		}
+		select {
+		case end := <-s.done:
+			s.cmd = nil
+			said, _ := os.ReadFile(filepath.Join(s.dir, "log")) // the better half of the message
+			return fmt.Errorf("PostgreSQL ended at once: %w: %s", end, said)
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("PostgreSQL does not answer: %w", err)
+		}
+	}
+}
+
+// Stop ends the server as its administrator would: connections are cut, commits
+// that were acknowledged are written.
+func (s *Server) Stop() error { return s.signal(syscall.SIGINT) }
+
+// Kill ends the server as a power cut would, but for the page cache: whatever it
+// was doing, its next start has to recover.
+func (s *Server) Kill() error { return s.signal(syscall.SIGQUIT) }
+
+func (s *Server) signal(sig syscall.Signal) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd == nil {
+		return nil
+	}
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		return fmt.Errorf("end PostgreSQL: %w", err)
+	}
+	<-s.done // its exit status says no more than how it was asked to end
+	s.cmd = nil
+	return nil
+}
+
+func (s *Server) running() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cmd != nil
+}
+
+func (s *Server) end() error { return errors.Join(s.Stop(), os.RemoveAll(s.dir)) }
