@@ -47,6 +47,7 @@ var layers = []layer{
 	{path: "internal/signing", uses: join(pure, "internal/durable", "internal/look")},
 	{path: "internal/oci", uses: join(pure, "internal/signing")},
 	{path: "internal/slsa", uses: []string{"internal/signing"}},
+	{path: "internal/sbom", uses: []string{"internal/signing"}},
 	{path: "internal/release", uses: join(pure, "internal/durable", "internal/signing")},
 
 	// Assembly.
@@ -68,7 +69,7 @@ var (
 	pure       = []string{"internal/fault", "internal/pki", "internal/trust"}
 	foundation = join(pure, "internal/merkle", "internal/keys", "internal/httpd", "internal/run", "internal/durable",
 		"internal/audit", "internal/limit")
-	edge = join(pure, "internal/stack", "internal/config", "internal/signing", "internal/oci", "internal/slsa", "internal/release",
+	edge = join(pure, "internal/stack", "internal/config", "internal/signing", "internal/oci", "internal/slsa", "internal/sbom", "internal/release",
 		"internal/keys", "internal/httpd", "internal/run", "internal/durable", "internal/audit", "internal/admin", "internal/tlsconf", "internal/rotate",
 		"tuf-root", "tuf-root/ceremony")
 )

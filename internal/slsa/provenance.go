@@ -118,7 +118,7 @@ func parseV1(predicate []byte) (Provenance, error) {
 			} `json:"metadata"`
 		} `json:"runDetails"`
 	}
-	if err := exact(predicate, &v); err != nil {
+	if err := signing.DecodeSpelt(predicate, &v); err != nil {
 		return Provenance{}, err
 	}
 	if v.BuildDefinition.ExternalParameters == nil {
@@ -149,7 +149,7 @@ func parseV02(predicate []byte) (Provenance, error) {
 		} `json:"metadata"`
 		Materials []Resource `json:"materials"`
 	}
-	if err := exact(predicate, &v); err != nil {
+	if err := signing.DecodeSpelt(predicate, &v); err != nil {
 		return Provenance{}, err
 	}
 	parameters := map[string]json.RawMessage{}

@@ -73,7 +73,7 @@ func ParseSummary(predicate []byte) (Summary, error) {
 		return Summary{}, fmt.Errorf("%w: %w", ErrPredicate, err)
 	}
 	var s Summary
-	if err := exact(predicate, &s); err != nil {
+	if err := signing.DecodeSpelt(predicate, &s); err != nil {
 		return Summary{}, fmt.Errorf("%w: %w", ErrPredicate, err)
 	}
 	if err := s.check(); err != nil {

@@ -1,4 +1,4 @@
-package slsa
+package signing
 
 import (
 	"bytes"
@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// exact decodes JSON that has passed signing.CheckUnique, in which a member that v
+// DecodeSpelt decodes JSON that has passed CheckUnique, in which a member that v
 // knows must be spelt as there: encoding/json takes "BuildType" for buildType, other
 // readers do not. Members that v does not know are left out.
-func exact(data []byte, v any) error {
+func DecodeSpelt(data []byte, v any) error {
 	if err := sameCase(data, reflect.TypeOf(v).Elem()); err != nil {
 		return err
 	}
@@ -20,11 +20,11 @@ func exact(data []byte, v any) error {
 }
 
 func sameCase(data []byte, t reflect.Type) error {
+	if reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) {
+		return nil // it reads itself
+	}
 	switch t.Kind() {
 	case reflect.Slice:
-		if t == reflect.TypeFor[json.RawMessage]() {
-			return nil
-		}
 		var items []json.RawMessage
 		if err := json.Unmarshal(data, &items); err != nil {
 			return err
@@ -35,9 +35,6 @@ func sameCase(data []byte, t reflect.Type) error {
 			}
 		}
 	case reflect.Struct:
-		if t == reflect.TypeFor[moment]() {
-			return nil
-		}
 		var members map[string]json.RawMessage
 		if err := json.Unmarshal(data, &members); err != nil {
 			return err
