@@ -58,7 +58,9 @@ func newRoom(t *testing.T, signers ...string) *room {
 	for _, who := range signers {
 		r.must("keys", "create", who, "--signer", "--dir", r.keys(who), "--passphrase-file", r.secret, "--algorithm", algorithm(who))
 		e2etest.WriteFile(t, r.stick, who+".pub", r.must("keys", "show", who, "--signer", "--dir", r.keys(who)))
+		e2etest.CheapenKeys(t, passphrase, r.keys(who))
 	}
+	e2etest.CheapenKeys(t, passphrase, filepath.Join(r.dir, "keys"))
 	return r
 }
 

@@ -76,7 +76,16 @@ func initialize(t *testing.T, program string, env, places []string) *served {
 	if e2etest.Split() {
 		s.split(t, env)
 	}
+	s.cheapenKeys(t)
 	return s
+}
+
+// cheapenKeys is for the keys that are in files, in every process.
+func (s *served) cheapenKeys(t *testing.T) {
+	t.Helper()
+	for _, dir := range s.dirs {
+		e2etest.CheapenKeys(t, passphrase, filepath.Join(dir, "keys"))
+	}
 }
 
 // split divides the stack into its processes.

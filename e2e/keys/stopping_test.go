@@ -33,6 +33,7 @@ func TestStoppingParts(t *testing.T) {
 	s := initialize(t, program, env, []string{"ca=" + hsm.URI("ca")})
 	if !e2etest.Split() {
 		s.split(t, env) // so that parts can be stopped by themselves
+		s.cheapenKeys(t)
 	}
 	s.moveToSmallDisk(t, "ca")
 	s.start(t, env)

@@ -7,32 +7,51 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"sigstack/e2e/e2etest"
 	"sigstack/internal/keys/softhsmtest"
 )
 
-// withTokens builds the program that can load a token's library. Where there is
-// no C compiler there is no such program.
+// withTokens is the program that can load a token's library. Where there is no C
+// compiler there is no such program.
 func withTokens(t *testing.T) string {
 	t.Helper()
+	built := buildWithTokens()
+	if built.skip != "" {
+		t.Skip(built.skip)
+	}
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return built.program
+}
+
+// builtProgram is what one build came to, for every test of the package.
+type builtProgram struct {
+	program string
+	skip    string // why there is none
+	err     error
+}
+
+var buildWithTokens = sync.OnceValue(func() (b builtProgram) {
 	cc, err := exec.Command("go", "env", "CC").Output()
 	if err != nil {
-		t.Fatal(err)
+		return builtProgram{err: err}
 	}
 	compiler, _, _ := strings.Cut(strings.TrimSpace(string(cc)), " ")
 	if _, err := exec.LookPath(compiler); err != nil {
-		t.Skipf("skipped, no C compiler (%s) on this machine", compiler)
+		return builtProgram{skip: fmt.Sprintf("skipped, no C compiler (%s) on this machine", compiler)}
 	}
-	program := filepath.Join(t.TempDir(), "sigstack-pkcs11")
-	build := exec.Command("go", "build", "-tags", "pkcs11", "-o", program, "sigstack/cmd/sigstack")
+	b.program = filepath.Join(e2etest.Scratch(), "sigstack-pkcs11")
+	build := exec.Command("go", "build", "-tags", "pkcs11", "-ldflags", "-s -w", "-o", b.program, "sigstack/cmd/sigstack")
 	build.Env = append(os.Environ(), "CGO_ENABLED=1")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build sigstack with PKCS#11: %v\n%s", err, out)
+		b.err = fmt.Errorf("build sigstack with PKCS#11: %w\n%s", err, out)
 	}
-	return program
-}
+	return b
+})
 
 // TestToken: a stack whose every service key is in a token issues, logs and
 // stamps what cosign verifies. While the token is pulled all of that stops, each
