@@ -47,18 +47,18 @@ type UnsignedError struct {
 	Image string   // repository@digest
 	What  string   // "signature", or "attestation of type X"
 	Other []string // predicate types that it has, by what nobody has verified
+	At    Looked
 }
 
-// Error says where it was looked for, and what there is instead.
+// Error says where it was looked for, what there is instead, and how a copy may have
+// lost it.
 func (e *UnsignedError) Error() string {
 	s := fmt.Sprintf("refused: %s has no %s, neither by tag nor among its referrers", e.Image, e.What)
-	for i, predicateType := range e.Other {
-		if i == maxReasons {
-			return s + fmt.Sprintf(" and %d more", len(e.Other)-i)
-		}
-		s += map[bool]string{true: "; it has ", false: ", "}[i == 0] + signing.Printable(predicateType, maxType)
+	s += printableTypes("; it has ", e.Other)
+	if e.At.Tag == "" {
+		return s
 	}
-	return s
+	return s + fmt.Sprintf(" (%s); %s", e.At, e.At.lost())
 }
 
 // Limits on what an error tells.
@@ -74,10 +74,11 @@ type RefusedError struct {
 	Found   int    // how many were judged
 	Cut     string // why some were not looked at; empty if all were
 	Reasons []error
+	At      Looked
 }
 
-// Error names the image, the number found, why each was refused, and the trust
-// root.
+// Error names the image, the number found, why each was refused, the trust root, and
+// the style that is missing altogether.
 func (e *RefusedError) Error() string {
 	s := fmt.Sprintf("refused: no %s of %s passed; found %d", e.What, e.Image, e.Found)
 	if e.Cut != "" {
@@ -101,6 +102,9 @@ func (e *RefusedError) Error() string {
 	}
 	if trustRoot != "" {
 		s += " (trust root " + trustRoot + ")"
+	}
+	if lost := e.At.lost(); lost != "" && e.Cut == "" {
+		s += fmt.Sprintf(" (%s; %s)", e.At, lost)
 	}
 	return s
 }

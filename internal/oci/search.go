@@ -58,12 +58,17 @@ type search struct {
 	passed  []Proof
 	reasons []error
 	other   []string // predicate types that were passed over
+	at      Looked   // what was there
 }
 
 // search judges everything there is, in both styles.
 func (r *Registry) search(ctx context.Context, s *search) (Verified, error) {
+	s.at.Tag, s.at.Fallback = s.img.tag(s.suffix).TagStr(), s.img.tag("").TagStr()
 	r.searchTag(ctx, s)
 	r.searchReferrers(ctx, s)
+	if len(s.passed) == 0 {
+		r.beside(ctx, s)
+	}
 	if err := ctx.Err(); err != nil {
 		return Verified{}, err
 	}
@@ -71,11 +76,11 @@ func (r *Registry) search(ctx context.Context, s *search) (Verified, error) {
 	case len(s.passed) > 0:
 		return Verified{Image: s.img.String(), Found: s.found, Passed: s.passed, ChildrenNotVerified: s.img.index}, nil
 	case s.found > 0 || s.cut != "":
-		return Verified{}, &RefusedError{Image: s.img.String(), What: s.what, Found: s.found, Cut: s.cut, Reasons: s.reasons}
+		return Verified{}, &RefusedError{Image: s.img.String(), What: s.what, Found: s.found, Cut: s.cut, Reasons: s.reasons, At: s.at}
 	case len(s.reasons) > 0:
 		return Verified{}, fmt.Errorf("look for signatures of %s: %w", s.img, errors.Join(s.reasons...))
 	}
-	return Verified{}, &UnsignedError{Image: s.img.String(), What: s.what, Other: s.other}
+	return Verified{}, &UnsignedError{Image: s.img.String(), What: s.what, Other: s.other, At: s.at}
 }
 
 // searchTag judges the layers of the image at the tag.
@@ -87,11 +92,16 @@ func (r *Registry) searchTag(ctx context.Context, s *search) {
 		return
 	}
 	if err != nil {
+		s.at.unread = true
 		s.fail(explain(tag.RegistryStr(), err))
 		return
 	}
 	for _, layer := range m.Layers {
-		if layer.MediaType == s.layerType && !r.judge(ctx, s, found{style: Tag, stored: tag.Name(), layer: layer}, s.byTag) {
+		if layer.MediaType != s.layerType {
+			continue
+		}
+		s.at.ByTag++
+		if !r.judge(ctx, s, found{style: Tag, stored: tag.Name(), layer: layer}, s.byTag) {
 			return
 		}
 	}
@@ -101,9 +111,11 @@ func (r *Registry) searchTag(ctx context.Context, s *search) {
 func (r *Registry) searchReferrers(ctx context.Context, s *search) {
 	list, err := r.referrers(ctx, s.img)
 	if err != nil {
+		s.at.unread = true
 		s.fail(err)
 		return
 	}
+	s.at.Referrers, s.at.API = len(list.descs), list.native
 	// Those that say what they are come first, so that others cannot use up the
 	// limits before them.
 	slices.SortStableFunc(list.descs, func(a, b v1.Descriptor) int {
@@ -180,6 +192,9 @@ func (r *Registry) judge(ctx context.Context, s *search, f found, verdict func(f
 		return true
 	}
 	s.found++
+	if f.style == Referrer {
+		s.at.Bundles++
+	}
 	proof, err := verdict(f)
 	if err != nil {
 		s.fail(err)
