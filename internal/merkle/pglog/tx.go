@@ -3,7 +3,6 @@ package pglog
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/google/trillian"
@@ -86,7 +85,7 @@ func (s *Store) ReadWriteTransaction(ctx context.Context, t *trillian.Tree, f st
 		return nil
 	}
 	if tx != nil && tx.cause != nil && !errors.Is(err, tx.cause) {
-		err = fmt.Errorf("%w (%w)", err, tx.cause)
+		err = caused{err, tx.cause}
 	}
 	return classified(err)
 }
@@ -107,6 +106,14 @@ func classified(err error) error {
 	}
 	return err
 }
+
+// caused is an error that names its cause and does not lead to it.
+type caused struct {
+	error
+	cause error
+}
+
+func (c caused) Unwrap() []error { return []error{c.error, c.cause} }
 
 // refusal is an error of the database with a code.
 type refusal struct {
