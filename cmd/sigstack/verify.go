@@ -117,6 +117,7 @@ func (a *app) verify(ctx context.Context, v verifyFlags, arg string) error {
 // printImage prints a passed verification of an image.
 func (a *app) printImage(got oci.Verified, what string) {
 	a.printf("verified %s: %d of %d %s(s) passed\n", got.Image, len(got.Passed), got.Found, what)
+	a.printKind(got)
 	for _, p := range got.Passed {
 		a.printf("%s\n", p.Stored)
 		if p.PredicateType != "" {

@@ -21,9 +21,11 @@ const (
 // Verified is an image of which at least one signature or attestation passed in
 // full.
 type Verified struct {
-	Image  string  `json:"image"`      // repository@digest
-	Found  int     `json:"found"`      // how many were judged
-	Passed []Proof `json:"signatures"` // at least one; those by tag come first
+	Image        string  `json:"image"`                   // repository@digest
+	Kind         Kind    `json:"kind"`                    // by its manifest, which was verified
+	ArtifactType string  `json:"artifact_type,omitempty"` // a media type, or what the signer took for one
+	Found        int     `json:"found"`                   // how many were judged
+	Passed       []Proof `json:"signatures"`              // at least one; those by tag come first
 
 	// ChildrenNotVerified: it is an index, and what it lists was not looked at.
 	ChildrenNotVerified bool       `json:"children_not_verified,omitempty"`
@@ -45,16 +47,17 @@ type Proof struct {
 // trust root, and holds all the annotations. Otherwise the error is an
 // *UnsignedError, a *RefusedError, or says why the registry could not be read.
 func (r *Registry) Verify(ctx context.Context, ref string, trusted *signing.TrustRoot, id *signing.Identity, annotations map[string]string) (Verified, error) {
-	img, err := r.resolve(ctx, ref)
+	img, raw, err := r.fetch(ctx, ref)
 	if err != nil {
 		return Verified{}, err
 	}
 	j := judge{img: img, trusted: trusted, id: id, annotations: annotations}
-	return r.search(ctx, &search{
+	got, err := r.search(ctx, &search{
 		img: img, what: "signature", suffix: signatureSuffix, layerType: signatureType,
 		wants: func(predicateType string) bool { return predicateType == SignaturePredicate },
 		byTag: j.payload, byReferrer: j.signature,
 	})
+	return got.of(img, raw), err
 }
 
 // VerifyAttestation looks for attestations of the manifest that ref names in both
@@ -67,17 +70,26 @@ func (r *Registry) VerifyAttestation(ctx context.Context, ref string, trusted *s
 	case slices.Contains(predicateTypes, SignaturePredicate):
 		return Verified{}, fmt.Errorf("verify attestation: %s is the type of signatures, which are verified as such", SignaturePredicate)
 	}
-	img, err := r.resolve(ctx, ref)
+	img, raw, err := r.fetch(ctx, ref)
 	if err != nil {
 		return Verified{}, err
 	}
 	j := judge{img: img, trusted: trusted, id: id, predicateTypes: predicateTypes}
-	return r.search(ctx, &search{
+	got, err := r.search(ctx, &search{
 		img: img, what: "attestation of type " + strings.Join(predicateTypes, " or "),
 		suffix: attestationSuffix, layerType: attestationType,
 		wants: func(predicateType string) bool { return slices.Contains(predicateTypes, predicateType) },
 		byTag: j.attestation, byReferrer: j.attestation,
 	})
+	return got.of(img, raw), err
+}
+
+// of adds what the manifest says of itself, if it passed.
+func (v Verified) of(img image, raw []byte) Verified {
+	if len(v.Passed) > 0 {
+		v.Kind, v.ArtifactType = kindOf(img, raw)
+	}
+	return v
 }
 
 // judge knows what a signature must be like.
