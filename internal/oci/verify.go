@@ -36,6 +36,7 @@ type Verified struct {
 type Proof struct {
 	Style         Style             `json:"storage"`
 	Stored        string            `json:"stored"` // reference to the manifest that holds it
+	Layer         string            `json:"layer"`  // digest of the layer in it that is the bundle, envelope or payload
 	Annotations   map[string]string `json:"annotations,omitempty"`
 	PredicateType string            `json:"predicate_type,omitempty"` // of an attestation
 	Predicate     json.RawMessage   `json:"predicate,omitempty"`      // of an attestation
@@ -168,5 +169,5 @@ func (j judge) attestation(f found) (Proof, error) {
 
 func (j judge) proof(f found, res signing.Result, annotations map[string]string) Proof {
 	res.Digest = j.img.desc.Digest.String()
-	return Proof{Style: f.style, Stored: f.stored, Annotations: annotations, Result: res}
+	return Proof{Style: f.style, Stored: f.stored, Layer: f.layer.Digest.String(), Annotations: annotations, Result: res}
 }
