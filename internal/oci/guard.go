@@ -16,7 +16,9 @@ import (
 const (
 	maxManifest    = 4 << 20           // bytes of a manifest or a page of referrers, as registries have it
 	maxBlob        = signing.MaxBundle // bytes of anything else
+	maxCopied      = 64 << 30          // bytes of a blob that is copied, which is never held in memory
 	requestTimeout = 5 * time.Minute   // one request with its whole answer
+	copyTimeout    = time.Hour         // one with a blob that is copied
 )
 
 // errPlainHTTP ends a request that would leave this machine unencrypted.
@@ -27,6 +29,7 @@ var errPlainHTTP = errors.New("plain HTTP is spoken with registries of this mach
 type guard struct {
 	inner     http.RoundTripper
 	allowHTTP bool
+	bulk      bool // it copies blobs of any size
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -34,13 +37,16 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != "https" && !g.allowHTTP && !loopback(req.URL.Hostname()) {
 		return nil, fmt.Errorf("%s: %w", req.URL.Host, errPlainHTTP)
 	}
-	ctx, cancel := context.WithTimeout(req.Context(), requestTimeout)
+	most, within := limitOf(req.URL.Path), requestTimeout
+	if g.bulk && most == maxBlob {
+		most, within = maxCopied, copyTimeout
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), within)
 	resp, err := g.inner.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		cancel()
 		return nil, err
 	}
-	most := limitOf(req.URL.Path)
 	resp.Body = &boundedBody{resp.Body, most, most, cancel}
 	return resp, nil
 }

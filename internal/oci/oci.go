@@ -43,8 +43,14 @@ type Registry struct {
 	transport http.RoundTripper // guarded
 	allowHTTP bool
 	now       func() time.Time
-	puller    *remote.Puller
-	pusher    *remote.Pusher
+	ends
+	bulk ends // for blobs of any size
+}
+
+// ends are the two of an exchange with registries.
+type ends struct {
+	puller *remote.Puller
+	pusher *remote.Pusher
 }
 
 // New returns a Registry; it connects to nothing yet.
@@ -58,16 +64,23 @@ func New(o Options) *Registry {
 	if o.Now == nil {
 		o.Now = func() time.Time { return time.Time{} }
 	}
-	r := &Registry{keychain: o.Keychain, transport: &guard{o.Transport, o.AllowHTTP}, allowHTTP: o.AllowHTTP, now: o.Now}
-	options := []remote.Option{remote.WithAuthFromKeychain(r.keychain), remote.WithTransport(r.transport)}
-	var err error
-	if r.puller, err = remote.NewPuller(options...); err != nil {
-		panic("oci: these options are never refused: " + err.Error())
-	}
-	if r.pusher, err = remote.NewPusher(options...); err != nil {
-		panic("oci: these options are never refused: " + err.Error())
-	}
+	r := &Registry{keychain: o.Keychain, transport: &guard{o.Transport, o.AllowHTTP, false}, allowHTTP: o.AllowHTTP, now: o.Now}
+	r.ends = newEnds(o.Keychain, r.transport)
+	r.bulk = newEnds(o.Keychain, &guard{o.Transport, o.AllowHTTP, true})
 	return r
+}
+
+func newEnds(keychain authn.Keychain, transport http.RoundTripper) ends {
+	options := []remote.Option{remote.WithAuthFromKeychain(keychain), remote.WithTransport(transport)}
+	puller, err := remote.NewPuller(options...)
+	if err != nil {
+		panic("oci: these options are never refused: " + err.Error())
+	}
+	pusher, err := remote.NewPusher(options...)
+	if err != nil {
+		panic("oci: these options are never refused: " + err.Error())
+	}
+	return ends{puller, pusher}
 }
 
 // newTransport is Go's default with a limit on how long a registry may think.

@@ -1,0 +1,168 @@
+package oci
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// signatures copies what vouches for an image, in both styles. The image must be in its
+// new place already: what refers to it is listed there only then.
+func (c *copier) signatures(ctx context.Context, img image) error {
+	target := image{repo: c.to, desc: img.desc}
+	for _, suffix := range []string{signatureSuffix, attestationSuffix, ".sbom"} {
+		if err := c.tag(ctx, img.tag(suffix), target.tag(suffix)); err != nil {
+			return fmt.Errorf("tag %s: %w", img.tag(suffix).TagStr(), err)
+		}
+	}
+	list, err := c.registry.referrers(ctx, img)
+	if err != nil {
+		return err
+	}
+	there, err := c.registry.referrers(ctx, target)
+	if err != nil {
+		return err
+	}
+	for _, desc := range list.descs {
+		if holdsDigest(there.descs, desc.Digest) {
+			continue
+		}
+		if err := c.referrer(ctx, img, target, desc); err != nil {
+			return fmt.Errorf("referrer %s: %w", desc.Digest, err)
+		}
+	}
+	return nil
+}
+
+func holdsDigest(descs []v1.Descriptor, digest v1.Hash) bool {
+	return slices.ContainsFunc(descs, func(d v1.Descriptor) bool { return d.Digest == digest })
+}
+
+// tag copies the image at a tag of signatures, byte for byte, or adds its layers to what
+// is there already.
+func (c *copier) tag(ctx context.Context, from, to name.Tag) error {
+	m, raw, err := c.signatureManifest(ctx, from)
+	if m == nil {
+		return err
+	}
+	there, _, err := c.registry.manifest(ctx, to)
+	switch {
+	case notFound(err):
+	case err != nil:
+		return explain(to.RegistryStr(), err)
+	default:
+		return c.merge(ctx, m, there, to)
+	}
+	if err := c.uncounted(ctx, m); err != nil {
+		return err
+	}
+	put := func() error {
+		return explain(to.RegistryStr(), c.registry.pusher.Put(ctx, to, copied{raw, m.MediaType}))
+	}
+	err = c.registry.untilKept(ctx, put, func() (bool, error) {
+		for _, layer := range m.Layers {
+			if _, err := c.registry.look(ctx, to, layer); err != nil {
+				return false, err
+			}
+		}
+		return false, nil
+	})
+	if err != nil {
+		return err
+	}
+	c.done.Signatures += len(m.Layers)
+	return nil
+}
+
+// signatureManifest reads the image at a tag of signatures; without one it is nil.
+func (c *copier) signatureManifest(ctx context.Context, tag name.Tag) (*v1.Manifest, []byte, error) {
+	got, err := c.registry.puller.Get(ctx, tag)
+	if notFound(err) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, explain(tag.RegistryStr(), err)
+	}
+	m, err := parseManifest(got.Manifest)
+	if err != nil {
+		return nil, nil, fmt.Errorf("parse manifest: %w", err)
+	}
+	m.MediaType = got.MediaType // as it is served, which is not always in it
+	return m, got.Manifest, nil
+}
+
+// merge adds what the tag lacks.
+func (c *copier) merge(ctx context.Context, m, there *v1.Manifest, to name.Tag) error {
+	for _, layer := range m.Layers {
+		if holds(there, layer) {
+			continue
+		}
+		if layer.MediaType != signatureType && layer.MediaType != attestationType {
+			return fmt.Errorf("%s holds something else already; remove one of them", to)
+		}
+		content, err := c.registry.blob(ctx, c.from, layer)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", layer.Digest, explain(c.from.RegistryStr(), err))
+		}
+		if _, err := c.registry.appendLayer(ctx, to, content, layer.MediaType, layer.Annotations); err != nil {
+			return err
+		}
+		c.done.Signatures++
+	}
+	return nil
+}
+
+// referrer copies a manifest that refers to the image and holds a bundle; others stay.
+func (c *copier) referrer(ctx context.Context, img, target image, desc v1.Descriptor) error {
+	if !mayHoldBundle(desc.ArtifactType) {
+		c.done.Left++
+		return nil
+	}
+	got, err := c.registry.puller.Get(ctx, c.from.Digest(desc.Digest.String()))
+	if notFound(err) { // an index at a fallback tag may name what is gone
+		c.done.Left++
+		return nil
+	}
+	if err != nil {
+		return explain(c.from.RegistryStr(), err)
+	}
+	m, err := parseManifest(got.Manifest)
+	if err != nil || m.Subject == nil || m.Subject.Digest != img.desc.Digest ||
+		!slices.ContainsFunc(m.Layers, func(d v1.Descriptor) bool { return isBundle(string(d.MediaType)) }) {
+		c.done.Left++ // nothing that verifying it would look at
+		return nil
+	}
+	if err := c.uncounted(ctx, m); err != nil {
+		return err
+	}
+	if err := c.registry.putReferrer(ctx, target, desc.Digest, copied{got.Manifest, got.MediaType}); err != nil {
+		return err
+	}
+	c.done.Signatures++
+	return nil
+}
+
+// uncounted copies the blobs of what is no part of the image itself.
+func (c *copier) uncounted(ctx context.Context, m *v1.Manifest) error {
+	before := c.done
+	err := c.blobs(ctx, m)
+	c.done = before
+	return err
+}
+
+// putReferrer writes a manifest whose subject is img, and sees to it that it is listed.
+func (r *Registry) putReferrer(ctx context.Context, img image, digest v1.Hash, m copied) error {
+	put := func() error {
+		return explain(img.repo.RegistryStr(), r.pusher.Put(ctx, img.repo.Digest(digest.String()), m))
+	}
+	return r.untilKept(ctx, put, func() (bool, error) {
+		list, err := r.referrers(ctx, img)
+		if err == nil && !holdsDigest(list.descs, digest) {
+			err = errChanged
+		}
+		return list.native, err
+	})
+}
