@@ -39,7 +39,7 @@ type Options struct {
 	LockTimeout time.Duration
 	// Pause bounds how long a writer may leave its transaction idle: then the
 	// database ends it, so that a process that hangs is in nobody's way.
-	// Zero: 3 s.
+	// Zero: 2 s.
 	Pause time.Duration
 }
 
@@ -59,7 +59,7 @@ func (o *Options) check() error {
 	}
 	set(&o.Timeout, 10*time.Second)
 	set(&o.LockTimeout, 3*time.Second)
-	set(&o.Pause, 3*time.Second)
+	set(&o.Pause, 2*time.Second)
 	if o.Readers == 0 {
 		o.Readers = 8
 	}

@@ -19,7 +19,12 @@ import (
 
 var _ merkle.Storage = (*pglog.Store)(nil)
 
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+func TestMain(m *testing.M) {
+	if text := os.Getenv(replicaVariable); text != "" {
+		os.Exit(beReplica(text))
+	}
+	os.Exit(pgtest.Main(m))
+}
 
 // migrated returns options for a new schema of this program's version.
 func migrated(t testing.TB, db *pgtest.Database, schema string) pglog.Options {
