@@ -35,8 +35,9 @@ type Verified struct {
 // Proof is one signature or attestation that passed. Result.Digest is the image's.
 type Proof struct {
 	Style         Style             `json:"storage"`
-	Stored        string            `json:"stored"` // reference to the manifest that holds it
-	Layer         string            `json:"layer"`  // digest of the layer in it that is the bundle, envelope or payload
+	Stored        string            `json:"stored"`                     // reference to the manifest that holds it
+	Layer         string            `json:"layer"`                      // digest of the layer in it that is the bundle, envelope or payload
+	Reference     string            `json:"docker_reference,omitempty"` // by tag: the repository as the signer knew it; it may be copied elsewhere
 	Annotations   map[string]string `json:"annotations,omitempty"`
 	PredicateType string            `json:"predicate_type,omitempty"` // of an attestation
 	Predicate     json.RawMessage   `json:"predicate,omitempty"`      // of an attestation
@@ -127,7 +128,9 @@ func (j judge) payload(f found) (Proof, error) {
 	if err := lacking(j.annotations, p.Annotations); err != nil {
 		return Proof{}, j.refuse(CheckAnnotations, err)
 	}
-	return j.proof(f, res, p.Annotations), nil
+	proof := j.proof(f, res, p.Annotations)
+	proof.Reference = p.Reference
+	return proof, nil
 }
 
 // signature judges a signature stored as a referrer.
