@@ -6,6 +6,7 @@ package pgtest
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,10 +23,8 @@ type shared struct {
 	count atomic.Int64 // databases made so far
 }
 
-// common is a value that is computed once, like the process that it belongs to.
-var common = func() *shared {
-	return &shared{start: sync.OnceValues(func() (*Server, error) { return launch() })}
-}()
+// common starts the one server once, like the process that it belongs to.
+var common = &shared{start: sync.OnceValues(launch)}
 
 // Main runs the tests and ends the server that they shared; a TestMain passes
 // what it returns to os.Exit.
@@ -39,14 +38,14 @@ func Main(m *testing.M) int {
 		return max(code, 1) // some test has said why
 	}
 	if err := s.end(); err != nil {
-		fmt.Println("pgtest:", err) //nolint:forbidigo // there is no test left to say it
+		fmt.Fprintln(os.Stderr, "pgtest:", err) // there is no test left to say it
 		return max(code, 1)
 	}
 	return code
 }
 
-// New makes a database that is dropped at the end of the test, on the server that
-// the tests of this binary share. Their TestMain must call Main.
+// New makes a database on the server that the tests of this binary share. It goes with
+// the server: to drop it alone would cost a checkpoint. Their TestMain must call Main.
 func New(t testing.TB) *Database {
 	t.Helper()
 	common.used.Store(true)
@@ -88,14 +87,6 @@ func (s *Server) database(t testing.TB, name string) *Database {
 	if err := s.command("CREATE DATABASE " + name); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if !s.running() {
-			return // it goes with its server
-		}
-		if err := s.command("DROP DATABASE " + name + " WITH (FORCE)"); err != nil {
-			t.Errorf("drop the test's database: %v", err)
-		}
-	})
 	return d
 }
 

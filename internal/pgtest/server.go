@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -24,9 +25,9 @@ type Server struct {
 	dir      string // data, socket and log of the server
 	as       *syscall.Credential
 
-	mu   sync.Mutex // guards cmd
-	cmd  *exec.Cmd  // nil: not running
-	done chan error // of cmd
+	mu   sync.Mutex   // guards cmd
+	cmd  *exec.Cmd    // nil: not running
+	done <-chan error // of cmd
 }
 
 // launch makes a new server in a temporary directory and waits until it answers.
@@ -141,12 +142,28 @@ func (s *Server) Start() error {
 	cmd := s.program("postgres", "-D", s.data(), "-k", s.dir,
 		"-c", "listen_addresses=", "-c", "max_connections=100", "-c", "fsync=on", "-c", "shared_buffers=64MB")
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
+	if s.done, err = supervised(cmd); err != nil {
 		return fmt.Errorf("start PostgreSQL: %w", err)
 	}
-	s.cmd, s.done = cmd, make(chan error, 1)
-	go func(done chan error) { done <- cmd.Wait() }(s.done)
+	s.cmd = cmd
 	return s.ready()
+}
+
+// supervised starts a process that ends with this one, however that ends, and
+// returns what tells how it did.
+func supervised(cmd *exec.Cmd) (<-chan error, error) {
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGQUIT
+	started, done := make(chan error, 1), make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // whose end is the parent's to the kernel
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			done <- cmd.Wait()
+		}
+	}()
+	return done, <-started
 }
 
 // ready waits until the server answers or has ended.
@@ -189,15 +206,11 @@ func (s *Server) signal(sig syscall.Signal) error {
 	if err := s.cmd.Process.Signal(sig); err != nil {
 		return fmt.Errorf("end PostgreSQL: %w", err)
 	}
-	<-s.done // its exit status says no more than how it was asked to end
 	s.cmd = nil
+	if err := <-s.done; err != nil && !errors.As(err, new(*exec.ExitError)) { // killed, as it was asked
+		return fmt.Errorf("end PostgreSQL: %w", err)
+	}
 	return nil
-}
-
-func (s *Server) running() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.cmd != nil
 }
 
 func (s *Server) end() error { return errors.Join(s.Stop(), os.RemoveAll(s.dir)) }

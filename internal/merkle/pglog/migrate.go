@@ -124,6 +124,6 @@ func readVersion(ctx context.Context, conn *pgx.Conn) (v Version, err error) {
 // migrationLock is the advisory lock of a schema's migrations.
 func migrationLock(schema string) int64 {
 	h := fnv.New64a()
-	h.Write([]byte("sigstack migrations of " + schema))
+	_, _ = h.Write([]byte("sigstack migrations of " + schema)) // never fails
 	return int64(h.Sum64())
 }

@@ -3,6 +3,7 @@ package pglog_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -23,6 +24,7 @@ func TestMain(m *testing.M) {
 	if text := os.Getenv(replicaVariable); text != "" {
 		os.Exit(beReplica(text))
 	}
+	merkle.RouteKlog(slog.New(slog.DiscardHandler)) // refusals are what is tested
 	os.Exit(pgtest.Main(m))
 }
 
@@ -136,4 +138,30 @@ func TestReadVersionMakesNothing(t *testing.T) {
 	if pgtest.Value[bool](t, db, "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'absent')") {
 		t.Error("asking for the version made the schema")
 	}
+}
+
+func TestMigrationsAreNumberedFromOne(t *testing.T) {
+	names, err := pglog.MigrationFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range names {
+		if want := fmt.Sprintf("migrations/%05d_", i+1); !strings.HasPrefix(name, want) {
+			t.Errorf("got %s, want %s…", name, want)
+		}
+	}
+}
+
+// TestMigrationsGoBack holds each migration's way down to what it made.
+func TestMigrationsGoBack(t *testing.T) {
+	db := pgtest.New(t)
+	migrated(t, db, "log")
+	if err := pglog.Unmigrate(t.Context(), db.URL, "log"); err != nil {
+		t.Fatal(err)
+	}
+	const left = "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'log' AND c.relname NOT LIKE 'goose%'"
+	if n := pgtest.Value[int](t, db, left); n != 0 {
+		t.Errorf("%d tables and indexes are left", n)
+	}
+	migrated(t, db, "log")
 }

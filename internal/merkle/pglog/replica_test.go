@@ -40,13 +40,17 @@ func beReplica(text string) int {
 	var r replica
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // it ends with the test, however that ends
+		stop()
+	}()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	err := json.Unmarshal([]byte(text), &r)
 	if err == nil {
 		err = r.serve(ctx, log)
 	}
 	if err != nil {
-		log.Error("replica", slog.Any("error", err)) //nolint:sloglint // the last thing that it says
+		log.Error("replica", slog.Any("error", err))
 		return 1
 	}
 	return 0
@@ -103,6 +107,9 @@ func (r *replica) start(t testing.TB) {
 	}
 	r.cmd = exec.Command(exe)
 	r.cmd.Env = append(os.Environ(), replicaVariable+"="+string(text))
+	if _, err := r.cmd.StdinPipe(); err != nil { // stays open as long as this process
+		t.Fatal(err)
+	}
 	r.cmd.Stderr = &lines{t: t, who: filepath.Base(r.Socket)}
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)

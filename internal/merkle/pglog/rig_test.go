@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/trillian"
 	"github.com/google/trillian/storage"
-	"github.com/google/trillian/types"
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
 
@@ -211,12 +210,4 @@ func (s spoilt) ReadWriteTransaction(ctx context.Context, t *trillian.Tree, f st
 	return s.Store.ReadWriteTransaction(ctx, t, func(ctx context.Context, inner storage.LogTreeTX) error {
 		return f(ctx, s.wrap(inner.(tx)))
 	})
-}
-
-func rootBytes(size uint64, hash [32]byte, at time.Time) []byte {
-	b, err := (&types.LogRootV1{TreeSize: size, RootHash: hash[:], TimestampNanos: uint64(at.UnixNano())}).MarshalBinary()
-	if err != nil {
-		panic(err)
-	}
-	return b
 }

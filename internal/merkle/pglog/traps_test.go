@@ -118,9 +118,11 @@ func TestTrapConflictsInStatus(t *testing.T) {
 			h.leaves = ignored
 		}
 		metrics := prometheus.NewRegistry()
-		stale := openTree(t, merkle.Config{Metrics: metrics, TreeID: id,
+		stale := openTree(t, merkle.Config{
+			Metrics: metrics, TreeID: id,
 			Now:     func() time.Time { return time.Now().Add(3 * time.Second) }, // lest its root be too old
-			Storage: spoilt{s, func(inner tx) storage.LogTreeTX { h := h; h.tx = inner; return h }}})
+			Storage: spoilt{s, func(inner tx) storage.LogTreeTX { h := h; h.tx = inner; return h }},
+		})
 		answers := addBoth(t, stale, metrics)
 		run(t, stale)
 		<-g.reached
@@ -204,11 +206,13 @@ func TestTrapStaleRefreshOfTheRoot(t *testing.T) {
 		s := open(t, o)
 		id := newTree(t, s)
 		g := newGate()
-		ahead := openTree(t, merkle.Config{TreeID: id, RefreshEvery: time.Millisecond,
+		ahead := openTree(t, merkle.Config{
+			TreeID: id, RefreshEvery: time.Millisecond,
 			Now: func() time.Time { return time.Now().Add(3 * time.Second) },
 			Storage: spoilt{s, func(inner tx) storage.LogTreeTX {
 				return hooked{tx: inner, beforeRoot: g.pass}
-			}}})
+			}},
+		})
 		e := run(t, ahead)
 		<-g.reached
 		var p promised
