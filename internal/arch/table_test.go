@@ -48,7 +48,7 @@ var layers = []layer{
 	{path: "internal/oci", uses: join(pure, "internal/signing")},
 	{path: "internal/slsa", uses: []string{"internal/signing"}},
 	{path: "internal/sbom", uses: []string{"internal/signing"}},
-	{path: "internal/release", uses: join(pure, "internal/durable", "internal/signing")},
+	{path: "internal/release", uses: join(pure, "internal/durable", "internal/oci", "internal/signing")},
 
 	// Assembly.
 	{path: "internal/config", uses: join(pure, "internal/durable")},
