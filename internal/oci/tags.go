@@ -82,8 +82,7 @@ func (r *Registry) writeLayer(ctx context.Context, tag name.Tag, layer mutate.Ad
 func (r *Registry) base(ctx context.Context, tag name.Tag) (v1.Image, v1.Hash, error) {
 	got, err := r.puller.Get(ctx, tag)
 	if notFound(err) {
-		img := mutate.MediaType(empty.Image, types.OCIManifestSchema1)
-		return mutate.ConfigMediaType(img, types.OCIConfigJSON), v1.Hash{}, nil
+		return emptyImage(), v1.Hash{}, nil
 	}
 	if err != nil {
 		return nil, v1.Hash{}, err
@@ -93,6 +92,11 @@ func (r *Registry) base(ctx context.Context, tag name.Tag) (v1.Image, v1.Hash, e
 	}
 	img, err := got.Image()
 	return img, hashOf(got.Manifest), err
+}
+
+// emptyImage has no layers yet.
+func emptyImage() v1.Image {
+	return mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 }
 
 // digestAt returns the digest that tag points at, the zero value if nowhere.
