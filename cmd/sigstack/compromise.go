@@ -190,41 +190,53 @@ func (a *app) line(v any, text func()) {
 	a.printf("%s\n", data)
 }
 
+// survey reads the logs that a client kit names.
+func (a *app) survey(kit string, c stack.Compromise) (stack.Survey, error) {
+	root, err1 := readTrust("--client", filepath.Join(kit, trust.TrustedRootName), aTrustedRoot)
+	config, err2 := readTrust("--client", filepath.Join(kit, trust.SigningConfigName), aSigningConfig)
+	tls, err3 := signing.LoadAuthorities(kit)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return stack.Survey{}, err
+	}
+	return stack.Survey{Compromise: c, TrustedRoot: root, SigningConfig: config, TLS: tls, Now: a.now()}, nil
+}
+
 // listSigned reads the logs, and prints while it reads.
 func (a *app) listSigned(ctx context.Context, f compromiseFlags, c stack.Compromise) error {
 	kit := f.client
 	if kit == "" {
 		kit = filepath.Join(f.dir, "client")
 	}
-	root, err1 := readTrust("--client", filepath.Join(kit, trust.TrustedRootName), aTrustedRoot)
-	config, err2 := readTrust("--client", filepath.Join(kit, trust.SigningConfigName), aSigningConfig)
-	tls, err3 := signing.LoadAuthorities(kit)
-	if err := errors.Join(err1, err2, err3); err != nil {
+	survey, err := a.survey(kit, c)
+	if err != nil {
 		return err
 	}
-	survey := stack.Survey{Compromise: c, TrustedRoot: root, SigningConfig: config, TLS: tls, Now: a.now()}
 	n, err := survey.List(ctx, func(s stack.Signed) error {
 		if f.ends && s.Trust != stack.TrustEnds {
 			return nil
 		}
-		a.line(s, func() {
-			name := s.Subject
-			if name == "" {
-				name = "no certificate"
-			}
-			if s.What == "certificate" {
-				name = s.Subject + "  serial " + s.Serial
-			}
-			a.printf("%-5s  %-11s  %s  index %d  %s\n", s.Trust, s.What, s.At.Format(timeFormat), s.Index, signing.Printable(name, maxErrorLine))
-		})
+		a.line(s, func() { a.printSigned(s) })
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("the list is not complete: %w", err)
 	}
-	a.line(map[string]stack.SignedCount{"summary": n}, func() {
-		a.printf("read and verified: %d entries, %d certificates\n", n.EntriesRead, n.CertificatesRead)
-		a.printf("trust ends for %d entries and %d certificates, and stays for %d and %d\n", n.EntriesEnd, n.CertificatesEnd, n.EntriesStay, n.CertificatesStay)
-	})
+	a.line(map[string]stack.SignedCount{"summary": n}, func() { a.printSummary(n) })
 	return nil
+}
+
+func (a *app) printSigned(s stack.Signed) {
+	name := s.Subject
+	if name == "" {
+		name = "no certificate"
+	}
+	if s.What == "certificate" {
+		name = s.Subject + "  serial " + s.Serial
+	}
+	a.printf("%-5s  %-11s  %s  index %d  %s\n", s.Trust, s.What, s.At.Format(timeFormat), s.Index, signing.Printable(name, maxErrorLine))
+}
+
+func (a *app) printSummary(n stack.SignedCount) {
+	a.printf("read and verified: %d entries, %d certificates\n", n.EntriesRead, n.CertificatesRead)
+	a.printf("trust ends for %d entries and %d certificates, and stays for %d and %d\n", n.EntriesEnd, n.CertificatesEnd, n.EntriesStay, n.CertificatesStay)
 }

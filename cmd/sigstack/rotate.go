@@ -20,7 +20,7 @@ import (
 // rotation is one of those that the command knows.
 type rotation struct {
 	what, short string
-	closes      bool // a chain
+	closes      bool // what was before
 	steps       func(r *rotating) []rotate.Step
 }
 
@@ -28,9 +28,10 @@ type rotation struct {
 func rotations() []rotation {
 	return []rotation{
 		{"ca", "the chain and key of the certificate authority", true, func(r *rotating) []rotate.Step { return r.chainSteps(stack.CA) }},
-		{"tsa", "the chain and key of the timestamp authority", true, func(r *rotating) []rotate.Step { return r.chainSteps(stack.TSA) }},
+		{"ctlog", "the key of the CT log, with a new log", true, (*rotating).ctlogSteps},
 		{"log", "the key of the transparency log, with a new shard", false, (*rotating).logSteps},
-		{"tuf-online", "the keys of TUF's snapshot and timestamp", false, (*rotating).onlineSteps},
+		{"tsa", "the chain and key of the timestamp authority", true, func(r *rotating) []rotate.Step { return r.chainSteps(stack.TSA) }},
+		{"tuf-online", "the keys of TUF's snapshot and timestamp", true, (*rotating).onlineSteps},
 	}
 }
 
@@ -42,7 +43,7 @@ func findRotation(what string) (rotation, error) {
 		}
 		names = append(names, known.what)
 	}
-	return rotation{}, usagef("rotate %q: want one of %s", what, strings.Join(names, ", "))
+	return rotation{}, usagef("rotate %q: want one of %s", what, strings.Join(append(names, rootRotation), ", "))
 }
 
 // rotateFlags are those of a rotation.
@@ -54,6 +55,8 @@ type rotateFlags struct {
 	keyURI                      string
 	create                      bool
 	closeAfter                  time.Duration
+	compromisedAt               string
+	stopIssuing                 bool
 	sample                      sampleFlags
 }
 
@@ -63,6 +66,7 @@ func (a *app) rotateCommand() *cobra.Command {
 	for _, known := range rotations() {
 		fmt.Fprintf(&about, "  %-10s  %s\n", known.what, known.short)
 	}
+	fmt.Fprintf(&about, "  %-10s  %s\n", rootRotation, "the keys of TUF's root and targets; a command of its own")
 	cmd := &cobra.Command{
 		Use:   "rotate WHAT",
 		Short: "Exchange a key of the stack, while it serves",
@@ -85,11 +89,18 @@ in the lines that name the key and chain, and nowhere else, unless it was change
 hand since the rotation began; then --config-changed says that this is in order. The
 file of before is kept as config.yaml.old.
 
+Of ca, ctlog, log and tsa --compromised-at says that others may have had the key since
+then: when the next one signs, the trust in the old one ends at that moment, and every
+certificate and entry that this refuses is listed in a file beside the journal.
+--stop-issuing ends the trust at once, before the next key signs: what is signed
+meanwhile is refused, too. docs/operations/compromise.md says when that is better.
+
 Exit codes: 0 finished, 1 refused, 4 the rotation waits, for its time or for
 signatures, and the same command goes on with it; 130 interrupted.`,
 		Example: `  sigstack rotate ca --dir /var/lib/sigstack --plan
   sigstack rotate ca --dir /var/lib/sigstack --offline /media/offline
   sigstack rotate log --dir /var/lib/sigstack --offline /media/offline --no-wait
+  sigstack rotate log --compromised-at 2026-11-20T08:00:00Z --offline /media/offline
   sigstack rotate status --dir /var/lib/sigstack`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -108,9 +119,11 @@ signatures, and the same command goes on with it; 130 interrupted.`,
 	fl.BoolVar(&f.configChanged, "config-changed", false, "config.yaml was changed by hand since the rotation began, and that is in order")
 	fl.StringVar(&f.keyURI, "key-uri", "", "`URI` where the new key lives (default: a file in DIR/keys)")
 	fl.BoolVar(&f.create, "create-key", false, "make a key at --key-uri if there is none")
-	fl.DurationVar(&f.closeAfter, "close-after", stack.CloseAfter, "how long after the switch the chain of before is closed; until then config.yaml can go back to it")
+	fl.DurationVar(&f.closeAfter, "close-after", stack.CloseAfter, "how long after the switch the chain or CT log of before is closed; until then config.yaml can go back to it. Of tuf-online: when its old keys are trusted no more (default: when copies of the repository have been renewed)")
+	fl.StringVar(&f.compromisedAt, "compromised-at", "", "`time` since which others may have had the key, such as 2026-11-20T08:00:00Z: the trust in it ends then")
+	fl.BoolVar(&f.stopIssuing, "stop-issuing", false, "with --compromised-at: end the trust at once, and not when the next key signs")
 	f.sample.add(fl)
-	cmd.AddCommand(a.rotateStatusCommand())
+	cmd.AddCommand(a.rotateRootCommand(), a.rotateStatusCommand())
 	return cmd
 }
 
@@ -121,7 +134,12 @@ type rotating struct {
 	f    rotateFlags
 	l    stack.Layout
 
-	closeGiven bool // the flag, which goes before what the rotation was begun with
+	closeGiven bool         // the flag, which goes before what the rotation was begun with
+	end        *compromised // nil: nobody else has had the key
+	change     rootChange   // of a rotation of the root
+
+	rot      rotate.Rotation
+	tolerant bool // samples may be refused, since the trust in a key ended
 
 	signer *targetsSigner
 	root   offlineKeys
@@ -137,24 +155,27 @@ func (a *app) rotate(ctx context.Context, known rotation, f rotateFlags, closeAf
 	case known.what == "tuf-online" && (f.ceremony != "" || f.keyURI != ""):
 		return usagef("tuf-online takes neither --ceremony nor --key-uri: the root keys are given with --offline, once for each, and the new keys are files")
 	case closeAfter && !known.closes:
-		return usagef("--close-after is for chains: a rotation of %s closes nothing", known.what)
+		return usagef("--close-after is for what closes something: a rotation of %s does not", known.what)
 	}
 	r := &rotating{a: a, what: known.what, f: f, closeGiven: closeAfter, l: stack.Layout{Dir: f.dir}}
 	conf, err := loadConfig(r.l)
 	if err != nil {
 		return err
 	}
-	rot := rotate.Rotation{What: known.what, Steps: known.steps(r)}
 	j, err := rotate.Read(r.dir(), known.what)
 	if err != nil {
 		return err
 	}
+	if r.end, err = r.readCompromised(known, j); err != nil {
+		return err
+	}
+	r.rot = rotate.Rotation{What: known.what, Steps: known.steps(r)}
 	facts, err := r.facts(j)
 	if err != nil {
 		return err
 	}
 	if f.plan {
-		return r.printPlan(rot, j, r.expected(conf, facts))
+		return r.printPlan(r.rot, j, r.expected(conf, facts))
 	}
 	if r.signer, err = a.targetsSigner(ctx, f.shardFlags, f.targetsFlags); err != nil {
 		return err // before anything is made
@@ -163,7 +184,14 @@ func (a *app) rotate(ctx context.Context, known rotation, f rotateFlags, closeAf
 		return err
 	}
 	privateFiles()
-	return r.run(ctx, rot, j, facts)
+	if r.end != nil && j == nil {
+		if err := r.end.begin(ctx, r); err != nil {
+			return err
+		}
+		r.end.facts(facts)
+	}
+	r.signer.judge = r.judgeDraft
+	return r.run(ctx, j, facts)
 }
 
 // dir holds the journals.
@@ -210,14 +238,14 @@ func (r *rotating) expected(conf *config.Config, facts rotate.Facts) rotate.Fact
 }
 
 // run runs it, and tells how far it came.
-func (r *rotating) run(ctx context.Context, rot rotate.Rotation, j *rotate.Journal, facts rotate.Facts) error {
+func (r *rotating) run(ctx context.Context, j *rotate.Journal, facts rotate.Facts) error {
 	if j != nil {
 		r.a.notef("going on with the rotation of %s that began %s\n", r.what, stamp(j.Started))
 	}
 	runner := rotate.Runner{Dir: r.dir(), Now: r.a.now, Wait: r.wait, Before: r.before, Note: r.note}
-	j, err := runner.Run(ctx, rot, facts)
+	j, err := runner.Run(ctx, r.rot, facts)
 	if err == nil {
-		err = r.checkSample(ctx)
+		err = r.checkSample(ctx, nil)
 	}
 	if j != nil && (err == nil || ctx.Err() == nil) {
 		r.a.result(j, func() { r.printFinished(j, err) })
@@ -239,6 +267,9 @@ func (r *rotating) run(ctx context.Context, rot rotate.Rotation, j *rotate.Journ
 func (r *rotating) printFinished(j *rotate.Journal, err error) {
 	if err == nil {
 		r.a.printf("rotation of %s finished %s\n", r.what, stamp(j.Finished))
+		if j.Facts["list"] != "" {
+			r.a.printf("%s\nlisted in %s\n", j.Facts["list_summary"], j.Facts["list"])
+		}
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"sigstack/internal/config"
@@ -18,7 +17,7 @@ import (
 // chainSteps exchange chain and key of an authority.
 func (r *rotating) chainSteps(of stack.Authority) []rotate.Step {
 	c := chainRotation{r, of}
-	return []rotate.Step{
+	steps := []rotate.Step{
 		{
 			Name: "publish", Does: "make the next key, have the root certify it, and publish the chain",
 			Did: c.published, Do: c.publish,
@@ -31,11 +30,14 @@ func (r *rotating) chainSteps(of stack.Authority) []rotate.Step {
 			Name: "switch", Does: "let the process go over to them",
 			From: distributed, Did: c.active, Do: c.reload,
 		},
-		{
-			Name: "close", Does: "publish the end of what clients accept of the chain before",
-			From: c.closeFrom, Did: c.closed, Do: c.close,
-		},
 	}
+	if r.end != nil { // which is an end, too
+		return r.withEnd(steps)
+	}
+	return append(steps, rotate.Step{
+		Name: "close", Does: "publish the end of what clients accept of the chain before",
+		From: c.closeFrom, Did: c.closed, Do: c.close,
+	})
 }
 
 // chainRotation is the rotation of one authority.
@@ -130,9 +132,9 @@ func (c chainRotation) configured(_ context.Context, f rotate.Facts) (bool, erro
 	}
 	switch {
 	case c.of == stack.CA && conf.CA != nil:
-		return conf.CA.Key == f["key"] && conf.CA.Chain == f["path"], nil
+		return c.noteConfig(f, conf.CA.Key == f["key"] && conf.CA.Chain == f["path"])
 	case c.of == stack.TSA && conf.TSA != nil:
-		return conf.TSA.Key == f["key"] && conf.TSA.Chain == f["path"], nil
+		return c.noteConfig(f, conf.TSA.Key == f["key"] && conf.TSA.Chain == f["path"])
 	}
 	return false, fmt.Errorf("section %s of config.yaml is missing", c.of)
 }
@@ -158,6 +160,19 @@ func (r *rotating) setConfig(f rotate.Facts, fields ...config.Field) error {
 	now, err := config.Digest(r.l.Config())
 	f["config_before"], f["config"] = was, now
 	return err
+}
+
+// noteConfig notes config.yaml as it is, when that is as a step is to make it: a
+// process that was interrupted has done that, or an operator.
+func (r *rotating) noteConfig(f rotate.Facts, is bool) (bool, error) {
+	if !is {
+		return false, nil
+	}
+	now, err := config.Digest(r.l.Config())
+	if err == nil && now != f["config"] {
+		f["config_before"], f["config"] = f["config"], now
+	}
+	return err == nil, err
 }
 
 // configNow is what config.yaml has to be for this rotation to change it: as it was
@@ -199,27 +214,26 @@ func (c chainRotation) active(ctx context.Context, f rotate.Facts) (bool, error)
 // reload lets a process that serves read config.yaml. It may have done that by itself
 // already.
 func (c chainRotation) reload(ctx context.Context, f rotate.Facts) error {
-	var r stack.Reloaded
-	err := c.act(ctx, func(ctx context.Context, ch shardChannel) error { return ch.Post(ctx, stack.AdminReload, nil, &r) })
+	waiting, err := c.reloadNow(ctx)
 	if err != nil {
 		return err
 	}
 	is, err := c.active(ctx, f)
 	if err == nil && !is {
-		err = fmt.Errorf("the process has not gone over to the chain yet: %s", strings.Join(r.Waiting, "; "))
+		err = fmt.Errorf("the process has not gone over to the chain yet: %s", waiting)
 	}
 	return err
 }
 
-// closeFrom is when the chain of before is closed: not as long as one may want to go
-// back to it.
-func (c chainRotation) closeFrom(f rotate.Facts) (time.Time, error) {
+// closeFrom is when what was before is closed: not as long as one may want to go back
+// to it, which is no wish where others have the key.
+func (r *rotating) closeFrom(f rotate.Facts) (time.Time, error) {
 	at, err := f.Time("switched")
-	if err != nil || at.IsZero() {
-		return at, err
+	if err != nil || at.IsZero() || r.end != nil {
+		return time.Time{}, err
 	}
-	if c.closeGiven {
-		return at.Add(c.f.closeAfter), nil
+	if r.closeGiven {
+		return at.Add(r.f.closeAfter), nil
 	}
 	after, err := time.ParseDuration(f["close_after"])
 	return at.Add(after), err

@@ -13,7 +13,7 @@ import (
 // logSteps exchange the key of the transparency log, by a shard that takes the entries
 // from then on. The one before stays in trust material for ever, with its window open.
 func (r *rotating) logSteps() []rotate.Step {
-	return []rotate.Step{
+	return r.withEnd([]rotate.Step{
 		{
 			Name: "publish", Does: "make the next shard of the log, and publish its key",
 			Did: r.shardPublished, Do: r.publishShard,
@@ -27,7 +27,7 @@ func (r *rotating) logSteps() []rotate.Step {
 				})
 			},
 		},
-	}
+	})
 }
 
 // distributed is when what was published is with every client.

@@ -23,8 +23,21 @@ func (r *rotating) onlineSteps() []rotate.Step {
 		{Name: "publish", Does: "publish a root that trusts them, too", Did: r.onlineTrusted, Do: r.trustOnline},
 		{Name: "configure", Does: "let config.yaml name them", Did: r.onlineConfigured, Do: r.configureOnline},
 		{Name: "switch", Does: "let the process sign with them", Do: r.useOnline},
-		{Name: "close", Does: "publish a root that trusts the old ones no more", From: distributed, Did: r.onlineAlone, Do: r.closeOnline},
+		{Name: "close", Does: "publish a root that trusts the old ones no more", From: r.onlineCloseFrom, Did: r.onlineAlone, Do: r.closeOnline},
 	}
+}
+
+// onlineCloseFrom is when copies of the repository have been renewed, too, or what the
+// operator says instead.
+func (r *rotating) onlineCloseFrom(f rotate.Facts) (time.Time, error) {
+	if !r.closeGiven {
+		return distributed(f)
+	}
+	at, err := f.Time("switched")
+	if err != nil || at.IsZero() {
+		return at, err
+	}
+	return at.Add(r.f.closeAfter), nil
 }
 
 func (r *rotating) onlineKeys(ctx context.Context, f rotate.Facts) error {
@@ -156,7 +169,7 @@ func (r *rotating) onlineConfigured(_ context.Context, f rotate.Facts) (bool, er
 	if err != nil {
 		return false, err
 	}
-	return conf.TUF != nil && conf.TUF.SnapshotKey == f["snapshot_key"] && conf.TUF.TimestampKey == f["timestamp_key"], nil
+	return r.noteConfig(f, conf.TUF != nil && conf.TUF.SnapshotKey == f["snapshot_key"] && conf.TUF.TimestampKey == f["timestamp_key"])
 }
 
 func (r *rotating) configureOnline(_ context.Context, f rotate.Facts) error {
@@ -185,6 +198,7 @@ func (r *rotating) useOnline(ctx context.Context, f rotate.Facts) error {
 		window = stack.TestDistribution
 	}
 	f.SetTime("distributed", r.a.now().Add(window))
+	f["switched"] = r.a.now().UTC().Format(time.RFC3339)
 	return nil
 }
 

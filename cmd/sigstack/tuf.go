@@ -12,6 +12,7 @@ import (
 
 	"sigstack/internal/admin"
 	"sigstack/internal/stack"
+	"sigstack/internal/trust"
 )
 
 func (a *app) tufCommand() *cobra.Command {
@@ -108,15 +109,56 @@ func (a *app) printTUF(st stack.TUFStatus, dir string) {
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 	a.printTo(w, "ROLE\tVERSION\tSIGNATURES\tEXPIRES\tIN\n")
 	for _, r := range st.Roles {
-		a.printTo(w, "%s\t%d\t%d of %d\t%s\t%s\n", r.Role, r.Version, r.Threshold, len(r.Keys), stamp(r.Expires), until(r.Expires.Sub(a.now())))
+		a.printTo(w, "%s\t%d\t%d of %d\t%s\t%s\n", r.Role, r.Version, r.Threshold, len(r.Keys), stamp(r.Expires), countdown(r, a.now()))
 	}
 	_ = w.Flush() // as for any output: there is nowhere left to report it
+	for _, r := range st.Roles {
+		if warning := roleWarning(r, a.now()); warning != "" {
+			a.printf("%s\n", warning)
+		}
+	}
 	a.printf("\n")
 	for _, r := range st.Roles {
 		for _, k := range r.Keys {
 			a.printf("%-9s  key %s\n", r.Role, k.ID)
 		}
 	}
+}
+
+// countdown words how long a role lives and, from a third of its life on, how near
+// its end is.
+func countdown(r stack.TUFRole, now time.Time) string {
+	left := r.Expires.Sub(now)
+	words := until(left)
+	if stage := stageOf(r, now); stage == trust.Ageing || stage == trust.Ending {
+		words += " (" + stage.String() + ")"
+	}
+	return words
+}
+
+func stageOf(r stack.TUFRole, now time.Time) trust.Stage {
+	return trust.StageOf(time.Duration(r.Life)*time.Second, r.Expires.Sub(now))
+}
+
+// roleWarning says of a role, in the last third and the last tenth of its life, what
+// is to be done; "" before. The process renews what it signs by itself long before.
+func roleWarning(r stack.TUFRole, now time.Time) string {
+	stage := stageOf(r, now)
+	if stage == trust.Fresh {
+		return ""
+	}
+	words := "a third"
+	switch stage {
+	case trust.Ending:
+		words = "a tenth"
+	case trust.Expired:
+		words = "nothing"
+	}
+	next := "sigstack tuf ceremony start --renew"
+	if r.Role == "snapshot" || r.Role == "timestamp" {
+		next = "the process that serves it should have signed it again; see its log, or sigstack tuf refresh"
+	}
+	return fmt.Sprintf("warning    %s: at most %s of its life is left: %s", r.Role, words, next)
 }
 
 // until words how long something lives.

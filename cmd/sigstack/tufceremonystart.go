@@ -24,9 +24,14 @@ type roleFlags struct {
 	threshold         int
 }
 
+// first adds the flags of a role that is not there yet.
+func (r *roleFlags) first(cmd *cobra.Command, role string) {
+	cmd.Flags().StringArrayVar(&r.keys, role+"-key", nil, "PEM `file` with the public key of a signer of the first "+role+"; may be repeated")
+}
+
+// flags adds those that change a role.
 func (r *roleFlags) flags(cmd *cobra.Command, role string) {
 	f := cmd.Flags()
-	f.StringArrayVar(&r.keys, role+"-key", nil, "PEM `file` with the public key of a signer of the first "+role+"; may be repeated")
 	f.StringArrayVar(&r.add, "add-"+role+"-key", nil, "PEM `file` with the public key of a further signer of the "+role)
 	f.StringArrayVar(&r.remove, "remove-"+role+"-key", nil, "`ID` of a key that signs the "+role+" no more, or how it begins, as sigstack tuf status lists it")
 	f.IntVar(&r.threshold, role+"-threshold", 0, "`number` of signatures that the "+role+" needs")
@@ -57,7 +62,9 @@ by those who are left, and the new one by those who are then there.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.ceremonyStart(cmd.Context(), s, f) },
 	}
 	folderFlag(cmd, &s.folder)
+	s.root.first(cmd, "root")
 	s.root.flags(cmd, "root")
+	s.targets.first(cmd, "targets")
 	s.targets.flags(cmd, "targets")
 	fl := cmd.Flags()
 	fl.StringVar(&s.renew, "renew", "", "a new version of `root`, targets or both (the default), if nothing else changes")

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sigstack/internal/stack"
+	"sigstack/internal/trust"
 	tufroot "sigstack/tuf-root"
 )
 
@@ -45,6 +46,9 @@ type targetsSigner struct {
 	at       []offlineKeys // where keys are, without a ceremony
 
 	unchecked []string // checks that may fail when it is published
+	// judge looks at the files that a draft would publish, before anybody signs. nil:
+	// nobody does.
+	judge func(context.Context, []trust.Target) error
 }
 
 // publication is what a draft that was signed is published by.
@@ -72,6 +76,15 @@ func (s *targetsSigner) sign(ctx context.Context, c shardChannel, d targetsDraft
 	var st stack.TUFStatus
 	if err := c.Get(ctx, stack.AdminTUF, &st); err != nil {
 		return nil, err
+	}
+	if s.judge != nil {
+		files, err := s.layout.TargetFiles(d.Targets)
+		if err == nil {
+			err = s.judge(ctx, files)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	if s.ceremony != "" {
 		return s.inCeremony(st, d)

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 
-	"sigstack/internal/config"
 	"sigstack/internal/keys"
 	"sigstack/internal/stack"
 	tufroot "sigstack/tuf-root"
@@ -46,19 +45,16 @@ func (s *targetsSigner) signers(st stack.TUFStatus) (out []crypto.Signer, err er
 	if i < 0 {
 		return nil, errors.New("the stack does not say who signs its targets")
 	}
-	role, dirs, found := st.Roles[i], []string{}, map[string]bool{}
+	role, dirs := st.Roles[i], []string{}
 	for _, o := range s.at {
 		dirs = append(dirs, o.dir)
-		held, err := o.of(role)
-		if err != nil {
-			return nil, err
-		}
-		for _, key := range held {
-			if id := string(key.SPKI()); !found[id] {
-				found[id] = true
-				out = append(out, key)
-			}
-		}
+	}
+	held, err := s.held(role)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range held {
+		out = append(out, key)
 	}
 	if len(out) < role.Threshold {
 		return nil, fmt.Errorf("nothing was signed: the targets need %d signatures of %d keys, and %s has %d of these: name the directories of further keys with --offline, or have them sign in a ceremony with --ceremony FOLDER",
@@ -153,8 +149,7 @@ func (a *app) offlineKeys(ctx context.Context, f shardFlags, p targetsFlags) (of
 // offlineKeysAt opens the folder of that number.
 func (a *app) offlineKeysAt(ctx context.Context, f shardFlags, p targetsFlags, i int) (o offlineKeys, err error) {
 	l := stack.Layout{Dir: f.dir}
-	conf, err := loadConfig(l)
-	if err != nil {
+	if _, err := loadConfig(l); err != nil {
 		return o, err
 	}
 	o.dir = l.Offline()
@@ -172,7 +167,7 @@ func (a *app) offlineKeysAt(ctx context.Context, f shardFlags, p targetsFlags, i
 	o.devices = keys.Devices{PluginDir: f.plugins.dir, Log: log}
 	file := cmp.Or(given, filepath.Join(o.dir, "passphrase"))
 	_, missing := os.Stat(file)
-	if conf.Profile == config.ProfileServe && (given != "" || !errors.Is(missing, fs.ErrNotExist)) {
+	if given != "" || !errors.Is(missing, fs.ErrNotExist) {
 		o.passphrase, err = readSecret(ctx, passphraseWord, file)
 	}
 	return o, err

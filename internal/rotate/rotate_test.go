@@ -255,6 +255,32 @@ func TestStopsAndGoesOn(t *testing.T) {
 	}
 }
 
+// TestAbandon: a rotation is forgotten until a step was begun.
+func TestAbandon(t *testing.T) {
+	w := &world{t: t, now: time.Unix(1_700_000_000, 0), killAt: -1}
+	dir := t.TempDir()
+	if err := rotate.Abandon(dir, "ca", "switch"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("abandon nothing: got %v", err)
+	}
+	stop := w.runner(dir)
+	stop.Wait = func(context.Context, rotate.Step, time.Time) error { return errKilled }
+	for range 2 {
+		w.made = nil
+		if _, err := stop.Run(t.Context(), w.rotation(), nil); !errors.Is(err, errKilled) {
+			t.Fatal(err)
+		}
+		if err := rotate.Abandon(dir, "ca", "publish"); !errors.Is(err, rotate.ErrBegun) {
+			t.Errorf("abandon what was published: got %v, want it refused", err)
+		}
+		if err := rotate.Abandon(dir, "ca", "switch"); err != nil {
+			t.Errorf("abandon: %v", err)
+		}
+		if j, err := rotate.Read(dir, "ca"); j != nil || err != nil {
+			t.Errorf("abandoned, and there is %+v, %v", j, err)
+		}
+	}
+}
+
 // TestPlanAhead: a plan reckons with expected facts, and changes nothing.
 func TestPlanAhead(t *testing.T) {
 	w := &world{t: t, killAt: -1}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"strings"
 	"time"
 
@@ -73,6 +75,38 @@ func (r Runner) Run(ctx context.Context, rot Rotation, facts Facts) (j *Journal,
 		}
 	}
 	return j, w.archive(j)
+}
+
+// ErrBegun is matched by the error of Abandon for a rotation that has gone too far.
+var ErrBegun = errors.New("it has gone too far")
+
+// Abandon forgets a rotation that is under way, as long as the step of that name was
+// not begun. The error matches fs.ErrNotExist if there is none.
+func Abandon(dir, what, before string) (err error) {
+	if err := durable.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	lock, err := durable.LockDir(dir)
+	if err != nil {
+		return fmt.Errorf("another rotation is running: %w", err)
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	j, err := Read(dir, what)
+	if err != nil {
+		return err
+	}
+	if j == nil {
+		return fmt.Errorf("no rotation of %s is under way: %w", what, fs.ErrNotExist)
+	}
+	for _, s := range j.Steps {
+		if s.Name == before && !s.Begun.IsZero() {
+			return fmt.Errorf("%w: step %s was begun at %s", ErrBegun, before, s.Begun.Format(time.RFC3339))
+		}
+	}
+	if err := os.Remove(File(dir, what)); err != nil {
+		return fmt.Errorf("abandon the rotation: %w", err)
+	}
+	return durable.SyncDir(dir)
 }
 
 // journal is that of a rotation which starts now.

@@ -3,6 +3,7 @@ package stack
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -273,15 +274,38 @@ func (c Compromise) EndsTrust(change tufroot.Change) error {
 	if len(windows) == 0 || !bytes.Equal(data, change.After[trust.TrustedRootName].Data) {
 		return fmt.Errorf("nothing was signed: the draft changes the trusted root otherwise than to end the trust in the %s key %s at %s", c.Kind, c.Key, c.At.Format(time.RFC3339))
 	}
-	if !maps.Equal(legacyFiles(change.Before), legacyFiles(change.After)) {
+	but := ""
+	if c.Kind == CompromisedTSA {
+		but = "TSA"
+	}
+	if !maps.Equal(legacyFiles(change.Before, but), legacyFiles(change.After, but)) || !trustedStamps(change, want) {
 		return errors.New("nothing was signed: more targets than the trusted root are added, changed or taken away")
 	}
 	return nil
 }
 
-// legacyFiles counts the files for older clients by use and content. Their names, and
-// what else they say, follow from which key signs now, and from the ends.
-func legacyFiles(targets map[string]tufroot.ReviewedTarget) map[string]int {
+// trustedStamps reports whether the files for older clients, which know one timestamp
+// authority, are of one that the trusted root has: it is another one when the trust in
+// the oldest ends.
+func trustedStamps(change tufroot.Change, root trust.Root) bool {
+	certs := map[string]bool{}
+	for _, a := range root.TSAs {
+		for _, cert := range a.Chain {
+			certs[base64.StdEncoding.EncodeToString(cert.Raw)+"\n"] = true
+		}
+	}
+	for _, t := range change.After {
+		if id, ok := legacyCertificates(t, "TSA"); ok && !certs[id] {
+			return false
+		}
+	}
+	return true
+}
+
+// legacyFiles counts the files for older clients by use and content, but for those of
+// one use. Their names, and what else they say, follow from which key signs now, and
+// from the ends.
+func legacyFiles(targets map[string]tufroot.ReviewedTarget, but string) map[string]int {
 	count := map[string]int{}
 	for name, t := range targets {
 		if name == trust.TrustedRootName {
@@ -295,6 +319,9 @@ func legacyFiles(targets map[string]tufroot.ReviewedTarget) map[string]int {
 		use := name // of a file that is none of them, the name counts
 		if json.Unmarshal(t.Custom, &custom) == nil && custom.Sigstore.Usage != "" {
 			use = "usage " + custom.Sigstore.Usage
+		}
+		if _, ok := legacyCertificates(t, but); ok {
+			continue
 		}
 		count[use+"\n"+string(t.Data)]++
 	}
