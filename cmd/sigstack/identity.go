@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto"
 	"errors"
 	"io/fs"
-	"os"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -39,8 +37,8 @@ func (s signerFlags) session(ctx context.Context, a *app) (*signing.Session, err
 	if s.key != "" && (s.token != "" || s.device) {
 		return nil, usagef("--key signs with a key pair: leave out --identity-token and --device")
 	}
-	if s.key == "" && s.passphrase != "" {
-		return nil, usagef("--passphrase-file is the password of --key: name the key too, or leave it out")
+	if err := s.keyFlags.check(); err != nil {
+		return nil, err
 	}
 	kit, err := s.kit(ctx, a)
 	if err != nil {
@@ -52,7 +50,7 @@ func (s signerFlags) session(ctx context.Context, a *app) (*signing.Session, err
 	}
 	c := signing.SessionConfig{Kit: kit, HTTP: a.noteRetries(client), Now: a.now, Log: discardLog()}
 	if s.key != "" {
-		c.Key, err = s.keyFlags.private(ctx)
+		err = s.keyFlags.set(ctx, &c)
 	} else {
 		c.Token, err = s.source(ctx, a, kit)
 	}
@@ -117,85 +115,4 @@ func (s signerFlags) given(ctx context.Context, a *app) (string, error) {
 		return "", usagef("%w", err)
 	}
 	return token, err
-}
-
-// passwordVariable is where cosign looks for the password of a private key.
-const passwordVariable = "COSIGN_PASSWORD"
-
-// keyFlags name a key pair to sign with instead of an identity.
-type keyFlags struct{ key, passphrase string }
-
-func (k *keyFlags) add(f *pflag.FlagSet) {
-	f.StringVar(&k.key, "key", "", "sign with the private key (ECDSA P-256) in this PEM `file`, as cosign generate-key-pair makes it, instead of an identity")
-	f.StringVar(&k.passphrase, "passphrase-file", "", "`file` with the key's password (default: the variable "+passphraseVariable+" or "+passwordVariable+")")
-}
-
-func (k keyFlags) private(ctx context.Context) (crypto.Signer, error) {
-	data, err := readGiven(k.key, maxKeyFile)
-	if err != nil {
-		return nil, err
-	}
-	password, err := k.password(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return signing.LoadPrivateKey(data, password)
-}
-
-// password returns nil if none is given; a variable that is set but empty gives
-// an empty one, which a key may well have.
-func (k keyFlags) password(ctx context.Context) ([]byte, error) {
-	if k.passphrase != "" {
-		return readSecret(ctx, passwordWord, k.passphrase)
-	}
-	for _, name := range []string{passphraseVariable, passwordVariable} {
-		if value, ok := os.LookupEnv(name); ok {
-			return []byte(value), nil
-		}
-	}
-	return nil, nil
-}
-
-// identityFlags say who must have signed.
-type identityFlags struct {
-	subject, subjectRegexp, issuer, issuerRegexp string
-
-	key string // if the command takes one
-}
-
-func (i *identityFlags) add(f *pflag.FlagSet) {
-	f.StringVar(&i.subject, "certificate-identity", "", "`identity` that must have signed, exactly")
-	f.StringVar(&i.subjectRegexp, "certificate-identity-regexp", "", "`expression` that the whole identity must match")
-	f.StringVar(&i.issuer, "certificate-oidc-issuer", "", "issuer `URL` that must have vouched for it, exactly")
-	f.StringVar(&i.issuerRegexp, "certificate-oidc-issuer-regexp", "", "`expression` that the whole issuer must match")
-}
-
-func (i *identityFlags) addKey(f *pflag.FlagSet) {
-	f.StringVar(&i.key, "key", "", "PEM `file` with the public key that must have signed, instead of an identity")
-}
-
-func (i identityFlags) identity() (*signing.Identity, error) {
-	if i.key != "" {
-		return i.byKey()
-	}
-	id, err := signing.NewIdentity(i.subject, i.subjectRegexp, i.issuer, i.issuerRegexp)
-	if err != nil {
-		return nil, usagef("%w; a signature means nothing unless you say whose you want", err)
-	}
-	return id, nil
-}
-
-func (i identityFlags) byKey() (*signing.Identity, error) {
-	if i.subject+i.subjectRegexp+i.issuer+i.issuerRegexp != "" {
-		return nil, usagef("--key is somebody by itself: leave out --certificate-identity and --certificate-oidc-issuer")
-	}
-	data, err := readGiven(i.key, maxKeyFile)
-	if err != nil {
-		return nil, err
-	}
-	pub, err := signing.LoadPublicKey(data)
-	if err != nil {
-		return nil, usagef("--key %s: %w", i.key, err)
-	}
-	return signing.NewKeyIdentity(pub)
 }

@@ -21,11 +21,13 @@ import (
 func (a *app) signCommand() *cobra.Command {
 	var s signFlags
 	cmd := &cobra.Command{
-		Use:   "sign FILE|oci://IMAGE...",
+		Use:   "sign FILE|-|oci://IMAGE...",
 		Short: "Sign files and images",
 		Long: `Sign files and images: an identity token buys a short-lived certificate, the
 signature goes into the log and is timestamped, and all evidence is verified before
-it is stored. With --key a key pair signs, without a certificate.
+it is stored. With --key a key pair signs, without a certificate or with one of the
+user's own. Without --identity-token the token comes from where this runs: see
+docs/signing.md.
 
 For a file the evidence is FILE.sigstore.json (a v0.3 bundle). For an image, an
 index (with --recursive also all that it lists) or any other artifact in a registry
@@ -37,6 +39,8 @@ tag at the tag sha256-….sig, which cosign 2 and its like look for.`,
   sigstack sign --client kit --device README.md               by a code, on another device
   sigstack sign --identity-token token oci://registry.example/app:v1
   sigstack sign --identity-token token --storage tag -a env=prod oci://registry.example/app:v1
+  tar c . | sigstack sign --identity-token token --bundle out.json -
+  sigstack sign --key leaf.key --certificate leaf.pem --certificate-chain chain.pem kubectl
   sigstack sign --key cosign.key --trusted-root trusted_root.json \
       --signing-config signing_config.v0.2.json kubectl`,
 		Args: cobra.MinimumNArgs(1),
@@ -106,6 +110,9 @@ func (s signFlags) check(args []string) error {
 	if s.bundle != "" && (len(args) > 1 || isImage(args[0])) {
 		return usagef("--bundle names one file, for one FILE to sign")
 	}
+	if slices.Contains(args, stdinArg) {
+		return s.checkStdin()
+	}
 	if (s.style != "" || len(s.pairs) > 0) && !slices.ContainsFunc(args, isImage) {
 		return usagef("--storage and --annotation are for images; an image is named oci://REGISTRY/NAME:TAG")
 	}
@@ -124,6 +131,22 @@ func (s signFlags) check(args []string) error {
 		}
 	}
 	return nil
+}
+
+// stdinArg stands for what is to be signed, or verified, on standard input.
+const stdinArg = "-"
+
+// checkStdin: what has no name has no place for its bundle either.
+func (s signFlags) checkStdin() error {
+	switch {
+	case s.bundle == "":
+		return usagef("what is read from stdin has no name: say where its bundle goes with --bundle, and sign nothing else")
+	case s.token == "-":
+		return usagef("what to sign and --identity-token cannot both be stdin")
+	case s.style != "" || len(s.pairs) > 0 || s.recursive:
+		return usagef("--storage, --annotation and --recursive are for images")
+	}
+	return wantOutput(s.bundle)
 }
 
 // signEach signs one argument after the other and stops at the first failure. sign
@@ -155,7 +178,13 @@ func (a *app) signEach(args []string, sign func(arg string) (any, string, error)
 }
 
 func (a *app) signFile(ctx context.Context, session *signing.Session, file, bundle string) (any, string, error) {
-	signed, err := session.SignFile(ctx, file)
+	sign := func() (*signing.Signed, error) { return session.SignFile(ctx, file) }
+	if file == stdinArg {
+		sign = func() (*signing.Signed, error) {
+			return await(ctx, func() (*signing.Signed, error) { return session.Sign(ctx, a.in) })
+		}
+	}
+	signed, err := sign()
 	if err != nil {
 		return nil, "", err
 	}

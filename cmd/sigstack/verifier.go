@@ -18,7 +18,7 @@ type verifierFlags struct {
 func (v *verifierFlags) add(f *pflag.FlagSet) {
 	v.clientFlags.add(f)
 	v.identityFlags.add(f)
-	v.addKey(f)
+	v.addOthers(f)
 	f.BoolVar(&v.timestamped, "require-timestamp", false, "demand an RFC 3161 timestamp; those there are must always be right")
 }
 
@@ -30,11 +30,17 @@ type verifier struct {
 
 // load reads what the flags name, and checks that arg can be verified at all.
 func (v verifierFlags) load(ctx context.Context, a *app, arg string) (verifier, error) {
+	return v.loadIf(ctx, a, func() error { return wantTarget(arg) })
+}
+
+// loadIf is load with another check than that of arguments that are files or images.
+func (v verifierFlags) loadIf(ctx context.Context, a *app, check func() error) (verifier, error) {
+	v.now = a.now
 	id, err := v.identity()
 	if err != nil {
 		return verifier{}, err
 	}
-	if err := wantTarget(arg); err != nil {
+	if err := check(); err != nil {
 		return verifier{}, err
 	}
 	kit, err := v.kit(ctx, a)

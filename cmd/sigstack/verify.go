@@ -15,7 +15,7 @@ import (
 func (a *app) verifyCommand() *cobra.Command {
 	var v verifyFlags
 	cmd := &cobra.Command{
-		Use:   "verify FILE|oci://IMAGE",
+		Use:   "verify FILE|-|oci://IMAGE",
 		Short: "Verify a file against its bundle, or an image against its signatures",
 		Long: `Verify a file against its bundle: certificate chain, SCT, log entry, inclusion
 proof, timestamps, signature and identity, all by the one trust root that the flags
@@ -78,13 +78,20 @@ func (a *app) verify(ctx context.Context, v verifyFlags, arg string) error {
 	switch {
 	case isImage(arg) && v.bundle != "":
 		return usagef("--bundle is for files; an image's signatures are in its registry")
+	case arg == stdinArg && v.bundle == "":
+		return usagef("what is read from stdin has no name: say where its bundle is with --bundle")
 	case !isImage(arg) && annotations != nil:
 		return usagef("--annotation is for images")
 	}
 	if err := v.recursiveFlag.check(arg); err != nil {
 		return err
 	}
-	c, err := v.load(ctx, a, arg)
+	c, err := v.loadIf(ctx, a, func() error {
+		if arg == stdinArg {
+			return nil
+		}
+		return wantTarget(arg)
+	})
 	if err != nil {
 		return err
 	}
@@ -103,7 +110,13 @@ func (a *app) verify(ctx context.Context, v verifyFlags, arg string) error {
 	if err != nil {
 		return err
 	}
-	result, err := signing.VerifyFile(ctx, arg, bundle, c.trusted, c.id)
+	check := func() (signing.Result, error) { return signing.VerifyFile(ctx, arg, bundle, c.trusted, c.id) }
+	if arg == stdinArg {
+		check = func() (signing.Result, error) {
+			return await(ctx, func() (signing.Result, error) { return signing.Verify(ctx, a.in, bundle, c.trusted, c.id) })
+		}
+	}
+	result, err := check()
 	if err != nil {
 		return err
 	}
@@ -138,6 +151,9 @@ func (a *app) printResult(r signing.Result) {
 	a.printf("  signed by   %s\n", by)
 	if note := r.IssuerBacking.Note(); note != "" {
 		a.printf("  issuer      %s\n", note)
+	}
+	if r.Authority != "" {
+		a.printf("  authority   %s\n", shown(r.Authority))
 	}
 	a.printf("  digest      %s\n", r.Digest)
 	switch {

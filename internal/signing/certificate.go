@@ -44,7 +44,7 @@ type credential struct {
 	pem             []byte              // of cert, or of the public key: what logs know it by
 	subject, issuer string
 	identity        *Identity // exactly subject and issuer, or the key
-	renewAt         time.Time // on our clock; zero for a bare key, which is never renewed
+	renewAt         time.Time // on our clock; zero for a key of the user's, which is never renewed
 }
 
 // keyCredential is the credential of a key pair, which has to be ECDSA P-256: the
@@ -82,7 +82,7 @@ func keyHint(spki []byte) string {
 func (s *Session) credential(ctx context.Context) (*credential, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cred != nil && (s.cred.cert == nil || s.now().Before(s.cred.renewAt)) {
+	if s.cred != nil && (s.token == nil || s.now().Before(s.cred.renewAt)) {
 		return s.cred, nil
 	}
 	cred, err := s.fetchCredential(ctx)

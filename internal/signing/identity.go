@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/verify"
 )
@@ -16,6 +17,9 @@ type Identity struct {
 	subject, issuer string // for people: the value, or the expression between slashes
 	matcher         verify.CertificateIdentity
 	key             *bareKey // nil: by certificate
+
+	authority *Authority       // which has to have issued the certificate; nil: the trust root's
+	now       func() time.Time // when it has to be valid, with authority only
 }
 
 // NewKeyIdentity builds the identity of whoever holds the private half of pub.

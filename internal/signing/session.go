@@ -21,11 +21,15 @@ import (
 // SessionConfig sets a Session up.
 type SessionConfig struct {
 	Kit   *Kit
-	Token TokenSource      // signs as the token's identity, with a key made for the session
-	Key   crypto.Signer    // instead of Token: a key pair, ECDSA P-256; no certificate is asked for
-	HTTP  *http.Client     // nil: the kit's HTTPClient
-	Now   func() time.Time // for choosing services and for renewing in time
-	Log   *slog.Logger
+	Token TokenSource   // signs as the token's identity, with a key made for the session
+	Key   crypto.Signer // instead of Token: a key pair, ECDSA P-256; no certificate is asked for
+	// Certificate is one that the user has for Key, and Authority who issued it; both nil
+	// without one.
+	Certificate *x509.Certificate
+	Authority   *Authority
+	HTTP        *http.Client     // nil: the kit's HTTPClient
+	Now         func() time.Time // for choosing services and for renewing in time
+	Log         *slog.Logger
 }
 
 // Session signs as one identity: a key made for the session and a certificate
@@ -64,6 +68,9 @@ func NewSession(c SessionConfig) (*Session, error) {
 	if (c.Token == nil) == (c.Key == nil) {
 		return nil, errors.New("set up signing: give either a token or a key, not both")
 	}
+	if (c.Certificate == nil) != (c.Authority == nil) || c.Certificate != nil && c.Key == nil {
+		return nil, errors.New("set up signing: a certificate of the user's goes with its authority and its key")
+	}
 	s := &Session{kit: c.Kit, token: c.Token, http: c.HTTP, now: c.Now, log: c.Log}
 	var err error
 	if s.http == nil {
@@ -75,6 +82,9 @@ func NewSession(c SessionConfig) (*Session, error) {
 		s.services.TLogs, s.services.TSAs, err = c.Kit.witnesses(c.Now())
 		if err == nil {
 			s.cred, err = keyCredential(c.Key)
+		}
+		if err == nil && c.Certificate != nil {
+			s.cred, err = certified(s.cred, c.Certificate, c.Authority, c.Now)
 		}
 	} else {
 		s.services, err = c.Kit.Services(c.Now())

@@ -29,6 +29,10 @@ type Result struct {
 	Timestamp      time.Time `json:"timestamp"`       // of the first RFC 3161 token; zero without one
 	TrustRoot      string    `json:"trust_root"`      // path and short hash
 
+	// Authority is the certificate authority that was named in place of the trust
+	// root's, empty without one.
+	Authority string `json:"authority,omitempty"`
+
 	// IssuerBacking tells where the issuer's name may say more than the root knows.
 	IssuerBacking IssuerBacking `json:"issuer_backing,omitempty"`
 }
@@ -108,11 +112,11 @@ func verifyBundle(digest []byte, algorithm string, b *Bundle, trusted *TrustRoot
 	}
 	material := id.material(b, trusted)
 	known := b.leafOnly && b.cert != nil && trusted.memo.hasSCTs(b.cert)
-	v, err := newVerifier(b, id, material, trusted.DemandTimestamp, !known)
+	v, err := newVerifier(b, id, material, trusted.DemandTimestamp, !known && id.authority == nil)
 	if err != nil {
 		return Result{}, err
 	}
-	j := verdict{verifier: v, material: material, bundle: b, entries: entries, artifact: verify.WithArtifactDigest(algorithm, digest)}
+	j := verdict{verifier: v, material: material, bundle: b, entries: entries, authority: id.authority, artifact: verify.WithArtifactDigest(algorithm, digest)}
 	got, err := v.Verify(b.entity, verify.NewPolicy(j.artifact, id.policy()))
 	if err != nil {
 		return Result{}, j.explain(err)
@@ -120,7 +124,7 @@ func verifyBundle(digest []byte, algorithm string, b *Bundle, trusted *TrustRoot
 	if err := j.strict(id, got); err != nil {
 		return Result{}, err
 	}
-	if b.leafOnly && b.cert != nil {
+	if b.leafOnly && b.cert != nil && id.authority == nil {
 		trusted.memo.keepSCTs(b.cert)
 	}
 	res := newResult(got, entries[0], id)
@@ -202,6 +206,9 @@ func newResult(got *verify.VerificationResult, entry *tlog.Entry, id *Identity) 
 	res := Result{Identity: id.String(), LogIndex: entry.LogIndex()}
 	if cert := got.Signature.Certificate; cert != nil {
 		res.Identity, res.Issuer = cert.SubjectAlternativeName, cert.Issuer
+	}
+	if id.authority != nil { // which may write what it likes where an issuer would stand
+		res.Issuer, res.Authority = "", id.authority.String()
 	}
 	if !entry.IsRekorV2() { // which may state a time, but signs none
 		res.IntegratedTime = entry.IntegratedTime().UTC()

@@ -21,6 +21,8 @@ type verdict struct {
 	bundle   *Bundle
 	entries  []*tlog.Entry
 	artifact verify.ArtifactPolicyOption
+
+	authority *Authority // named in place of the trust root's; nil: none
 }
 
 // explain finds the first check that err, the verifier's refusal, is due to. It
@@ -64,6 +66,9 @@ func (j verdict) explainCertificate(times []*root.Timestamp) error {
 		chains, err := verifyLeaf(t.Time, j.bundle.cert, j.material)
 		if err != nil {
 			return refuse(CheckCertificate, fmt.Errorf("no trusted chain at %s: %w", t.Time.UTC().Format(time.RFC3339), err))
+		}
+		if j.authority != nil {
+			continue
 		}
 		scts, err := countSCTs(j.bundle.cert)
 		if err == nil {

@@ -60,12 +60,15 @@ func (m keyMaterial) PublicKeyVerifier(string) (root.TimeConstrainedVerifier, er
 	return root.NewExpiringKey(m.verifier, time.Time{}, time.Time{}), nil
 }
 
-// material is what a bundle is judged by: the trust root, and the bare key if id
-// is one.
+// material is what a bundle is judged by: the trust root, and the bare key or other
+// certificate authority if id names one.
 func (id *Identity) material(b *Bundle, trusted *TrustRoot) root.TrustedMaterial {
 	material := trusted.material
 	if b.leafOnly {
 		material = rememberingMaterial{material, &trusted.memo}
+	}
+	if id.authority != nil {
+		material = authorityMaterial{material, id.authority}
 	}
 	if b.envelope != nil {
 		material = envelopeMaterial{material, b.envelope}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
@@ -41,12 +42,28 @@ func (j verdict) strict(id *Identity, got *verify.VerificationResult) error {
 		if err := checkLeaf(cert); err != nil {
 			return refuse(CheckCertificate, err)
 		}
-		if _, err := countSCTs(cert); err != nil {
-			return refuse(CheckSCT, err)
+		if err := j.checkIssuance(cert, id); err != nil {
+			return err
 		}
 	}
 	if err := checkEncoding(j.bundle, id); err != nil {
 		return refuse(CheckSignature, err)
+	}
+	return nil
+}
+
+// checkIssuance checks what the trust root's authorities owe a certificate, the SCTs,
+// or of an authority that is named in their place that the certificate is still valid.
+func (j verdict) checkIssuance(cert *x509.Certificate, id *Identity) error {
+	if id.authority == nil {
+		if _, err := countSCTs(cert); err != nil {
+			return refuse(CheckSCT, err)
+		}
+		return nil
+	}
+	now := id.now()
+	if _, err := verifyLeaf(now, cert, j.material); err != nil {
+		return refuse(CheckCertificate, fmt.Errorf("it was valid when it signed, and is not at %s: %w", now.UTC().Format(time.RFC3339), err))
 	}
 	return nil
 }
