@@ -95,7 +95,7 @@ func (f *attachmentFlags) add(flags *pflag.FlagSet) {
 }
 
 // check makes flags that would have no effect usage errors.
-func (f attachmentFlags) check(arg string) error {
+func (f attachmentFlags) check(arg string, recursive bool) error {
 	switch {
 	case f.attachment == "" && f.save != "":
 		return usagef("--save goes with --attachment sbom")
@@ -105,8 +105,8 @@ func (f attachmentFlags) check(arg string) error {
 		return usagef("--attachment %q: want sbom", f.attachment)
 	case !isImage(arg):
 		return usagef("--attachment is for images; an image is named oci://REGISTRY/NAME:TAG")
-	case f.save != "":
-		return wantOutput(f.save)
+	case recursive:
+		return usagef("--attachment sbom is one SBOM, of the image itself: not with --recursive")
 	}
 	return nil
 }

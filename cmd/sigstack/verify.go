@@ -56,6 +56,7 @@ and the newest signatures so before and after each step of a rotation.`,
 	f.StringVar(&v.bundle, "bundle", "", "`file` with the bundle (default FILE"+signing.BundleSuffix+")")
 	v.annotationFlag.add(f, "`key=value` that must be signed with the image; may be repeated")
 	v.recursiveFlag.add(f, "verify what an index lists too, and what that lists")
+	v.attachmentFlags.add(f)
 	v.registryFlags.add(f)
 	v.asOf.add(f)
 	return cmd
@@ -67,6 +68,7 @@ type verifyFlags struct {
 	bundle string
 	annotationFlag
 	recursiveFlag
+	attachmentFlags
 	registryFlags
 }
 
@@ -86,6 +88,9 @@ func (a *app) verify(ctx context.Context, v verifyFlags, arg string) error {
 	if err := v.recursiveFlag.check(arg); err != nil {
 		return err
 	}
+	if err := v.attachmentFlags.check(arg, v.recursive); err != nil {
+		return err
+	}
 	c, err := v.loadIf(ctx, a, func() error {
 		if arg == stdinArg {
 			return nil
@@ -96,6 +101,9 @@ func (a *app) verify(ctx context.Context, v verifyFlags, arg string) error {
 		return err
 	}
 	if ref, ok := strings.CutPrefix(arg, imagePrefix); ok {
+		if v.attachment != "" {
+			return a.verifyAttachment(ctx, v.attachmentFlags, v.open(a.now), ref, c, annotations)
+		}
 		got, err := v.verifyImage(ctx, v.open(a.now), ref, c, annotations)
 		if err != nil {
 			return err
