@@ -3,12 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -30,11 +27,13 @@ func (a *app) attestCommand() *cobra.Command {
 else with a predicate type. It is certified, logged and timestamped like a signature
 (see sigstack sign), and verified before it is stored.
 
-The attestation of a file goes to FILE` + release.AttestationSuffix + `, which is never overwritten;
-that of an image goes beside it in the registry.`,
+The attestation of a file goes to FILE` + release.AttestationSuffix + `, which is never overwritten,
+or with --append to FILE` + signing.AttestationsSuffix + `, after those that are there already; that of
+an image goes beside it in the registry.
+
+SPDX may be JSON or tags and values; other predicates are JSON.`,
 		Example: `  sigstack attest --identity-token token --type slsaprovenance1 --predicate provenance.json kubectl
-  sigstack attest --identity-token token --type spdxjson --predicate sbom.spdx.json \
-      --bundle kubectl.sbom.sigstore.json kubectl
+  sigstack attest --identity-token token --type spdxjson --predicate sbom.spdx.json --append kubectl
   sigstack attest --identity-token token --type https://example.com/review/v1 --predicate review.json \
       --storage tag oci://registry.example/app:v1`,
 		Args: cobra.ExactArgs(1),
@@ -46,6 +45,7 @@ that of an image goes beside it in the registry.`,
 	f.StringVar(&s.predicateType, "type", "", "predicate `type`: "+predicateNames+", or a URI")
 	f.StringVar(&s.predicate, "predicate", "", "`file` with the predicate, - for stdin")
 	f.StringVar(&s.bundle, "bundle", "", "`file` to write the bundle to, for a FILE (default FILE"+release.AttestationSuffix+")")
+	f.BoolVar(&s.append, "append", false, "add it to FILE"+signing.AttestationsSuffix+", or the file of --bundle, as one line more")
 	s.storageFlag.add(f)
 	s.registryFlags.add(f)
 	return cmd
@@ -55,6 +55,7 @@ type attestFlags struct {
 	signerFlags
 	predicateType, predicate string
 	bundle                   string
+	append                   bool
 	storageFlag
 	registryFlags
 }
@@ -88,7 +89,7 @@ func (a *app) attest(ctx context.Context, s attestFlags, arg string) error {
 			a.noteSigned("an attestation of "+signed.Image, signed.Result)
 			return signed, signed.Stored, nil
 		}
-		return a.attestFile(ctx, session, arg, s.bundle, types[0], predicate)
+		return a.attestFile(ctx, session, arg, s.place(arg), types[0], predicate)
 	})
 }
 
@@ -100,19 +101,72 @@ func (s attestFlags) check(arg string) error {
 		return usagef("--predicate and --identity-token cannot both be stdin")
 	case isImage(arg) && s.bundle != "":
 		return usagef("--bundle is for files; an image's attestation goes into its registry")
+	case s.append && s.bundle != "" && !holdsSeveral(s.bundle):
+		return usagef("--append --bundle %s: a file of several attestations ends in .jsonl, by which it is told from one", s.bundle)
+	case isImage(arg) && s.append:
+		return usagef("--append is for files; an image's attestations are beside each other anyway")
 	case !isImage(arg) && s.style != "":
 		return usagef("--storage is for images; an image is named oci://REGISTRY/NAME:TAG")
 	}
-	if err := wantTarget(arg); err != nil {
+	if err := wantTarget(arg); err != nil || isImage(arg) {
 		return err
 	}
-	if _, err := os.Lstat(arg + release.AttestationSuffix); err == nil && !isImage(arg) && s.bundle == "" {
-		return usagef("%s is there already: name another with --bundle, or remove it", arg+release.AttestationSuffix)
+	return s.place(arg).check(arg, s.predicate)
+}
+
+// place is where the attestation of a file goes.
+type place struct {
+	path string
+	how  placing
+}
+
+type placing int
+
+const (
+	create  placing = iota // the file must not be there
+	replace                // a file that the user named may be replaced
+	enlarge                // the file may have attestations already
+)
+
+func (s attestFlags) place(file string) place {
+	switch {
+	case s.append:
+		return place{cmp.Or(s.bundle, file+signing.AttestationsSuffix), enlarge}
+	case s.bundle != "":
+		return place{s.bundle, replace}
 	}
-	if isImage(arg) {
-		return nil
+	return place{file + release.AttestationSuffix, create}
+}
+
+// check makes it a usage error if nothing can be written there, before something is
+// logged for good. inputs are the files that are read.
+func (p place) check(inputs ...string) error {
+	if _, err := os.Lstat(p.path); err == nil && p.how == create {
+		return usagef("%s is there already: name another with --bundle, or remove it; several go into one file with --append", p.path)
+	} else if err == nil && p.how == enlarge {
+		if _, err := readCandidates(p.path); err != nil {
+			return usagef("nothing can be added: %w", err)
+		}
 	}
-	return wantOutput(cmp.Or(s.bundle, arg+release.AttestationSuffix), arg, s.predicate)
+	return wantOutput(p.path, inputs...)
+}
+
+// write puts a bundle there.
+func (p place) write(bundle []byte) error {
+	switch p.how {
+	case replace:
+		return durable.WriteFile(p.path, bundle, 0o644)
+	case enlarge:
+		return durable.Update(p.path, 0o644, signing.MaxAttestations, func(old []byte) ([]byte, error) {
+			return signing.AppendAttestation(old, bundle)
+		})
+	}
+	if err := durable.CreateFile(p.path, bundle, 0o644); errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%w; name another with --bundle, or remove it", err)
+	} else if err != nil {
+		return err
+	}
+	return nil
 }
 
 func (a *app) readPredicate(predicateType, path string) (json.RawMessage, error) {
@@ -129,13 +183,12 @@ func (a *app) readPredicate(predicateType, path string) (json.RawMessage, error)
 	return encodePredicate(predicateType, content, a.now())
 }
 
-func (a *app) attestFile(ctx context.Context, session *signing.Session, file, bundle, predicateType string, predicate json.RawMessage) (any, string, error) {
-	digest, err := fileDigest(file)
+func (a *app) attestFile(ctx context.Context, session *signing.Session, file string, to place, predicateType string, predicate json.RawMessage) (any, string, error) {
+	digests, err := fileDigests(file)
 	if err != nil {
 		return nil, "", err
 	}
-	subject := signing.Subject{Name: filepath.Base(file), Digest: map[string]string{"sha256": hex.EncodeToString(digest)}}
-	statement, err := signing.NewStatement([]signing.Subject{subject}, predicateType, predicate)
+	statement, err := signing.NewStatement([]signing.Subject{subjectOf(file, digests["sha256"])}, predicateType, predicate)
 	if err != nil {
 		return nil, "", err
 	}
@@ -143,29 +196,14 @@ func (a *app) attestFile(ctx context.Context, session *signing.Session, file, bu
 	if err != nil {
 		return nil, "", err
 	}
-	write := durable.WriteFile // a file that the user names may be replaced
-	if bundle == "" {
-		bundle, write = file+release.AttestationSuffix, durable.CreateFile
-	}
-	if err := write(bundle, signed.JSON, 0o644); errors.Is(err, fs.ErrExist) {
-		return nil, "", fmt.Errorf("%w; name another with --bundle, or remove it", err)
-	} else if err != nil {
+	if err := to.write(signed.JSON); err != nil {
 		return nil, "", err
 	}
 	a.noteSigned("an attestation of "+file, signed.Result)
-	return signedFile{file, bundle, signed.Result}, bundle, nil
+	return signedFile{file, to.path, signed.Result}, to.path, nil
 }
 
-// fileDigest returns the SHA-256 of a file.
-func fileDigest(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("read artifact: %w", err)
-	}
-	h := sha256.New()
-	_, err = io.Copy(h, f)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, fmt.Errorf("read artifact: %w", err)
-	}
-	return h.Sum(nil), nil
+// subjectOf names a file and its SHA-256 in hex.
+func subjectOf(file, sha256 string) signing.Subject {
+	return signing.Subject{Name: filepath.Base(file), Digest: map[string]string{"sha256": sha256}}
 }

@@ -4,15 +4,21 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/url"
-	"strings"
+	"slices"
 	"time"
 
 	"sigstack/internal/oci"
+	"sigstack/internal/sbom"
+	"sigstack/internal/signing"
+	"sigstack/internal/slsa"
 )
 
 // maxPredicate is the most bytes of a predicate: its statement has to fit into a
 // bundle, in base64.
 const maxPredicate = 16 << 20
+
+// cyclonePredicate is the type of CycloneDX documents.
+const cyclonePredicate = "https://cyclonedx.org/bom"
 
 // customPredicate is the type of cosign's own wrapper around arbitrary text.
 const customPredicate = "https://cosign.sigstore.dev/attestation/v1"
@@ -26,9 +32,11 @@ func predicateTypes(name string) ([]string, error) {
 	case "slsaprovenance", "slsaprovenance02":
 		return []string{"https://slsa.dev/provenance/v0.2"}, nil
 	case "spdx", "spdxjson":
-		return []string{"https://spdx.dev/Document", "https://spdx.dev/Document/v2.3"}, nil
+		return signing.SPDXPredicates(), nil
 	case "cyclonedx":
-		return []string{"https://cyclonedx.org/bom"}, nil
+		return []string{cyclonePredicate}, nil
+	case "vsa":
+		return []string{slsa.SummaryV1}, nil
 	case "link":
 		return []string{"https://in-toto.io/Link/v1"}, nil
 	case "vuln":
@@ -49,10 +57,11 @@ func predicateTypes(name string) ([]string, error) {
 	return []string{name}, nil
 }
 
-const predicateNames = "slsaprovenance1, slsaprovenance, spdx, spdxjson, cyclonedx, vuln, link, openvex, custom"
+const predicateNames = "slsaprovenance1, slsaprovenance, vsa, spdx, spdxjson, cyclonedx, vuln, link, openvex, custom"
 
 // encodePredicate turns a file's content into the predicate of a type, the way
-// cosign does it: what is custom is wrapped with the time, all else is JSON.
+// cosign does it: what is custom is wrapped with the time, SPDX as tags and values is
+// a string, all else is JSON.
 func encodePredicate(predicateType string, content []byte, now time.Time) (json.RawMessage, error) {
 	if predicateType == customPredicate {
 		return json.Marshal(struct {
@@ -61,12 +70,14 @@ func encodePredicate(predicateType string, content []byte, now time.Time) (json.
 		}{string(content), now.UTC().Format(time.RFC3339)})
 	}
 	trimmed := bytes.TrimSpace(content)
-	if !json.Valid(trimmed) || trimmed[0] != '{' {
-		hint := ""
-		if strings.HasPrefix(string(trimmed), "SPDXVersion:") {
-			hint = ": a statement holds SPDX as JSON, not as tags and values; convert it first"
-		}
-		return nil, usagef("the predicate is not a JSON object%s", hint)
+	if json.Valid(trimmed) && trimmed[0] == '{' {
+		return trimmed, nil
 	}
-	return trimmed, nil
+	if !slices.Contains(signing.SPDXPredicates(), predicateType) {
+		return nil, usagef("the predicate is not a JSON object")
+	}
+	if _, err := sbom.Parse(content); err != nil {
+		return nil, usagef("the predicate is neither a JSON object nor SPDX as tags and values: %w", err)
+	}
+	return json.Marshal(string(content))
 }

@@ -1,100 +1,90 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
+	"slices"
 
 	"sigstack/internal/oci"
-	"sigstack/internal/signing"
 	"sigstack/internal/slsa"
 )
 
-// readPolicy reads the policy of --policy, nil without one. It judges provenance and
-// nothing else.
-func readPolicy(path string, types []string) (*slsa.Policy, error) {
-	if path == "" {
-		return nil, nil
-	}
+// maxPolicyFile bounds what is read of a policy, in bytes.
+const maxPolicyFile = 2 << 20
+
+// readPolicy reads the policy at path, and returns its content too. It judges
+// provenance and nothing else.
+func readPolicy(path string, types []string) (slsa.Policy, []byte, error) {
 	if types[0] != slsa.ProvenanceV1 && types[0] != slsa.ProvenanceV02 {
-		return nil, usagef("--policy judges SLSA provenance: with --type slsaprovenance1 or slsaprovenance")
+		return slsa.Policy{}, nil, usagef("--policy judges SLSA provenance: with --type slsaprovenance1 or slsaprovenance")
 	}
-	data, err := os.ReadFile(path)
+	data, err := readGiven(path, maxPolicyFile)
 	if err != nil {
-		return nil, usagef("%w", err)
+		return slsa.Policy{}, nil, err
 	}
 	p, err := slsa.ParsePolicy(data)
 	if err != nil {
-		return nil, usagef("%s: %w", path, err)
+		return slsa.Policy{}, nil, usagef("%s: %w", path, err)
 	}
-	return &p, nil
+	return p, data, nil
 }
 
-// judgedFile is a file's attestation with what the policy says of it.
-type judgedFile struct {
-	verifiedAttestation
-	Policy slsa.Verdict `json:"policy"`
+// judge says what it thinks of an attestation that is genuine.
+type judge func(attested) judgement
+
+// judgement is that of a policy, of a consumer of summaries, or of files that an SBOM
+// describes.
+type judgement interface {
+	// Err is nil if all is as it should be.
+	Err() error
+	print(a *app)
 }
 
-func (a *app) judgeFile(got verifiedAttestation, policy slsa.Policy, show func()) error {
-	verdict, err := judge(policy, got.PredicateType, got.Predicate, got.Result)
+// byPolicy judges provenance.
+func byPolicy(policy slsa.Policy) judge {
+	return func(got attested) judgement { return policyVerdict{judgeProvenance(policy, got)} }
+}
+
+// judgeProvenance has the steps of the contract in their order (C1).
+func judgeProvenance(policy slsa.Policy, got attested) slsa.Verdict {
+	v, err := slsa.ParseProvenance(got.PredicateType, got.Predicate)
 	if err != nil {
-		return err
+		return slsa.Verdict{Checks: append(proven(got), slsa.Check{Name: "predicate", Found: "not readable: " + err.Error(), Want: "provenance"})}
 	}
-	a.result(judgedFile{got, verdict}, func() {
-		show()
-		a.printPolicy(verdict)
-	})
-	return refusedBy(verdict)
+	out := policy.Judge(v, signerOf(got))
+	shown := proven(got)
+	out.Checks = slices.Concat(shown[:1], out.Checks[:1], shown[1:], out.Checks[1:])
+	return out
 }
 
-// judgedImage is an image's attestations with what the policy says of each.
-type judgedImage struct {
-	oci.Verified
-	Policy []slsa.Verdict `json:"policy"` // of each that passed, in their order
+// proven are the checks that an attestation has passed before it is judged.
+func proven(got attested) []slsa.Check {
+	return []slsa.Check{
+		{Name: "signature", OK: true, Found: fmt.Sprintf("by %s, log index %d", got.Identity, got.LogIndex), Want: "one that verifies"},
+		{Name: "subject", OK: true, Found: got.Digest, Want: got.Digest},
+	}
 }
 
-// judgeImage demands that one of the attestations passes the policy.
-func (a *app) judgeImage(got oci.Verified, policy slsa.Policy) error {
-	out, failed := judgedImage{got, nil}, []error{}
-	for _, p := range got.Passed {
-		verdict, err := judge(policy, p.PredicateType, p.Predicate, p.Result)
-		if err != nil {
-			verdict = slsa.Verdict{Checks: []slsa.Check{{Name: "predicate", Found: err.Error(), Want: "provenance"}}}
-		}
-		out.Policy = append(out.Policy, verdict)
-		if err := refusedBy(verdict); err != nil {
-			failed = append(failed, err)
-		}
-	}
-	a.result(out, func() {
-		a.printImage(got, "attestation")
-		for _, v := range out.Policy {
-			a.printPolicy(v)
-		}
-	})
-	if len(failed) < len(out.Policy) {
-		return nil
-	}
-	return errors.Join(failed...)
+func signerOf(got attested) slsa.Signer {
+	return slsa.Signer{Identity: got.Identity, Issuer: got.Issuer}
 }
 
-func judge(policy slsa.Policy, predicateType string, predicate []byte, r signing.Result) (slsa.Verdict, error) {
-	v, err := slsa.ParseProvenance(predicateType, predicate)
-	if err != nil {
-		return slsa.Verdict{}, fmt.Errorf("refused: %w", err)
-	}
-	return policy.Judge(v, slsa.Signer{Identity: r.Identity, Issuer: r.Issuer}), nil
-}
+// policyVerdict is the verdict on provenance or on a summary of its verification.
+type policyVerdict struct{ slsa.Verdict }
 
-func refusedBy(v slsa.Verdict) error {
-	if err := v.Err(); err != nil {
+// MarshalJSON implements json.Marshaler.
+func (v policyVerdict) MarshalJSON() ([]byte, error) { return json.Marshal(v.Verdict) }
+
+// Err implements judgement.
+func (v policyVerdict) Err() error {
+	if err := v.Verdict.Err(); err != nil {
 		return fmt.Errorf("refused: %w", err)
 	}
 	return nil
 }
 
-func (a *app) printPolicy(v slsa.Verdict) {
+func (v policyVerdict) print(a *app) {
 	for _, c := range v.Checks {
 		mark := "ok     "
 		if !c.OK {
@@ -106,6 +96,73 @@ func (a *app) printPolicy(v slsa.Verdict) {
 		}
 	}
 	if v.Passed {
-		a.printf("  level       SLSA_BUILD_LEVEL_%d\n", v.Level)
+		a.printf("  level       SLSA_BUILD_LEVEL_%d: %s\n", v.Level, levels[v.Level])
 	}
+}
+
+// levels are what each build level says (slsa.dev/spec/v1.0/levels).
+var levels = map[int]string{
+	0: "nothing was shown of the build",
+	1: "provenance is there",
+	2: "provenance is signed by the build platform",
+	3: "provenance is signed by the build platform, and no build can reach who signs",
+}
+
+// judgedFile is a file's attestation with what is thought of it.
+type judgedFile struct {
+	attested
+	Policy judgement `json:"policy"`
+}
+
+// judgeFile demands that one of the attestations passes, and shows that one, or all.
+func (a *app) judgeFile(file string, passed []attested, j judge) error {
+	var failed []error
+	verdicts := make([]judgement, len(passed))
+	at := 0
+	for i, got := range passed {
+		verdicts[i] = j(got)
+		err := verdicts[i].Err()
+		if err == nil {
+			at, failed = i, nil
+			break
+		}
+		failed = append(failed, err)
+	}
+	a.result(judgedFile{passed[at], verdicts[at]}, func() {
+		for i, v := range verdicts {
+			if v != nil && (i == at || len(failed) > 0) {
+				a.printAttested(file, passed[i], len(passed))
+				v.print(a)
+			}
+		}
+	})
+	return errors.Join(failed...)
+}
+
+// judgedImage is an image's attestations with what is thought of each.
+type judgedImage struct {
+	oci.Verified
+	Policy []judgement `json:"policy"` // of each that passed, in their order
+}
+
+// judgeImage demands that one of the attestations passes.
+func (a *app) judgeImage(got oci.Verified, j judge) error {
+	out, failed := judgedImage{got, nil}, []error{}
+	for _, one := range ofImage(got) {
+		v := j(one)
+		out.Policy = append(out.Policy, v)
+		if err := v.Err(); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	a.result(out, func() {
+		a.printImage(got, "attestation")
+		for _, v := range out.Policy {
+			v.print(a)
+		}
+	})
+	if len(failed) < len(out.Policy) {
+		return nil
+	}
+	return errors.Join(failed...)
 }

@@ -27,6 +27,9 @@ there: one that passes in full suffices; with --recursive so must all that an in
 lists, and what is not signed is named. Exit code 1, and the check that failed, if
 the artifact is not what was signed or not by whom you say.
 
+With --policy an artifact is verified by its SLSA provenance: that this is genuine,
+about this artifact, and of a builder, source and parameters that the policy trusts.
+
 With --as-of it is decided as a client at that time would have: by the trust root
 that was published then, and not at all if its metadata had expired. Try the oldest
 and the newest signatures so before and after each step of a rotation.`,
@@ -35,12 +38,17 @@ and the newest signatures so before and after each step of a rotation.`,
   sigstack verify --trusted-root trusted_root.json --certificate-identity demo@sigstack.local \
       --certificate-oidc-issuer http://localhost:8080/dex -a env=prod oci://registry.example/app:v1
   sigstack verify --tuf-url http://localhost:8080/tuf --tuf-root root.json --key cosign.pub kubectl
+  sigstack verify --client kit --policy release.yaml kubectl
   sigstack verify --as-of 2026-11-20T08:00:00Z --dir /var/lib/sigstack --key cosign.pub samples/`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case v.asOf.at != "" && v.recursive:
 				return usagef("--recursive is for images, --as-of for files")
+			case v.policy != "" && (v.asOf.at != "" || len(args) > 1):
+				return usagef("--policy judges the provenance of one artifact, and not with --as-of")
+			case v.policy != "":
+				return a.verifyByPolicy(cmd.Context(), v, args[0])
 			case v.asOf.at != "":
 				return a.verifyAsOf(cmd.Context(), v, args)
 			case cmd.Flags().Changed("dir") || cmd.Flags().Changed("mirror"):
@@ -58,14 +66,15 @@ and the newest signatures so before and after each step of a rotation.`,
 	v.recursiveFlag.add(f, "verify what an index lists too, and what that lists")
 	v.attachmentFlags.add(f)
 	v.registryFlags.add(f)
+	f.StringVar(&v.policy, "policy", "", "judge SLSA provenance instead of a signature, by the policy in this `file`, which also says who may have signed")
 	v.asOf.add(f)
 	return cmd
 }
 
 type verifyFlags struct {
 	verifierFlags
-	asOf   asOfFlags
-	bundle string
+	asOf           asOfFlags
+	bundle, policy string
 	annotationFlag
 	recursiveFlag
 	attachmentFlags

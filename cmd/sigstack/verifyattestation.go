@@ -2,15 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"sigstack/internal/release"
 	"sigstack/internal/signing"
+	"sigstack/internal/slsa"
 )
 
 func (a *app) verifyAttestationCommand() *cobra.Command {
@@ -19,39 +17,36 @@ func (a *app) verifyAttestationCommand() *cobra.Command {
 		Use:   "verify-attestation FILE|oci://IMAGE --type TYPE",
 		Short: "Verify a statement about a file or an image",
 		Long: `Verify an attestation like a signature (see sigstack verify), and that it is about
-this artifact and of the type you say. --output json prints its predicate, which is
-not judged, unless it is SLSA provenance and --policy says which builders, sources and
-parameters are trusted. Each check is then shown; exit code 1 if one fails.`,
+this artifact and of the type you say. Those of a file are in FILE` + release.AttestationSuffix + ` and
+FILE` + signing.AttestationsSuffix + `, one a line; one that passes suffices. --output json prints its
+predicate, which is not judged, but for two kinds:
+
+SLSA provenance is judged with --policy, which says which builders, sources and
+parameters are trusted; who may have signed is said there too, so that you need not.
+SBOMs are compared with --components DIR: each file that they name has to be there,
+with the checksums that they have. Each check is shown; exit code 1 if one fails.`,
 		Example: `  sigstack verify-attestation --client kit --type slsaprovenance1 \
       --certificate-identity builder@corp.example --certificate-oidc-issuer https://dex.corp.example \
       kubectl
-  sigstack verify-attestation --client kit --type slsaprovenance1 --policy release.yaml \
-      --certificate-identity builder@corp.example --certificate-oidc-issuer https://dex.corp.example \
-      kubectl
-  sigstack verify-attestation --key cosign.pub --type spdx --output json oci://registry.example/app:v1`,
+  sigstack verify-attestation --client kit --type slsaprovenance1 --policy release.yaml kubectl
+  sigstack verify-attestation --key cosign.pub --type spdx --components rootfs oci://registry.example/app:v1`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.verifyAttestation(cmd.Context(), v, args[0]) },
 	}
 	f := cmd.Flags()
 	v.verifierFlags.add(f)
 	f.StringVar(&v.predicateType, "type", "", "predicate `type`: "+predicateNames+", or a URI")
-	f.StringVar(&v.bundle, "bundle", "", "`file` with the bundle (default FILE"+release.AttestationSuffix+")")
+	f.StringVar(&v.bundle, "bundle", "", "`file` with the bundle, or with several, one a line, if it ends in .jsonl")
 	f.StringVar(&v.policy, "policy", "", "`file` with the policy (YAML) that SLSA provenance must pass")
+	f.StringVar(&v.components, "components", "", "`directory` with the files that an SBOM describes")
 	v.registryFlags.add(f)
 	return cmd
 }
 
 type verifyAttestationFlags struct {
 	verifierFlags
-	predicateType, bundle, policy string
+	predicateType, bundle, policy, components string
 	registryFlags
-}
-
-// verifiedAttestation is the verdict on a file's attestation.
-type verifiedAttestation struct {
-	PredicateType string          `json:"predicate_type"`
-	Predicate     json.RawMessage `json:"predicate"`
-	signing.Result
 }
 
 func (a *app) verifyAttestation(ctx context.Context, v verifyAttestationFlags, arg string) error {
@@ -59,12 +54,59 @@ func (a *app) verifyAttestation(ctx context.Context, v verifyAttestationFlags, a
 	if err != nil {
 		return err
 	}
-	policy, err := readPolicy(v.policy, types)
+	j, err := v.judge(types)
 	if err != nil {
 		return err
 	}
+	return a.verifyStatements(ctx, v, arg, types, j)
+}
+
+// verifyByPolicy is verify with --policy: by provenance of either version.
+func (a *app) verifyByPolicy(ctx context.Context, v verifyFlags, arg string) error {
+	if len(v.pairs) > 0 || v.recursive {
+		return usagef("--annotation and --recursive are for signatures, and --policy for provenance")
+	}
+	types := []string{slsa.ProvenanceV1, slsa.ProvenanceV02}
+	w := verifyAttestationFlags{verifierFlags: v.verifierFlags, registryFlags: v.registryFlags, bundle: v.bundle, policy: v.policy}
+	j, err := w.judge(types)
+	if err != nil {
+		return err
+	}
+	return a.verifyStatements(ctx, w, arg, types, j)
+}
+
+// judge returns what the flags ask of a predicate, nil if nothing.
+func (v verifyAttestationFlags) judge(types []string) (judge, error) {
+	switch {
+	case v.policy != "" && v.components != "":
+		return nil, usagef("--policy is for provenance, --components for SBOMs")
+	case v.policy != "":
+		policy, _, err := readPolicy(v.policy, types)
+		if err != nil {
+			return nil, err
+		}
+		return byPolicy(policy), nil
+	case v.components != "":
+		return byComponents(v.components, types)
+	}
+	return nil, nil
+}
+
+// anybody makes the flags say that whoever the trust root certified may have signed,
+// if they say nothing: a policy names its signers itself.
+func (v *verifierFlags) anybody() {
+	if v.subject+v.subjectRegexp+v.issuer+v.issuerRegexp+v.key == "" {
+		v.subjectRegexp, v.issuerRegexp = "(?s).*", "(?s).*"
+	}
+}
+
+// verifyStatements verifies what is said about an artifact, and what j asks of it.
+func (a *app) verifyStatements(ctx context.Context, v verifyAttestationFlags, arg string, types []string, j judge) error {
 	if isImage(arg) && v.bundle != "" {
 		return usagef("--bundle is for files; an image's attestations are in its registry")
+	}
+	if v.policy != "" {
+		v.anybody()
 	}
 	c, err := v.load(ctx, a, arg)
 	if err != nil {
@@ -75,50 +117,30 @@ func (a *app) verifyAttestation(ctx context.Context, v verifyAttestationFlags, a
 		if err != nil {
 			return err
 		}
-		if policy != nil {
-			return a.judgeImage(got, *policy)
+		if j == nil {
+			a.result(got, func() { a.printImage(got, "attestation") })
+			return nil
 		}
-		a.result(got, func() { a.printImage(got, "attestation") })
-		return nil
+		return a.judgeImage(got, j)
 	}
-	if v.bundle == "" {
-		v.bundle = arg + release.AttestationSuffix
-	}
-	got, err := c.attestation(arg, v.bundle, types)
+	passed, err := c.attestations(arg, v.bundle, types)
 	if err != nil {
 		return err
 	}
-	show := func() {
-		a.printf("verified attestation of %s\n", shown(arg))
-		a.printf("  type        %s\n", got.PredicateType)
-		a.printResult(got.Result)
+	if j != nil {
+		return a.judgeFile(arg, passed, j)
 	}
-	if policy != nil {
-		return a.judgeFile(got, *policy, show)
-	}
-	a.result(got, show)
+	a.result(passed[0], func() { a.printAttested(arg, passed[0], len(passed)) })
 	return nil
 }
 
-// attestation verifies a file's attestation, which must be of one of the types.
-func (c verifier) attestation(file, bundle string, types []string) (verifiedAttestation, error) {
-	b, err := loadBundle(bundle)
-	if err != nil {
-		return verifiedAttestation{}, err
+// printAttested prints the attestation of a file that decided, of n that passed.
+func (a *app) printAttested(file string, got attested, n int) {
+	a.printf("verified attestation of %s\n", shown(file))
+	a.printf("  in          %s\n", shown(got.Place))
+	if n > 1 {
+		a.printf("  passed      %d; this is one of them\n", n)
 	}
-	digest, err := fileDigest(file)
-	if err != nil {
-		return verifiedAttestation{}, err
-	}
-	res, statement, err := signing.VerifyStatement(digest, "sha256", b, c.trusted, c.id, "")
-	if err != nil {
-		return verifiedAttestation{}, err
-	}
-	if !slices.Contains(types, statement.PredicateType) {
-		return verifiedAttestation{}, &signing.RefusedError{
-			Check: signing.CheckStatement, TrustRoot: c.trusted.String(),
-			Err: fmt.Errorf("its predicate type is %q, want %s", statement.PredicateType, strings.Join(types, " or ")),
-		}
-	}
-	return verifiedAttestation{statement.PredicateType, statement.Predicate, res}, nil
+	a.printf("  type        %s\n", got.PredicateType)
+	a.printResult(got.Result)
 }

@@ -2,6 +2,7 @@ package slsa
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -22,7 +23,9 @@ type Check struct {
 
 // Verdict is what a policy says of a provenance.
 type Verdict struct {
-	Passed bool `json:"passed"`
+	// About begins the error of what did not pass; "": it is a policy's.
+	About  string `json:"-"`
+	Passed bool   `json:"passed"`
 	// Level is the build level that was shown, 0 if a check failed.
 	Level  int     `json:"level"`
 	Checks []Check `json:"checks"` // all, in the order of the contract
@@ -60,7 +63,7 @@ func (v Verdict) Err() error {
 	if len(failed) == 0 && v.Passed {
 		return nil
 	}
-	return fmt.Errorf("the policy refuses the provenance: %s", strings.Join(failed, "; "))
+	return fmt.Errorf("%s: %s", cmp.Or(v.About, "the policy refuses the provenance"), strings.Join(failed, "; "))
 }
 
 func (p Policy) builder(id string, by Signer) (Builder, bool) {

@@ -32,8 +32,8 @@ type Policy struct {
 // Builder is a build platform that is trusted up to a level.
 type Builder struct {
 	ID       string `yaml:"id"`       // builder.id
-	Identity string `yaml:"identity"` // of the signer's certificate
-	Issuer   string `yaml:"issuer"`   // that vouched for it
+	Identity string `yaml:"identity"` // of the signer's certificate, or "key sha256:…" of a key pair
+	Issuer   string `yaml:"issuer"`   // that vouched for it; "" for a key pair
 	// Level that the platform reaches: 2 where what is built could reach the signing
 	// identity, 3 where it cannot and parameters are complete (slsa.dev/spec/v1.0/levels).
 	Level int `yaml:"level"`
@@ -45,6 +45,9 @@ type Source struct {
 	Ref    string `yaml:"ref"`    // such as refs/tags/v1.2.3; "": any
 	Commit string `yaml:"commit"` // hex; "": any
 }
+
+// byKey reports whether a key pair signs, without a certificate.
+func (b Builder) byKey() bool { return strings.HasPrefix(b.Identity, "key sha256:") }
 
 var commitPattern = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 
@@ -87,8 +90,10 @@ func (p Policy) check() error {
 	}
 	for i, b := range p.Builders {
 		switch {
-		case b.ID == "" || b.Identity == "" || b.Issuer == "":
-			return fmt.Errorf("builders[%d]: id, identity and issuer are needed", i)
+		case b.ID == "" || b.Identity == "" || b.Issuer == "" && !b.byKey():
+			return fmt.Errorf("builders[%d]: id, identity and issuer are needed; of a key pair id, and identity: key sha256:…", i)
+		case b.Issuer != "" && b.byKey():
+			return fmt.Errorf("builders[%d]: a key pair has no issuer", i)
 		case b.Level < 1 || b.Level > 3:
 			return fmt.Errorf("builders[%d]: level %d: want 1, 2 or 3", i, b.Level)
 		}

@@ -116,6 +116,25 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// TestJudgeKey: a builder may sign with a key pair.
+func TestJudgeKey(t *testing.T) {
+	p := policy(t, strings.Replace(goodPolicy, "identity: builder@ci.example, issuer: https://issuer.example", "identity: 'key sha256:0a0b'", 1))
+	v, err := slsa.ParseProvenance(slsa.ProvenanceV1, []byte(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for by, want := range map[slsa.Signer]bool{
+		{Identity: "key sha256:0a0b"}:                                   true,
+		{Identity: "key sha256:0a0c"}:                                   false,
+		{Identity: "key sha256:0a0b", Issuer: "https://issuer.example"}: false,
+		builder: false,
+	} {
+		if got := p.Judge(v, by); got.Passed != want {
+			t.Errorf("signed by %+v: passed %v, want %v", by, got.Passed, want)
+		}
+	}
+}
+
 // krel is the shape in which Kubernetes' release process has published provenance.
 const krel = `{
  "builder": {"id": "https://git.k8s.io/release/docs/krel"},
@@ -197,6 +216,7 @@ func TestParsePolicyRefuses(t *testing.T) {
 		{"no git source", "git+https://git", "https://git", "git repository"},
 		{"no commit", commit, "main", "not a commit"},
 		{"a builder without signer", "identity: builder@ci.example, ", "", "builders[0]"},
+		{"a key pair with an issuer", "identity: builder@ci.example", "identity: key sha256:00", "builders[0]"},
 		{"a builder of level 4", "level: 3}", "level: 4}", "builders[0]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
