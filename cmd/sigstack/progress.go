@@ -14,7 +14,8 @@ import (
 // elsewhere, nothing in JSON format. It is safe for concurrent use.
 type bar struct {
 	a        *app
-	what     string
+	what     string // is done to unit: "signing", "files"
+	unit     string
 	terminal bool
 
 	mu    sync.Mutex // guards the rest
@@ -35,7 +36,7 @@ const (
 func (a *app) newBar(what string) *bar {
 	f, ok := a.err.(*os.File)
 	now := a.now()
-	return &bar{a: a, what: what, terminal: ok && term.IsTerminal(int(f.Fd())), start: now, last: now}
+	return &bar{a: a, what: what, unit: "files", terminal: ok && term.IsTerminal(int(f.Fd())), start: now, last: now}
 }
 
 func (b *bar) set(done, total int, bytes int64, path string) {
@@ -53,7 +54,7 @@ func (b *bar) set(done, total int, bytes int64, path string) {
 	b.last = now
 	rate := float64(done) / max(now.Sub(b.start).Seconds(), 1e-3)
 	left := time.Duration(float64(total-done) / max(rate, 1e-9) * float64(time.Second))
-	line := fmt.Sprintf("%s %d/%d files, %s, %.1f/s, %s left", b.what, done, total, size(bytes), rate, left.Round(time.Second))
+	line := fmt.Sprintf("%s %d/%d %s, %s, %.1f/s, %s left", b.what, done, total, b.unit, size(bytes), rate, left.Round(time.Second))
 	if !b.terminal {
 		b.a.notef("%s\n", line)
 		return

@@ -2,10 +2,8 @@ package oci
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
@@ -29,24 +27,21 @@ type Signature struct {
 // of style Referrer a statement; annotations are signed with it. Errors are those
 // of Session.SignDigest, *ReferenceError and *UnreachableError.
 func (r *Registry) Sign(ctx context.Context, s *signing.Session, ref string, style Style, annotations map[string]string) (Signature, error) {
-	if err := style.check(); err != nil {
-		return Signature{}, err
-	}
-	img, err := r.resolve(ctx, ref)
+	c, err := r.Prepare(ctx, ref, style, annotations)
 	if err != nil {
 		return Signature{}, err
 	}
-	if style == Tag {
-		return r.signByTag(ctx, s, img, annotations)
+	d, err := c.Draft(ctx, s)
+	if err != nil {
+		return Signature{}, err
 	}
-	subject := signing.Subject{Digest: map[string]string{"sha256": img.desc.Digest.Hex}, Annotations: annotations}
-	return r.signStatement(ctx, s, img, style, subject, SignaturePredicate, nil)
+	return r.Submit(ctx, s, c, d)
 }
 
 // Attest signs a statement with a predicate, a JSON value, about the manifest
 // that ref names, and stores it beside that. Errors are those of Sign.
 func (r *Registry) Attest(ctx context.Context, s *signing.Session, ref string, style Style, predicateType string, predicate json.RawMessage) (Signature, error) {
-	if err := style.check(); err != nil {
+	if err := style.Check(); err != nil {
 		return Signature{}, err
 	}
 	if predicateType == SignaturePredicate {
@@ -60,23 +55,12 @@ func (r *Registry) Attest(ctx context.Context, s *signing.Session, ref string, s
 	return r.signStatement(ctx, s, img, style, subject, predicateType, predicate)
 }
 
-func (s Style) check() error {
+// Check returns an error unless s is one of the styles.
+func (s Style) Check() error {
 	if s != Referrer && s != Tag {
 		return fmt.Errorf("storage style %q: want %s or %s", s, Referrer, Tag)
 	}
 	return nil
-}
-
-func (r *Registry) signByTag(ctx context.Context, s *signing.Session, img image, annotations map[string]string) (Signature, error) {
-	text, err := payload{img.repo.Name(), img.desc.Digest.String(), annotations}.encode()
-	if err != nil {
-		return Signature{}, err
-	}
-	signed, err := s.SignDigest(ctx, sha256.Sum256(text))
-	if err != nil {
-		return Signature{}, err
-	}
-	return r.storeByTag(ctx, img, signatureSuffix, signed, text, "")
 }
 
 func (r *Registry) signStatement(ctx context.Context, s *signing.Session, img image, style Style, subject signing.Subject, predicateType string, predicate json.RawMessage) (Signature, error) {
@@ -95,15 +79,7 @@ func (r *Registry) signStatement(ctx context.Context, s *signing.Session, img im
 	if err != nil {
 		return Signature{}, err
 	}
-	created := signed.Result.IntegratedTime
-	if created.IsZero() {
-		created = signed.Result.Timestamp
-	}
-	digest, err := r.pushReferrer(ctx, img, signed.JSON, predicateType, created.UTC().Format(time.RFC3339))
-	if err != nil {
-		return Signature{}, err
-	}
-	return newSignature(img, Referrer, img.repo.Name()+"@"+digest.String(), signed), nil
+	return r.storeReferrer(ctx, img, signed, predicateType)
 }
 
 // storeByTag adds a finished signature to the tag of the given suffix. content is

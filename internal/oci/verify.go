@@ -53,13 +53,17 @@ func (r *Registry) Verify(ctx context.Context, ref string, trusted *signing.Trus
 	if err != nil {
 		return Verified{}, err
 	}
-	j := judge{img: img, trusted: trusted, id: id, annotations: annotations}
-	got, err := r.search(ctx, &search{
-		img: img, what: "signature", suffix: signatureSuffix, layerType: signatureType,
+	got, err := r.search(ctx, signatureSearch(judge{img: img, trusted: trusted, id: id, annotations: annotations}))
+	return got.of(img, raw), err
+}
+
+// signatureSearch looks for signatures that j accepts.
+func signatureSearch(j judge) *search {
+	return &search{
+		img: j.img, what: "signature", suffix: signatureSuffix, layerType: signatureType,
 		wants: func(predicateType string) bool { return predicateType == SignaturePredicate },
 		byTag: j.payload, byReferrer: j.signature,
-	})
-	return got.of(img, raw), err
+	}
 }
 
 // VerifyAttestation looks for attestations of the manifest that ref names in both

@@ -3,6 +3,7 @@ package release
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"sigstack/internal/durable"
+	"sigstack/internal/oci"
 	"sigstack/internal/signing"
 )
 
@@ -30,22 +32,53 @@ const maxJournalLine = 64 << 10
 var ErrJournalInUse = errors.New("another run signs this tree")
 
 // JournalLine is a signature that was made, on disk before any service sees it: every
-// entry of the log that a run makes is explained by one.
+// entry of the log that a run makes is explained by one. It is of a file or of an image.
 type JournalLine struct {
 	At          time.Time `json:"at"`
-	Path        string    `json:"path"`        // in the tree, with slashes
-	SHA256      string    `json:"sha256"`      // of the file, hex
-	Signature   []byte    `json:"signature"`   // ASN.1 ECDSA
-	Certificate string    `json:"certificate"` // PEM, or that of a bare key
+	Path        string    `json:"path,omitempty"` // of the file, in the tree, with slashes
+	SHA256      string    `json:"sha256"`         // of the file, or what the signature of the image is over; hex
+	Signature   []byte    `json:"signature"`      // ASN.1 ECDSA
+	Certificate string    `json:"certificate"`    // PEM, or that of a bare key
+
+	// Of an image; lines that older versions wrote have none of these.
+	Image   string    `json:"image,omitempty"`   // registry/repository@sha256:<hex>
+	Storage oci.Style `json:"storage,omitempty"` // style of the signature
+	Payload []byte    `json:"payload,omitempty"` // what was signed: simple signing payload or statement
 }
+
+// key is what a newer line replaces an older one of.
+func (l JournalLine) key() string {
+	if l.Image != "" {
+		return imageKey(l.Image, l.Storage)
+	}
+	return l.Path
+}
+
+// imageKey is like no path: those never begin with a NUL.
+func imageKey(image string, style oci.Style) string { return "\x00" + string(style) + "\x00" + image }
 
 func (l JournalLine) draft() (signing.Draft, error) {
 	d := signing.Draft{Signature: l.Signature, Verifier: []byte(l.Certificate)}
 	if n, err := hex.Decode(d.Digest[:], []byte(l.SHA256)); err != nil || n != len(d.Digest) || hex.EncodeToString(d.Digest[:]) != l.SHA256 {
 		return signing.Draft{}, fmt.Errorf("digest %q is not a SHA-256", l.SHA256)
 	}
-	if l.Path == "" || len(l.Signature) == 0 || l.Certificate == "" {
-		return signing.Draft{}, errors.New("path, signature or certificate is missing")
+	if len(l.Signature) == 0 || l.Certificate == "" {
+		return signing.Draft{}, errors.New("signature or certificate is missing")
+	}
+	if (l.Path == "") == (l.Image == "") {
+		return signing.Draft{}, errors.New("want either a path or an image")
+	}
+	if l.Image == "" {
+		if l.Storage != "" || l.Payload != nil {
+			return signing.Draft{}, errors.New("a file has neither storage nor payload")
+		}
+		return d, nil
+	}
+	if err := l.Storage.Check(); err != nil {
+		return signing.Draft{}, err
+	}
+	if oci.SignedDigest(l.Storage, l.Payload) != d.Digest {
+		return signing.Draft{}, errors.New("the digest is not the payload's")
 	}
 	return d, nil
 }
@@ -81,7 +114,7 @@ func ParseJournal(r io.Reader) (lines []JournalLine, whole int64, err error) {
 // journal is an open one, of one run. It is safe for concurrent use.
 type journal struct {
 	file *os.File
-	last map[string]signing.Draft // of earlier runs, the newest of each path
+	last map[string]signing.Draft // of earlier runs, the newest of each JournalLine.key
 
 	mu      sync.Mutex // guards what is below, and writing
 	written int64      // lines of this run
@@ -121,7 +154,7 @@ func openJournal(path string) (_ *journal, err error) {
 	}
 	j := &journal{file: f, last: map[string]signing.Draft{}}
 	for _, l := range lines {
-		if j.last[l.Path], err = l.draft(); err != nil {
+		if j.last[l.key()], err = l.draft(); err != nil {
 			return nil, fmt.Errorf("read journal %s: %w", path, err)
 		}
 	}
@@ -152,7 +185,7 @@ func (j *journal) note(l JournalLine) error {
 		return fmt.Errorf("write journal: %w", err)
 	}
 	if len(text) >= maxJournalLine {
-		return fmt.Errorf("write journal: the line of %s has %d bytes", l.Path, len(text))
+		return fmt.Errorf("write journal: the line of %s has %d bytes", cmp.Or(l.Path, l.Image), len(text))
 	}
 	at, err := j.write(append(text, '\n'))
 	if err != nil {

@@ -28,15 +28,19 @@ type SampleConfig struct {
 	// kubernetes-src.tar.gz (as git archive writes it) and kubernetes-source.spdx,
 	// whose namespace is made to end as A1 says.
 	FromBin string
+	// Images are pushed to a registry, and listed beside the tree.
+	Images  SampleImages
 	Created time.Time // in archives and SBOMs; zero: 2022-05-03, when v1.24.0 came out
 }
 
 // SampleReport says what was made.
 type SampleReport struct {
 	Tree     string `json:"tree"`
-	Signable int    `json:"signable"` // files of the signed set; checksum files get bundles besides
-	Files    int    `json:"files"`    // all files
-	Bytes    int64  `json:"bytes"`    // of all files
+	Signable int    `json:"signable"`              // files of the signed set; checksum files get bundles besides
+	Files    int    `json:"files"`                 // all files
+	Bytes    int64  `json:"bytes"`                 // of all files
+	Images   int    `json:"images"`                // manifests and indexes that were pushed
+	List     string `json:"images_list,omitempty"` // of them
 }
 
 // Sample makes a release tree by contract release-artifacts §A1. The tree appears
@@ -50,8 +54,13 @@ func Sample(ctx context.Context, c SampleConfig) (_ *SampleReport, err error) {
 	}
 	parent := filepath.Join(c.Dir, "release")
 	final := filepath.Join(parent, c.Version)
-	if _, err := os.Lstat(final); !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("make sample: %s exists already", final)
+	for _, path := range []string{final, imageList(final)} {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("make sample: %s exists already", path)
+		}
+	}
+	if err := c.Images.check(); err != nil {
+		return nil, fmt.Errorf("make sample: %w", err)
 	}
 	if err := os.MkdirAll(parent, 0o755); err != nil { //nolint:gosec // a release is for everyone to read
 		return nil, fmt.Errorf("make sample: %w", err)
@@ -75,6 +84,11 @@ func Sample(ctx context.Context, c SampleConfig) (_ *SampleReport, err error) {
 	if err := os.Rename(tmp, final); err != nil {
 		return nil, fmt.Errorf("make sample: %w", err)
 	}
+	if c.Images.Count > 0 {
+		if err := WriteImages(imageList(final), b.images); err != nil {
+			return nil, fmt.Errorf("make sample: %w", err)
+		}
+	}
 	return b.report(final)
 }
 
@@ -85,6 +99,8 @@ type builder struct {
 	plan planned
 	real map[string]bool // binaries that FromBin has
 	size map[string]int64
+
+	images []Image // pushed
 }
 
 func (b *builder) build(ctx context.Context) error {
@@ -93,7 +109,8 @@ func (b *builder) build(ctx context.Context) error {
 	}
 	for _, step := range []func() error{
 		b.writeSource, b.writeBinaries, b.writeSingles, b.writeComponents, b.writeImages,
-		b.writeSBOMs, func() error { return b.writeSums(ctx) },
+		b.writeSBOMs, func() (err error) { b.images, err = b.pushImages(ctx); return err },
+		func() error { return b.writeSums(ctx) },
 	} {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -312,7 +329,10 @@ func (b *builder) report(dir string) (*SampleReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &SampleReport{Tree: dir, Files: len(t.files)}
+	r := &SampleReport{Tree: dir, Files: len(t.files), Images: len(b.images)}
+	if r.Images > 0 {
+		r.List = imageList(dir)
+	}
 	for _, f := range t.files {
 		r.Bytes += f.size
 		if inSignedSet(f.path) {

@@ -76,14 +76,17 @@ type subject struct {
 	Digest map[string]string `json:"digest"`
 }
 
-// provenance renders a SLSA v1 statement over the signed files (contract
-// release-artifacts §C1). It makes no claim beyond "somebody made a sample".
+// provenance renders a SLSA v1 statement over the signed files and the
+// images (contract release-artifacts §C1). It makes no claim beyond "somebody made a sample".
 func (b *builder) provenance(sums []Sum) ([]byte, error) {
 	var subjects []subject
 	for _, s := range sums {
 		if inSignedSet(s.Path) {
 			subjects = append(subjects, subject{s.Path, map[string]string{"sha256": hex.EncodeToString(s.Digest)}})
 		}
+	}
+	for _, image := range b.images {
+		subjects = append(subjects, subject{image.Ref, map[string]string{"sha256": strings.TrimPrefix(image.Digest, "sha256:")}})
 	}
 	commit, err := b.commit()
 	if err != nil {

@@ -25,6 +25,7 @@ type SignConfig struct {
 	// tree's name with JournalSuffix.
 	Journal string
 	Now     func() time.Time // stamps the journal
+	Images  ImagesConfig
 }
 
 // SignReport says what a run did.
@@ -38,6 +39,9 @@ type SignReport struct {
 	Skipped   int    `json:"skipped"` // signed before, and verified again
 	Bytes     int64  `json:"bytes"`   // of the files, signed or skipped
 	Journal   string `json:"journal"`
+
+	ImagesList string        `json:"images_list,omitempty"` // "": there were no images
+	Images     []SignedImage `json:"images,omitempty"`      // in the order of the list, each index before what it lists
 }
 
 // Sign signs every file of the signed set (see Signable) and writes the sidecars
@@ -47,6 +51,9 @@ type SignReport struct {
 // run that was interrupted is finished by the next: a signature that it had made, and
 // maybe entered in the log, is submitted again while its certificate lives. The error
 // matches ErrJournalInUse while another run is at the tree.
+//
+// The images of a release are signed by digest in the same run and in the same manner: each
+// of the list, and whatever is below an index, in the index's repository.
 func Sign(ctx context.Context, c SignConfig) (_ *SignReport, err error) {
 	if c.Session == nil || c.Now == nil {
 		return nil, errors.New("sign release: no session or no clock given")
@@ -75,14 +82,21 @@ func Sign(ctx context.Context, c SignConfig) (_ *SignReport, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := each(ctx, s.files, c.Workers, c.Progress, s.signFile); err != nil {
+	w := mix(s.files, s.targets)
+	err = each(ctx, w.items, c.Workers, c.Progress, func(ctx context.Context, i int, f file) error {
+		if at := w.index[i] - len(s.files); at >= 0 {
+			return s.signImage(ctx, at, s.targets[at])
+		}
+		return s.signFile(ctx, w.index[i], f)
+	})
+	if err != nil {
 		return nil, fmt.Errorf("sign release: %w", err)
 	}
 	return s.report(), nil
 }
 
-// run is one run of Sign. After newSigning only skipped[i] and resumed[i] change, each
-// by the one worker that has file i.
+// run is one run of Sign. After newSigning only skipped[i], resumed[i] and images[i] change,
+// each by the one worker that has file or image i.
 type run struct {
 	SignConfig
 	tree            *tree
@@ -94,6 +108,10 @@ type run struct {
 	files           []file // to sign
 	skipped         []bool
 	resumed         []bool
+
+	list    string   // of images
+	targets []target // images to sign
+	images  []SignedImage
 }
 
 func newSigning(ctx context.Context, t *tree, j *journal, c SignConfig) (*run, error) {
@@ -122,8 +140,28 @@ func newSigning(ctx context.Context, t *tree, j *journal, c SignConfig) (*run, e
 	if r.subject, r.issuer, err = c.Session.Identity(ctx); err != nil {
 		return nil, fmt.Errorf("sign release: %w", err)
 	}
-	r.identity, err = signing.NewIdentity(r.subject, "", r.issuer, "")
-	return r, err
+	if r.identity, err = signing.NewIdentity(r.subject, "", r.issuer, ""); err != nil {
+		return nil, err
+	}
+	return r, r.findImages(ctx)
+}
+
+// findImages looks up what images there are to sign. One that would not verify, like one
+// whose tag is elsewhere, is not signed either.
+func (r *run) findImages(ctx context.Context) error {
+	list, images, err := r.Images.load(r.tree.dir)
+	if err != nil {
+		return fmt.Errorf("sign release: %w", err)
+	}
+	targets, problems, err := findTargets(ctx, r.Images.Registry, images, r.Workers)
+	if err != nil {
+		return fmt.Errorf("sign release: %w", err)
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("sign release: %s; nothing was signed: push the image again or correct %s, or see to the registry, then run the same command again", problems[0], list)
+	}
+	r.list, r.targets, r.images = list, targets, make([]SignedImage, len(targets))
+	return nil
 }
 
 // signFile signs one file, or verifies that it is signed.
@@ -249,6 +287,7 @@ func (r *run) report() *SignReport {
 	out := &SignReport{
 		Tree: r.tree.dir, TrustRoot: r.Session.Trusted().String(),
 		Identity: r.subject, Issuer: r.issuer, Journal: r.Journal,
+		ImagesList: r.list, Images: r.images,
 	}
 	for i, f := range r.files {
 		out.Bytes += f.size

@@ -18,6 +18,7 @@ type VerifyConfig struct {
 	Identity *signing.Identity
 	Workers  int            // files at once; 0: 8
 	Progress func(Progress) // may be nil; one call at a time
+	Images   ImagesConfig
 }
 
 // Kind classifies a problem of a tree.
@@ -31,12 +32,13 @@ const (
 	Missing    Kind = "missing"    // listed in a checksum file, not there
 	Unlisted   Kind = "unlisted"   // there, but nothing vouches for it
 	Irregular  Kind = "irregular"  // a symlink, device or unusable name
-	Unreadable Kind = "unreadable" // the file cannot be read
+	Unreadable Kind = "unreadable" // the file cannot be read, or the registry not asked
+	Moved      Kind = "moved"      // the tag of an image points elsewhere
 )
 
 // Problem is one reason not to accept a tree.
 type Problem struct {
-	Path   string `json:"path"` // relative to the tree
+	Path   string `json:"path"` // relative to the tree; of an image, a reference with its digest
 	Kind   Kind   `json:"kind"`
 	Detail string `json:"detail"`
 }
@@ -64,7 +66,10 @@ type Report struct {
 	Signed   int          `json:"signed"`   // files whose signature verified
 	Bytes    int64        `json:"bytes"`    // of all files but sidecars
 	Files    []FileReport `json:"files"`    // in walk order
-	Problems []Problem    `json:"problems"` // all of them: the files' and the tree's own
+	Problems []Problem    `json:"problems"` // all of them: the files', the images' and the tree's own
+
+	ImagesList string        `json:"images_list,omitempty"` // "": no image was looked at
+	Images     []ImageReport `json:"images,omitempty"`      // in the order of the list, each index before what it lists
 }
 
 // RefusedError says that a tree has problems.
@@ -98,7 +103,8 @@ func (r *Report) Err() error {
 // Verify checks a whole tree and reports every problem: each signed file against
 // its bundle, .sig and .cert, each file against both checksum files and its own
 // two, each listed file for being there, and that nothing else is. Signatures and
-// checksums are judged independently. The error is for what kept it from judging;
+// checksums are judged independently. Of images it demands that each tag points at its
+// digest, and that everything of the list and below is signed in every style. The error is for what kept it from judging;
 // the verdict is Report.Err.
 func Verify(ctx context.Context, c VerifyConfig) (_ *Report, err error) {
 	dir, err := Locate(c.Dir)
@@ -111,14 +117,24 @@ func Verify(ctx context.Context, c VerifyConfig) (_ *Report, err error) {
 	}
 	defer func() { err = errors.Join(err, t.close()) }()
 	v := newVerification(t, c)
-	if err := each(ctx, v.bases, c.Workers, c.Progress, v.verifyFile); err != nil {
+	if err := v.findImages(ctx); err != nil {
+		return nil, fmt.Errorf("verify release: %w", err)
+	}
+	w := mix(v.bases, v.targets)
+	err = each(ctx, w.items, c.Workers, c.Progress, func(ctx context.Context, i int, f file) error {
+		if at := w.index[i] - len(v.bases); at >= 0 {
+			return v.verifyImage(ctx, at, v.targets[at])
+		}
+		return v.verifyFile(ctx, w.index[i], f)
+	})
+	if err != nil {
 		return nil, fmt.Errorf("verify release: %w", err)
 	}
 	return v.report(), nil
 }
 
-// verification is one run over a tree. After newVerification only files[i]
-// changes, each by the one worker that has file i.
+// verification is one run over a tree. After findImages only files[i] and images[i]
+// change, each by the one worker that has file or image i.
 type verification struct {
 	VerifyConfig
 	tree     *tree
@@ -128,6 +144,10 @@ type verification struct {
 	bases    []file       // the files that are not sidecars, and checked one by one
 	files    []FileReport // of bases
 	problems []Problem    // of the tree as a whole
+
+	list    string   // of images
+	targets []target // the images that are there
+	images  []ImageReport
 }
 
 func newVerification(t *tree, c VerifyConfig) *verification {
@@ -287,7 +307,7 @@ func (v *verification) sidecar(r *FileReport, suffix string) ([]byte, error) {
 
 // report gathers the verdict. Problems are in walk order after the tree's own.
 func (v *verification) report() *Report {
-	r := &Report{Tree: v.tree.dir, TrustRoot: v.Trusted.String(), Files: v.files, Problems: v.problems}
+	r := &Report{Tree: v.tree.dir, TrustRoot: v.Trusted.String(), Files: v.files, Problems: v.problems, ImagesList: v.list, Images: v.images}
 	for _, s := range v.sums {
 		r.Problems = append(r.Problems, s.missing(v.present)...)
 	}
@@ -298,6 +318,12 @@ func (v *verification) report() *Report {
 			r.IssuerBacking = cmp.Or(r.IssuerBacking, f.Signature.IssuerBacking)
 		}
 		r.Problems = append(r.Problems, f.Problems...)
+	}
+	for _, image := range v.images {
+		for _, p := range image.Signatures {
+			r.IssuerBacking = cmp.Or(r.IssuerBacking, p.IssuerBacking)
+		}
+		r.Problems = append(r.Problems, image.Problems...)
 	}
 	return r
 }

@@ -33,6 +33,9 @@ type Draft struct {
 	Signature []byte // ASN.1 ECDSA
 	// Verifier is what the log knows the signer by, PEM: the certificate, or a bare key.
 	Verifier []byte
+	// Statement is what an envelope is to hold, Digest then being its StatementDigest; nil:
+	// the signature is over an artifact of that digest.
+	Statement []byte
 }
 
 // DraftDigest signs a SHA-256 digest, and shows the signature to nobody.
@@ -45,7 +48,7 @@ func (s *Session) DraftDigest(ctx context.Context, digest [sha256.Size]byte) (Dr
 	if err != nil {
 		return Draft{}, fmt.Errorf("sign digest: %w", err)
 	}
-	return Draft{digest, sig, cred.pem}, nil
+	return Draft{Digest: digest, Signature: sig, Verifier: cred.pem}, nil
 }
 
 // Submit has a draft witnessed, by log and timestamp authorities at the same time, and
@@ -53,15 +56,12 @@ func (s *Session) DraftDigest(ctx context.Context, digest [sha256.Size]byte) (Dr
 // session of the same identity; the log then answers with the entry that is there, if
 // it was submitted before. Errors are as of SignDigest, and ErrSpent.
 func (s *Session) Submit(ctx context.Context, d Draft) (*Signed, error) {
-	cred := s.credentialOf(d)
-	if cred == nil {
-		now, err := s.credential(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if cred, err = s.earlier(d, now); err != nil {
-			return nil, err
-		}
+	cred, err := s.credentialFor(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	if d.Statement != nil {
+		return s.submitStatement(ctx, d, cred, false)
 	}
 	p, err := proposeDigest(d.Digest, d.Signature, cred.pem)
 	if err != nil {
@@ -71,6 +71,19 @@ func (s *Session) Submit(ctx context.Context, d Draft) (*Signed, error) {
 	return s.finish(ctx, e, p, cred, func(b *Bundle) (Result, error) {
 		return VerifyDigest(d.Digest[:], b, s.kit.Trusted, cred.identity)
 	})
+}
+
+// credentialFor is the credential that a draft was made with, by this session or by an
+// earlier one of the same identity.
+func (s *Session) credentialFor(ctx context.Context, d Draft) (*credential, error) {
+	if cred := s.credentialOf(d); cred != nil {
+		return cred, nil
+	}
+	now, err := s.credential(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.earlier(d, now)
 }
 
 // earlier is the credential, without its key and chain, that another session of the

@@ -2,7 +2,6 @@ package signing
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -57,44 +56,15 @@ func (s *Session) SignStatementByTag(ctx context.Context, statement []byte) (*Si
 }
 
 func (s *Session) signStatement(ctx context.Context, statement []byte, byTag bool) (*Signed, error) {
-	about, err := readSubject(statement)
-	if err != nil {
-		return nil, fmt.Errorf("sign statement: %w", err)
-	}
-	cred, err := s.credential(ctx)
+	d, err := s.DraftStatement(ctx, statement)
 	if err != nil {
 		return nil, err
 	}
-	digest := sha256.Sum256(dsse.PAE(StatementPayloadType, statement))
-	sig, err := cred.key.Sign(rand.Reader, digest[:], hashFunc)
-	if err != nil {
-		return nil, fmt.Errorf("sign statement: %w", err)
-	}
-	envelope, err := encodeEnvelope(statement, sig)
+	cred, err := s.credentialFor(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	p, err := proposeEnvelope(envelope, statement, sig, cred.pem)
-	if err != nil {
-		return nil, err
-	}
-	e := evidence{statement: statement, signature: sig, cert: cred.cert, hint: cred.hint}
-	if byTag {
-		e.envelope = envelope
-	}
-	signed, err := s.finish(ctx, e, p, cred, func(b *Bundle) (Result, error) {
-		stored, err := b.asStored()
-		if err != nil {
-			return Result{}, err
-		}
-		res, _, err := VerifyStatement(about.digest, about.algorithm, stored, s.kit.Trusted, cred.identity, about.predicateType)
-		return res, err
-	})
-	if err != nil {
-		return nil, err
-	}
-	signed.Envelope = envelope
-	return signed, nil
+	return s.submitStatement(ctx, d, cred, byTag)
 }
 
 // encodeEnvelope renders the envelope as JSON. The log commits to these very

@@ -1,0 +1,103 @@
+package release
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"sigstack/internal/oci"
+	"sigstack/internal/signing"
+)
+
+// How a signature of an image came to be.
+type How string
+
+// The ways there are.
+const (
+	Signed  How = "signed"  // made by this run
+	Resumed How = "resumed" // made by a run that was interrupted, and submitted by this one
+	Skipped How = "skipped" // there before, and verified again
+)
+
+// ImageSignature is what a run did for one image in one style.
+type ImageSignature struct {
+	Storage  oci.Style `json:"storage"`
+	Stored   string    `json:"stored"` // reference to the manifest that holds it
+	How      How       `json:"how"`
+	LogIndex int64     `json:"log_index"`
+}
+
+// SignedImage is what a run did for one image.
+type SignedImage struct {
+	Image      string           `json:"image"` // registry/repository@sha256:<hex>
+	Ref        string           `json:"ref"`   // of the list: its own, or the index's that it is below
+	Child      bool             `json:"child"` // it is below the index that Ref names
+	Signatures []ImageSignature `json:"signatures"`
+}
+
+// signImage signs one image in every style, or verifies that it is signed.
+func (r *run) signImage(ctx context.Context, i int, t target) error {
+	proofs, _, err := r.Images.Registry.Proofs(ctx, t.pinned, r.Session.Trusted(), r.identity, nil)
+	if err != nil {
+		return imageFailed(t.pinned, err)
+	}
+	out := SignedImage{Image: t.pinned, Ref: t.Ref, Child: t.child}
+	for _, style := range r.Images.Styles {
+		s := ImageSignature{Storage: style, Stored: proofs[style].Stored, How: Skipped, LogIndex: proofs[style].LogIndex}
+		if _, ok := proofs[style]; !ok {
+			signed, resumed, err := r.journal.signImage(ctx, r.Session, r.Images.Registry, t.pinned, style, nil, r.Now)
+			if err != nil {
+				return imageFailed(t.pinned, err)
+			}
+			s.Stored, s.How, s.LogIndex = signed.Stored, Signed, signed.LogIndex
+			if resumed {
+				s.How = Resumed
+			}
+		}
+		out.Signatures = append(out.Signatures, s)
+	}
+	r.images[i] = out
+	return nil
+}
+
+// imageFailed names the image, and what to do about a registry.
+func imageFailed(image string, err error) error {
+	if registryFailed(err) {
+		return fmt.Errorf("%s: %w; see to the registry, then run the same command again: it goes on from here", image, err)
+	}
+	return fmt.Errorf("%s: %w", image, err)
+}
+
+// signImage signs the manifest that ref, by digest, names in one style. The journal has the
+// signature before any service. One that an interrupted run made of the same content is
+// submitted instead, if it still can be, which resumed reports.
+func (j *journal) signImage(
+	ctx context.Context, session *signing.Session, registry *oci.Registry, ref string, style oci.Style,
+	annotations map[string]string, now func() time.Time,
+) (_ oci.Signature, resumed bool, err error) {
+	content, err := registry.Prepare(ctx, ref, style, annotations)
+	if err != nil {
+		return oci.Signature{}, false, err
+	}
+	if draft, ok := j.last[imageKey(content.Image, style)]; ok && draft.Digest == content.Digest() {
+		signed, err := registry.Submit(ctx, session, content, draft)
+		if !errors.Is(err, signing.ErrSpent) && !errors.Is(err, signing.ErrOtherSigner) {
+			return signed, err == nil, err
+		}
+	}
+	draft, err := content.Draft(ctx, session)
+	if err != nil {
+		return oci.Signature{}, false, err
+	}
+	line := JournalLine{
+		At: now().UTC(), Image: content.Image, Storage: style, Payload: content.Payload,
+		SHA256: hex.EncodeToString(draft.Digest[:]), Signature: draft.Signature, Certificate: string(draft.Verifier),
+	}
+	if err := j.note(line); err != nil {
+		return oci.Signature{}, false, err
+	}
+	signed, err := registry.Submit(ctx, session, content, draft)
+	return signed, false, err
+}
