@@ -63,8 +63,8 @@ func (a *app) verifyAttestation(ctx context.Context, v verifyAttestationFlags, a
 
 // verifyByPolicy is verify with --policy: by provenance of either version.
 func (a *app) verifyByPolicy(ctx context.Context, v verifyFlags, arg string) error {
-	if len(v.pairs) > 0 || v.recursive {
-		return usagef("--annotation and --recursive are for signatures, and --policy for provenance")
+	if len(v.pairs) > 0 || v.recursive || v.attachment != "" || v.save != "" {
+		return usagef("--annotation, --recursive and --attachment are for signatures, and --policy is for provenance")
 	}
 	types := []string{slsa.ProvenanceV1, slsa.ProvenanceV02}
 	w := verifyAttestationFlags{verifierFlags: v.verifierFlags, registryFlags: v.registryFlags, bundle: v.bundle, policy: v.policy}
