@@ -248,3 +248,42 @@ func TestUseAfterClose(t *testing.T) {
 		t.Errorf("run: got %v, want storage lost", err)
 	}
 }
+
+// TestBatchesReadNoMoreAsTheLogGrows: the planner knows nothing of a young table, and
+// would have each batch read the whole log.
+func TestBatchesReadNoMoreAsTheLogGrows(t *testing.T) {
+	db := pgtest.New(t)
+	s := open(t, migrated(t, db, "log"))
+	e := start(t, s, newTree(t, s))
+	const leaves, writers = 1600, 64
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := w; i < leaves; i += writers {
+				l := leaf(i)
+				l.Rows = []merkle.Row{{Key: fmt.Append(nil, "row ", i), Value: []byte{1}, ByIndex: true}}
+				if _, err := e.Add(t.Context(), l); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := e.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil { // statistics are written when connections end
+		t.Fatal(err)
+	}
+	const mine = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'sigstack log'"
+	eventually(t, "connections have ended", func() bool { return !pgtest.Value[bool](t, db, "SELECT EXISTS (SELECT "+mine+")") })
+	const read = "SELECT coalesce(sum(idx_tup_read), 0)::bigint FROM pg_stat_user_indexes WHERE schemaname = 'log' AND relname <> 'treehead'"
+	if n := pgtest.Value[int64](t, db, read); n > leaves {
+		t.Errorf("%d leaves were added, and %d rows were read for that", leaves, n)
+	}
+	const inserted = "SELECT n_tup_ins FROM pg_stat_user_tables WHERE schemaname = 'log' AND relname = 'leafdata'"
+	if n := pgtest.Value[int64](t, db, inserted); n != leaves {
+		t.Errorf("the statistics know of %d leaves, want %d", n, leaves)
+	}
+}

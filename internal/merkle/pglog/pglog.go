@@ -155,6 +155,11 @@ func (s *Store) pool(ctx context.Context, size int32, params map[string]string) 
 	for name, value := range params {
 		config.ConnConfig.RuntimeParams[name] = value
 	}
+	// Every query here has an index. A plan that was made for a young table, and kept,
+	// reads all of it when it has grown.
+	config.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_custom_plan"
+	config.ConnConfig.RuntimeParams["enable_seqscan"] = "off"
+	config.ConnConfig.RuntimeParams["jit"] = "off"
 	config.ConnConfig.RuntimeParams["statement_timeout"] = millis(s.o.Timeout)
 	config.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = millis(s.o.Pause)
 	config.MaxConns = size

@@ -25,7 +25,10 @@ func (t *readTX) IndexesByIdentity(ctx context.Context, identities [][]byte) (ma
 	defer cancel()
 	indexes := map[string]int64{}
 	rows, err := t.conn.Query(ctx,
-		"SELECT LeafIdentityHash, SequenceNumber FROM SequencedLeafData WHERE TreeId = $1 AND LeafIdentityHash = ANY($2)",
+		// One by one for the planner, which may take a whole table to be cheaper than many.
+		"SELECT i.identity, i.index FROM (SELECT u.identity, (SELECT s.SequenceNumber FROM SequencedLeafData s "+
+			"WHERE s.LeafIdentityHash = u.identity AND s.TreeId = $1) FROM unnest($2::bytea[]) u (identity) OFFSET 0) i (identity, index) "+
+			"WHERE i.index IS NOT NULL",
 		t.tree, identities)
 	if err != nil {
 		return nil, t.noted(fmt.Errorf("read identities: %w", err))

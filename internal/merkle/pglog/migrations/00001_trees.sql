@@ -1,6 +1,9 @@
 -- The tables that Trillian's PostgreSQL driver (v1.8.0) reads and writes by name,
 -- in a schema that holds one log. No foreign keys: a batch would pay for each of
--- its leaves what the guards of the next migration check once.
+-- its leaves what the guards of the next migration check once. Keys begin with what
+-- tells rows apart: every row is of one of few trees, which the planner does not know
+-- of a young table, so that a key that began with the tree would look selective to it,
+-- and a batch would read the whole log.
 
 -- +goose Up
 CREATE TYPE TreeState AS ENUM ('ACTIVE', 'FROZEN', 'DRAINING');
@@ -32,7 +35,7 @@ CREATE TABLE Subtree (
     TreeId    bigint NOT NULL,
     SubtreeId bytea NOT NULL,
     Nodes     bytea NOT NULL,
-    CONSTRAINT Subtree_pk PRIMARY KEY (TreeId, SubtreeId)
+    CONSTRAINT Subtree_pk PRIMARY KEY (SubtreeId, TreeId)
 );
 
 -- Roots; the newest by time counts. Times are nanoseconds since 1970.
@@ -52,7 +55,7 @@ CREATE TABLE LeafData (
     LeafValue           bytea NOT NULL,
     ExtraData           bytea,
     QueueTimestampNanos bigint NOT NULL,
-    PRIMARY KEY (TreeId, LeafIdentityHash)
+    PRIMARY KEY (LeafIdentityHash, TreeId)
 );
 
 -- Where each leaf is.
@@ -62,10 +65,10 @@ CREATE TABLE SequencedLeafData (
     LeafIdentityHash        bytea NOT NULL,
     MerkleLeafHash          bytea NOT NULL CHECK (length(MerkleLeafHash) = 32),
     IntegrateTimestampNanos bigint NOT NULL,
-    PRIMARY KEY (TreeId, SequenceNumber)
+    PRIMARY KEY (SequenceNumber, TreeId)
 );
-CREATE INDEX SequencedLeafMerkle ON SequencedLeafData (TreeId, MerkleLeafHash);
-CREATE INDEX SequencedLeafIdentity ON SequencedLeafData (TreeId, LeafIdentityHash);
+CREATE INDEX SequencedLeafMerkle ON SequencedLeafData (MerkleLeafHash, TreeId);
+CREATE UNIQUE INDEX SequencedLeafIdentity ON SequencedLeafData (LeafIdentityHash, TreeId);
 
 -- Trillian's own queue. The engine has none in the database.
 CREATE TABLE Unsequenced (
@@ -75,7 +78,7 @@ CREATE TABLE Unsequenced (
     MerkleLeafHash      bytea NOT NULL,
     QueueTimestampNanos bigint NOT NULL,
     QueueID             bytea UNIQUE,
-    PRIMARY KEY (TreeId, Bucket, QueueTimestampNanos, LeafIdentityHash)
+    PRIMARY KEY (Bucket, QueueTimestampNanos, LeafIdentityHash, TreeId)
 );
 
 -- Rows of the services, such as a search index, committed with their leaf.
@@ -83,7 +86,7 @@ CREATE TABLE ExtraRow (
     TreeId bigint NOT NULL,
     Key    bytea NOT NULL,
     Value  bytea NOT NULL,
-    PRIMARY KEY (TreeId, Key)
+    PRIMARY KEY (Key, TreeId)
 );
 
 -- +goose Down

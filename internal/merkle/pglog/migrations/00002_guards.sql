@@ -82,7 +82,8 @@ CREATE TRIGGER guard_tree BEFORE UPDATE OF TreeState OR DELETE ON Trees FOR EACH
 -- Called by the driver behind a table of the transaction's own. A leaf whose
 -- identity or index is taken is not stored but reported, and whoever called has to
 -- abort then. The driver wants no time of integration stored here: it reads back 0,
--- and the engine carries the true one in the time of queueing.
+-- and the engine carries the true one in the time of queueing. What is there already is
+-- asked for leaf by leaf: EXISTS lets the planner read a whole table instead.
 -- +goose StatementBegin
 CREATE FUNCTION add_sequenced_leaves()
 RETURNS TABLE (leaf_identity_hash bytea, is_duplicate_leaf_data boolean, is_duplicate_sequenced_leaf_data boolean)
@@ -92,8 +93,8 @@ BEGIN
     RETURN QUERY
     WITH given AS MATERIALIZED (
         SELECT n.*,
-            EXISTS (SELECT FROM LeafData l WHERE l.TreeId = n.TreeId AND l.LeafIdentityHash = n.LeafIdentityHash) AS known,
-            EXISTS (SELECT FROM SequencedLeafData s WHERE s.TreeId = n.TreeId AND s.SequenceNumber = n.SequenceNumber) AS taken
+            (SELECT true FROM LeafData l WHERE l.TreeId = n.TreeId AND l.LeafIdentityHash = n.LeafIdentityHash) IS TRUE AS known,
+            (SELECT true FROM SequencedLeafData s WHERE s.TreeId = n.TreeId AND s.SequenceNumber = n.SequenceNumber) IS TRUE AS taken
         FROM TempAddSequencedLeaves n
     ), said AS (
         INSERT INTO LeafData (TreeId, LeafIdentityHash, LeafValue, ExtraData, QueueTimestampNanos)
@@ -119,7 +120,7 @@ BEGIN
     RETURN QUERY
     WITH given AS MATERIALIZED (
         SELECT DISTINCT ON (n.TreeId, n.LeafIdentityHash) n.*,
-            EXISTS (SELECT FROM LeafData l WHERE l.TreeId = n.TreeId AND l.LeafIdentityHash = n.LeafIdentityHash) AS known
+            (SELECT true FROM LeafData l WHERE l.TreeId = n.TreeId AND l.LeafIdentityHash = n.LeafIdentityHash) IS TRUE AS known
         FROM TempQueueLeaves n
     ), said AS (
         INSERT INTO LeafData (TreeId, LeafIdentityHash, LeafValue, ExtraData, QueueTimestampNanos)
