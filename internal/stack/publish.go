@@ -56,22 +56,31 @@ func publishFirst(ctx context.Context, l Layout, cfg InitConfig, conf *config.Co
 
 // writeKit writes those files of the client kit that are not as they should be.
 func (s *Stack) writeKit(repo *tufroot.Repository) error {
-	authorities, err := s.layout.TLSAuthorities(s.conf)
+	kit, err := s.kitOf(s.material(), repo)
 	if err != nil {
 		return err
+	}
+	return tuf.WriteKit(s.layout.Client(), kit)
+}
+
+// kitOf is the client kit with that material.
+func (s *Stack) kitOf(m trust.Material, repo *tufroot.Repository) (trust.Kit, error) {
+	authorities, err := s.layout.TLSAuthorities(s.conf)
+	if err != nil {
+		return trust.Kit{}, err
 	}
 	others, err := s.othersAuditKeys()
 	if err != nil {
-		return err
+		return trust.Kit{}, err
 	}
 	issuers, err := s.firstKitIssuers()
 	if err != nil {
-		return err
+		return trust.Kit{}, err
 	}
-	return tuf.WriteKit(s.layout.Client(), trust.Kit{
-		Material: s.material(), RootJSON: repo.RootJSON(), URL: s.conf.URL, TLSAuthorities: authorities,
+	return trust.Kit{
+		Material: m, RootJSON: repo.RootJSON(), URL: s.conf.URL, TLSAuthorities: authorities,
 		AuditKeys: append(s.auditKeys(), others...), Issuers: issuers,
-	})
+	}, nil
 }
 
 // tufKeys loads the keys of all TUF roles.

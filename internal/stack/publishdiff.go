@@ -17,7 +17,8 @@ import (
 )
 
 // AdminTUFDiff is the path of the question what a publication would change now; with
-// the query check=live the services are asked, too.
+// the query check=live the services are asked, too, and with kit=DIR the answer has the
+// client kit as it would be, for that directory.
 const AdminTUFDiff = "/v1/tuf/diff" // GET: TUFDiff
 
 // TUFDiff is what a publication now would change for clients, and what would refuse
@@ -26,17 +27,21 @@ type TUFDiff struct {
 	Changes []string     `json:"changes"` // sentences; none: nothing
 	Failed  []trust.Flaw `json:"failed_checks"`
 	Live    bool         `json:"live"` // the services were asked
+	// Kit and Targets are the files that clients would get, if they were asked for.
+	Kit     []trust.File   `json:"kit,omitempty"`
+	Targets []trust.Target `json:"targets,omitempty"`
 }
 
 func (s *Stack) handleDiffActs(a *admin.Server) {
 	a.Handle(http.MethodGet, AdminTUFDiff, "", func(ctx context.Context, r *http.Request) (any, error) {
-		return s.tufDiff(ctx, r.URL.Query().Get("check") == "live")
+		return s.tufDiff(ctx, r.URL.Query().Get("check") == "live", r.URL.Query().Get("kit"))
 	})
 }
 
 // tufDiff compares what is published with what the services and waiting drafts say.
-// It changes nothing, and signs nothing but a timestamp.
-func (s *Stack) tufDiff(ctx context.Context, live bool) (TUFDiff, error) {
+// It changes nothing, and signs nothing but a timestamp. home, unless it is empty, is
+// where the kit is to lie.
+func (s *Stack) tufDiff(ctx context.Context, live bool, home string) (TUFDiff, error) {
 	if s.repo == nil {
 		return TUFDiff{}, fault.New(fault.Conflict, "this directory publishes nothing: name the one with section tuf, or let it have its first root")
 	}
@@ -58,7 +63,22 @@ func (s *Stack) tufDiff(ctx context.Context, live bool) (TUFDiff, error) {
 	} else {
 		d.Failed = append(d.Failed, trust.CheckFiles(published, targets, s.opts.Now())...)
 	}
-	return d, nil
+	if home != "" {
+		err = d.addFiles(s, m, targets, home)
+	}
+	return d, err
+}
+
+// addFiles adds the files of a publication, so that any client can be tried with them
+// before they are out.
+func (d *TUFDiff) addFiles(s *Stack, m trust.Material, targets []trust.Target, home string) error {
+	kit, err := s.kitOf(m, s.repo)
+	if err != nil {
+		return err
+	}
+	d.Targets = targets
+	d.Kit, err = kit.Files(home)
+	return err
 }
 
 // nextMaterial is the material as it would be with every draft that waits.
