@@ -50,6 +50,7 @@ func shapes(s *signingtest.Stack) []shape {
 		{"v0.2", func(b *protobundle.Bundle) { asChain(b, "0.2") }, ""},
 		{"v0.2 with the intermediate", func(b *protobundle.Bundle) { asChain(b, "0.2", middle) }, ""},
 		{"v0.1 without proof", func(b *protobundle.Bundle) { asChain(b, "0.1"); entry(b).InclusionProof = nil }, ""},
+		{"v0.1 with the root", func(b *protobundle.Bundle) { asChain(b, "0.1", middle, root) }, ""},
 		{"v0.1 without promise", func(b *protobundle.Bundle) { asChain(b, "0.1"); entry(b).InclusionPromise = nil }, signing.CheckPromise},
 		{"v0.1 with a wrong proof", func(b *protobundle.Bundle) { asChain(b, "0.1"); flip(entry(b).InclusionProof.Hashes[0]) }, signing.CheckInclusion},
 		{"v0.1 without entry", func(b *protobundle.Bundle) { asChain(b, "0.1"); b.VerificationMaterial.TlogEntries = nil }, signing.CheckLog},

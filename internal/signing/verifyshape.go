@@ -37,7 +37,7 @@ func checkShape(pb *protobundle.Bundle) error {
 		return fmt.Errorf("media type %q is not known", pb.GetMediaType())
 	}
 	if chain != nil {
-		if err := checkChain(chain.GetCertificates()); err != nil {
+		if err := checkChain(chain.GetCertificates(), pb.GetMediaType() == bundleMediaTypeV01); err != nil {
 			return err
 		}
 	}
@@ -45,8 +45,9 @@ func checkShape(pb *protobundle.Bundle) error {
 }
 
 // checkChain checks the certificates of an old version: at least one, and no
-// trust anchor among them. What follows the leaf is not used.
-func checkChain(chain []*protocommon.X509Certificate) error {
+// trust anchor among them, except where clients of version 0.1 wrote one; it is not
+// trusted there either. What follows the leaf is at most a way to a root that is.
+func checkChain(chain []*protocommon.X509Certificate, roots bool) error {
 	if len(chain) == 0 {
 		return errors.New("its certificate chain is empty")
 	}
@@ -55,7 +56,7 @@ func checkChain(chain []*protocommon.X509Certificate) error {
 		if err != nil {
 			return fmt.Errorf("read certificate chain: %w", err)
 		}
-		if bytes.Equal(cert.RawSubject, cert.RawIssuer) && cert.CheckSignatureFrom(cert) == nil {
+		if !roots && bytes.Equal(cert.RawSubject, cert.RawIssuer) && cert.CheckSignatureFrom(cert) == nil {
 			return errors.New("its certificate chain holds a root, which is not for a bundle to bring")
 		}
 	}
