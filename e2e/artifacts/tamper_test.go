@@ -23,40 +23,72 @@ import (
 	"sigstack/e2e/clients"
 )
 
-// evidence is a stored signature: a manifest and its one layer.
+// evidence is a stored signature or attestation: a manifest and one of its layers.
 type evidence struct {
 	manifest v1.Manifest
 	config   []byte
-	layer    []byte
+	layer    v1.Descriptor
+	content  []byte // of the layer
+}
+
+// suffix is that of the tag where something is stored.
+func suffix(storage clients.Kind) string {
+	if storage.Attests() {
+		return ".att"
+	}
+	return ".sig"
+}
+
+// referrer tells whether something is stored as a referrer, else by tag.
+func referrer(storage clients.Kind) bool {
+	return storage == clients.ImageReferrer || storage == clients.ImageReferrerAttestation
 }
 
 // readEvidence reads the only signature of an artifact.
 func readEvidence(t *testing.T, storage clients.Kind, repo name.Repository, signed artifact) evidence {
 	t.Helper()
+	all := readAll(t, storage, repo, signed)
+	if len(all) != 1 {
+		t.Fatalf("got %d signatures, want one", len(all))
+	}
+	return all[0]
+}
+
+// readAll reads all that is stored for an artifact.
+func readAll(t *testing.T, storage clients.Kind, repo name.Repository, signed artifact) []evidence {
+	t.Helper()
 	digest := signed.descriptor().Digest
-	var ref name.Reference = attachedTag(repo, digest, ".sig")
-	if storage == clients.ImageReferrer {
+	refs := []name.Reference{attachedTag(repo, digest, suffix(storage))}
+	if referrer(storage) {
 		index, err := remote.Referrers(repo.Digest(digest.String()), remote.WithContext(t.Context()))
 		if err != nil {
 			t.Fatal(err)
 		}
 		listed, err := index.IndexManifest()
-		if err != nil || len(listed.Manifests) != 1 {
-			t.Fatalf("got %+v, %v, want one referrer", listed, err)
+		if err != nil {
+			t.Fatal(err)
 		}
-		ref = repo.Digest(listed.Manifests[0].Digest.String())
+		refs = nil
+		for _, d := range listed.Manifests {
+			refs = append(refs, repo.Digest(d.Digest.String()))
+		}
 	}
-	got, err := remote.Get(ref, remote.WithContext(t.Context()))
-	if err != nil {
-		t.Fatal(err)
+	var all []evidence
+	for _, ref := range refs {
+		got, err := remote.Get(ref, remote.WithContext(t.Context()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := v1.ParseManifest(bytes.NewReader(got.Manifest))
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := readBlob(t, repo, m.Config.Digest)
+		for _, l := range m.Layers {
+			all = append(all, evidence{*m, config, l, readBlob(t, repo, l.Digest)})
+		}
 	}
-	var e evidence
-	if err := json.Unmarshal(got.Manifest, &e.manifest); err != nil || len(e.manifest.Layers) != 1 {
-		t.Fatalf("got %s, %v, want a manifest of one layer", got.Manifest, err)
-	}
-	e.config = readBlob(t, repo, e.manifest.Config.Digest)
-	e.layer = readBlob(t, repo, e.manifest.Layers[0].Digest)
-	return e
+	return all
 }
 
 func readBlob(t *testing.T, repo name.Repository, digest v1.Hash) []byte {
@@ -80,17 +112,17 @@ func readBlob(t *testing.T, repo name.Repository, digest v1.Hash) []byte {
 // store puts the signature beside an artifact, whosever it is.
 func (e evidence) store(t *testing.T, storage clients.Kind, repo name.Repository, beside artifact) {
 	t.Helper()
-	m, subject := e.manifest, beside.descriptor()
-	m.Layers = []v1.Descriptor{m.Layers[0]}
-	m.Layers[0].Digest, m.Layers[0].Size = hashOf(e.layer), int64(len(e.layer))
-	var to name.Reference = attachedTag(repo, subject.Digest, ".sig")
-	if storage == clients.ImageReferrer {
+	m, l, subject := e.manifest, e.layer, beside.descriptor()
+	l.Digest, l.Size = hashOf(e.content), int64(len(e.content))
+	m.Layers = []v1.Descriptor{l}
+	var to name.Reference = attachedTag(repo, subject.Digest, suffix(storage))
+	if referrer(storage) {
 		m.Subject = &subject
 	}
 	stored := artifact{types.OCIManifestSchema1, encode(t, m), []blob{
-		{string(m.Config.MediaType), e.config}, {string(m.Layers[0].MediaType), e.layer},
+		{string(m.Config.MediaType), e.config}, {string(l.MediaType), e.content},
 	}, nil}
-	if storage == clients.ImageReferrer {
+	if referrer(storage) {
 		to = repo.Digest(stored.descriptor().Digest.String())
 	}
 	stored.push(t, to)
@@ -118,9 +150,9 @@ func (c *cell) flipped(t *testing.T, genuine artifact, e evidence) {
 	genuine.push(t, ref)
 	if c.storage == clients.ImageTag {
 		// One letter of the repository's name in the payload.
-		e.layer = bytes.Replace(e.layer, []byte("artifacts/"), []byte("artifactr/"), 1)
+		e.content = bytes.Replace(e.content, []byte("artifacts/"), []byte("artifactr/"), 1)
 	} else {
-		e.layer = flipSignature(t, e.layer)
+		e.content = flipSignature(t, e.content)
 	}
 	e.store(t, c.storage, repo, genuine)
 	c.refused(t, ref, "found 1: log entry: ")
@@ -158,46 +190,10 @@ func (c *cell) swapped(t *testing.T, signed name.Tag, genuine artifact) {
 	c.refused(t, ref, "manifest digest: .* does not match requested digest")
 	c.liar.swap(ref, nil)
 
-	for _, d := range evidenceOf(t, c.storage, signed.Context(), genuine) {
-		c.liar.swap(repo.Digest(d.String()), fmt.Appendf(nil, "%64s", "swapped"))
+	for _, e := range readAll(t, c.storage, signed.Context(), genuine) {
+		c.liar.swap(repo.Digest(e.layer.Digest.String()), fmt.Appendf(nil, "%64s", "swapped"))
 	}
 	c.refused(t, ref, "found 3: read .*(sha256|digest|size)")
-}
-
-// evidenceOf returns the digests of the layers that hold an artifact's signatures.
-func evidenceOf(t *testing.T, storage clients.Kind, repo name.Repository, signed artifact) []v1.Hash {
-	t.Helper()
-	digest := signed.descriptor().Digest
-	refs := []name.Reference{attachedTag(repo, digest, ".sig")}
-	if storage == clients.ImageReferrer {
-		index, err := remote.Referrers(repo.Digest(digest.String()), remote.WithContext(t.Context()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		listed, err := index.IndexManifest()
-		if err != nil {
-			t.Fatal(err)
-		}
-		refs = nil
-		for _, d := range listed.Manifests {
-			refs = append(refs, repo.Digest(d.Digest.String()))
-		}
-	}
-	var layers []v1.Hash
-	for _, ref := range refs {
-		got, err := remote.Get(ref, remote.WithContext(t.Context()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := v1.ParseManifest(bytes.NewReader(got.Manifest))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, l := range m.Layers {
-			layers = append(layers, l.Digest)
-		}
-	}
-	return layers
 }
 
 // liar stands before a registry and gives other bytes for some digests.
