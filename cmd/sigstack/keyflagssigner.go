@@ -78,8 +78,11 @@ func (k keyFlags) private(ctx context.Context) (crypto.Signer, error) {
 
 // isKeyURI tells what is meant as the URI of a key, right or wrong, from a file.
 func isKeyURI(name string) bool {
-	return strings.HasPrefix(name, "pkcs11:") || strings.Contains(name, "://")
+	return strings.HasPrefix(name, tokenScheme) || strings.Contains(name, "://")
 }
+
+// tokenScheme begins the URI of a key in a token, which is on this machine.
+const tokenScheme = "pkcs11:"
 
 // keyAt returns the key at a URI. What its token or service does can take a while.
 func keyAt(ctx context.Context, uri string, plugins pluginFlags) (keys.Key, error) {

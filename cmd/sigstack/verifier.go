@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -36,6 +37,9 @@ func (v verifierFlags) load(ctx context.Context, a *app, arg string) (verifier, 
 // loadIf is load with another check than that of arguments that are files or images.
 func (v verifierFlags) loadIf(ctx context.Context, a *app, check func() error) (verifier, error) {
 	v.now = a.now
+	if v.offline && isKeyURI(v.key) && !strings.HasPrefix(v.key, tokenScheme) {
+		return verifier{}, usagef("--offline asks no key service: name a file with the public key, which sigstack keys or the service's own tools print")
+	}
 	id, err := v.identity()
 	if err != nil {
 		return verifier{}, err
