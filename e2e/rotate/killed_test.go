@@ -1,0 +1,171 @@
+package rotate_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"sigstack/e2e/e2etest"
+	"sigstack/internal/signing"
+)
+
+// TestKilledAtEachStep kills the command, or the stack and the command, as each step of
+// each rotation has begun and as it is done: two rotations of each kind, in which they
+// take turns. The same command goes on each time; each rotation makes one key in all;
+// clients find something whole at every moment; and no version of TUF's metadata is
+// ever two.
+func TestKilledAtEachStep(t *testing.T) {
+	if e2etest.Split() {
+		t.Skip("a split stack rotates no keys")
+	}
+	all := append(machines(), machine{"log, compromised", "log", 4, compromisedSince, lines("log", "shard", "list")})
+	for _, m := range all {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			k := newKilling(t, m)
+			for n := range 2 {
+				k.rotate(t, n)
+			}
+			k.restart(t)
+			k.look(t, "after all")
+		})
+	}
+}
+
+// compromisedSince are the arguments of a rotation whose key others have had for a
+// second.
+func compromisedSince(*testing.T, *e2etest.Stack, int) []string {
+	return []string{"--compromised-at", time.Now().Add(-time.Second).UTC().Format(time.RFC3339)}
+}
+
+// killing is a rotation that is killed.
+type killing struct {
+	machine
+
+	s    *e2etest.Stack
+	tuf  signing.TUF       // of a client that has been there from the beginning
+	seen map[string]string // metadata by file name
+}
+
+func newKilling(t *testing.T, m machine) *killing {
+	t.Helper()
+	s := e2etest.Start(t, filepath.Join(t.TempDir(), "data"))
+	return &killing{
+		machine: m, s: s, seen: map[string]string{},
+		tuf: signing.TUF{URL: s.URL + "/tuf", Root: []byte(e2etest.ReadFile(t, s.Kit("root.json"))), Cache: t.TempDir(), Now: time.Now},
+	}
+}
+
+// restart kills the stack and starts it again.
+func (k *killing) restart(t *testing.T) {
+	t.Helper()
+	k.s.Kill()
+	k.s = e2etest.Start(t, k.s.Dir)
+}
+
+// rotate is the nth rotation, killed at each of its steps.
+func (k *killing) rotate(t *testing.T, n int) {
+	t.Helper()
+	before, rotated := k.made(t, k.s), k.finished(k.s)
+	args := k.command(t, k.s, n)
+	over, kills := func() bool { return k.finished(k.s) > rotated }, 0
+	for at := range 2 * k.steps {
+		step, done := at/2, at%2 == 1
+		where := fmt.Sprintf("step %d (done: %v) of rotation %d", step, done, n)
+		c := e2etest.Converse(t, nil, e2etest.Sigstack(t), args...)
+		eventually(t, where, func() bool { return k.isAt(step, done) || over() })
+		if !over() {
+			kills++
+		}
+		c.Kill()
+		if done == (n == 0) {
+			k.s.Kill()
+			c.End()
+			k.s = e2etest.Start(t, k.s.Dir)
+		} else {
+			c.End()
+		}
+		k.look(t, where)
+		if over() {
+			break
+		}
+	}
+	if kills < 2*k.steps-2 { // the last moments may be missed: the rotation ends
+		t.Errorf("rotation %d of %s was killed %d times, want %d", n, k.name, kills, 2*k.steps)
+	}
+	if !over() {
+		e2etest.MustRun(t, nil, e2etest.Sigstack(t), args...)
+	}
+	if got := k.made(t, k.s); got != before+1 {
+		t.Errorf("rotation %d of %s: there are %d keys, want %d", n, k.name, got, before+1)
+	}
+	if got := k.finished(k.s); got != rotated+1 {
+		t.Errorf("rotation %d of %s: %d are finished, want %d", n, k.name, got, rotated+1)
+	}
+	k.signs(t)
+}
+
+// isAt reports whether a step has begun, or is done.
+func (k *killing) isAt(step int, done bool) bool {
+	j := k.journal(k.s)
+	return j != nil && (!done && !j.Steps[step].Begun.IsZero() || !j.Steps[step].Done.IsZero())
+}
+
+// versioned are files of metadata that never change.
+var versioned = regexp.MustCompile(`^[0-9]+\.(root|targets|snapshot)\.json$`)
+
+// look finds what is published whole, for a client that knows it from before and for a
+// new one, and every version as it was.
+func (k *killing) look(t *testing.T, where string) {
+	t.Helper()
+	fresh := k.tuf
+	fresh.Cache = t.TempDir()
+	for what, client := range map[string]signing.TUF{"a client of before": k.tuf, "a new client": fresh} {
+		if _, err := client.Kit(t.Context()); err != nil {
+			t.Errorf("killed at %s: %s: %v", where, what, err)
+		}
+	}
+	dir := filepath.Join(k.s.Dir, "tuf")
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := map[string]string{}
+	for _, f := range files {
+		if versioned.MatchString(f.Name()) {
+			now[f.Name()] = e2etest.ReadFile(t, filepath.Join(dir, f.Name()))
+		}
+	}
+	for name, was := range k.seen {
+		if is, ok := now[name]; ok && is != was {
+			t.Errorf("killed at %s: %s was published twice:\n%s\n%s", where, name, was, is)
+		}
+	}
+	for name, is := range now {
+		k.seen[name] = is
+	}
+}
+
+// signs: the stack signs with what was rotated.
+func (k *killing) signs(t *testing.T) {
+	t.Helper()
+	w := &signers{s: k.s, token: k.s.Token(t), dir: t.TempDir()}
+	w.sign(t, "sigstack", 0)
+	if len(w.fail) > 0 {
+		t.Fatal(w.fail)
+	}
+	kit, err := k.tuf.Kit(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := signing.NewIdentity(e2etest.DemoUser, "", k.s.Issuer(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := verifyHere(t, w.all[0], kit, id); err != nil {
+		t.Errorf("after the rotation: %v", err)
+	}
+}
