@@ -11,8 +11,8 @@ import (
 )
 
 func (a *app) releaseCommand() *cobra.Command {
-	return group("release", "Make, sign and verify Kubernetes-style release trees",
-		a.releaseSampleCommand(), a.releaseSignCommand(), a.releaseVerifyCommand())
+	return group("release", "Make, sign, verify and promote Kubernetes-style releases",
+		a.releaseSampleCommand(), a.releaseSignCommand(), a.releaseVerifyCommand(), a.releasePromoteCommand())
 }
 
 func (a *app) releaseSampleCommand() *cobra.Command {
