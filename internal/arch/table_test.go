@@ -68,7 +68,7 @@ var layers = []layer{
 var (
 	pure       = []string{"internal/fault", "internal/pki", "internal/trust"}
 	foundation = join(pure, "internal/merkle", "internal/keys", "internal/httpd", "internal/run", "internal/durable",
-		"internal/audit", "internal/limit")
+		"internal/audit", "internal/limit", "internal/pgtest")
 	edge = join(pure, "internal/stack", "internal/config", "internal/signing", "internal/oci", "internal/slsa", "internal/sbom", "internal/release",
 		"internal/keys", "internal/httpd", "internal/run", "internal/durable", "internal/audit", "internal/admin", "internal/tlsconf", "internal/rotate",
 		"tuf-root", "tuf-root/ceremony")

@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,9 @@ type rig struct {
 
 func start(tb testing.TB, change ...func(*rekorv1.Config)) *rig {
 	tb.Helper()
+	if os.Getenv(storageVariable) == "postgresql" {
+		return serve(tb, treeInPostgreSQL(tb), change...)
+	}
 	return startOn(tb, vfs.NewMem(), "db", change...)
 }
 
