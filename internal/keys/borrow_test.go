@@ -6,6 +6,8 @@ import (
 
 	"sigstack/internal/keys"
 	"sigstack/internal/keys/kmstest"
+	"sigstack/internal/keys/softhsmtest"
+	"sigstack/internal/keys/token"
 )
 
 // TestAt: a key without a store signs as what it was when it was found, or not at all.
@@ -36,5 +38,30 @@ func TestAt(t *testing.T) {
 		if _, err := devices.At(uri); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", uri, err, want)
 		}
+	}
+}
+
+// TestAtToken is TestAt for a key in a PKCS#11 token; make pkcs11 runs it.
+func TestAtToken(t *testing.T) {
+	if !token.Supported {
+		t.Skip("built without PKCS#11")
+	}
+	hsm := softhsmtest.New(t, "signers")
+	made, err := keys.Open(t.TempDir(), nil).CreateAt("team", hsm.URI("team"), keys.ECDSAP256, created)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := keys.Devices{}.At(hsm.URI("team"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(k.SPKI()) != string(made.SPKI()) {
+		t.Error("it is another key than the one that was made there")
+	}
+	if err := k.Test(); err != nil {
+		t.Error(err)
+	}
+	if _, err := (keys.Devices{}).At(hsm.URI("nobody")); err == nil || !strings.Contains(err.Error(), "no such key") {
+		t.Errorf("a key that is not there: got %v", err)
 	}
 }
