@@ -77,7 +77,7 @@ func (l JournalLine) draft() (signing.Draft, error) {
 	if err := l.Storage.Check(); err != nil {
 		return signing.Draft{}, err
 	}
-	if oci.SignedDigest(l.Storage, l.Payload) != d.Digest {
+	if len(l.Payload) == 0 || oci.SignedDigest(l.Storage, l.Payload) != d.Digest {
 		return signing.Draft{}, errors.New("the digest is not the payload's")
 	}
 	return d, nil

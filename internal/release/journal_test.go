@@ -241,6 +241,8 @@ func TestSignOneRunAtATime(t *testing.T) {
 func FuzzParseJournal(f *testing.F) {
 	f.Add([]byte(`{"at":"2026-11-22T00:00:00Z","path":"a","sha256":"` + strings.Repeat("0", 64) + `","signature":"AA==","certificate":"c"}` + "\nhalf"))
 	f.Add([]byte("{}\n"))
+	f.Add([]byte(`{"at":"2026-11-22T00:00:00Z","image":"r/a@sha256:00","storage":"tag","payload":"YQ==",` +
+		`"sha256":"ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb","signature":"AA==","certificate":"c"}` + "\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		lines, whole, err := release.ParseJournal(bytes.NewReader(data))
 		if err != nil {
