@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"sigstack/internal/config"
 	"sigstack/internal/keys"
 	"sigstack/internal/stack"
 	tufroot "sigstack/tuf-root"
@@ -149,7 +150,8 @@ func (a *app) offlineKeys(ctx context.Context, f shardFlags, p targetsFlags) (of
 // offlineKeysAt opens the folder of that number.
 func (a *app) offlineKeysAt(ctx context.Context, f shardFlags, p targetsFlags, i int) (o offlineKeys, err error) {
 	l := stack.Layout{Dir: f.dir}
-	if _, err := loadConfig(l); err != nil {
+	conf, err := loadConfig(l)
+	if err != nil {
 		return o, err
 	}
 	o.dir = l.Offline()
@@ -166,8 +168,8 @@ func (a *app) offlineKeysAt(ctx context.Context, f shardFlags, p targetsFlags, i
 	}
 	o.devices = keys.Devices{PluginDir: f.plugins.dir, Log: log}
 	file := cmp.Or(given, filepath.Join(o.dir, "passphrase"))
-	_, missing := os.Stat(file)
-	if given != "" || !errors.Is(missing, fs.ErrNotExist) {
+	_, missing := os.Stat(filepath.Join(o.dir, "passphrase"))
+	if there := !errors.Is(missing, fs.ErrNotExist); there || given != "" && conf.Profile == config.ProfileServe { // those of a test stack have none
 		o.passphrase, err = readSecret(ctx, passphraseWord, file)
 	}
 	return o, err

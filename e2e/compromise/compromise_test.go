@@ -13,14 +13,18 @@ import (
 // kinds are the keys whose trust can end. Timestamps count for cosign only if it is
 // told to use them.
 var kinds = []struct {
-	kind, key string
-	succeed   func(*testing.T, *e2etest.Stack) // nil: the key signs on
-	accept    []string                         // clients that accept what was signed after, too
+	name, kind, key string
+	by              func(*testing.T, *e2etest.Stack, string, string, time.Time) []listed
+	next            bool     // another key signs afterwards
+	accept          []string // clients that accept what was signed after, too
 }{
-	{"log", "rekor", nextShard, nil},
-	{"ca", "ca", nextChain, nil},
-	{"ctlog", "ctlog", nil, nil},
-	{"tsa", "tsa", nil, []string{"cosign-v3", "cosign-v3, old bundle", "cosign-v2", "cosign-v2, old bundle"}},
+	{"log", "log", "rekor", rotated, true, nil},
+	{"ca", "ca", "ca", rotated, true, nil},
+	{"ctlog", "ctlog", "ctlog", rotated, true, nil},
+	{"tsa", "tsa", "tsa", rotated, true, []string{"cosign-v3", "cosign-v3, old bundle", "cosign-v2", "cosign-v2, old bundle"}},
+	{"log at once", "log", "rekor", atOnce, true, nil},
+	{"tsa at once", "tsa", "tsa", atOnce, true, []string{"cosign-v3", "cosign-v3, old bundle", "cosign-v2", "cosign-v2, old bundle"}},
+	{"ctlog without another", "ctlog", "ctlog", stopped, false, nil},
 }
 
 // TestEndOfTrust signs before and after a moment, ends the trust in a key then, and
@@ -30,7 +34,8 @@ func TestEndOfTrust(t *testing.T) {
 		t.Skip("no process of a split stack ends trust")
 	}
 	for _, c := range kinds {
-		t.Run(c.kind, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			s := e2etest.Start(t, filepath.Join(dir, "data"))
 			before := sign(t, s, dir, "before")
@@ -39,14 +44,7 @@ func TestEndOfTrust(t *testing.T) {
 			want(t, "signed after, before trust ended", true, verify(t, s, after))
 			published := time.Now().UTC()
 
-			var stop []string
-			if c.succeed == nil {
-				refusedWhileActive(t, s, c.kind, c.key, at)
-				stop = []string{"--stop-issuing"}
-			} else {
-				c.succeed(t, s)
-			}
-			list := end(t, s, c.kind, c.key, at, stop...)
+			list := c.by(t, s, c.kind, c.key, at)
 			want(t, "signed before", true, verify(t, s, before))
 			want(t, "signed after", false, verify(t, s, after), c.accept...)
 			wantListed(t, list, entryIndex(t, before.own), "stays")
@@ -54,8 +52,11 @@ func TestEndOfTrust(t *testing.T) {
 			wantListed(t, list, entryIndex(t, after.own), "ends")
 			wantListed(t, list, entryIndex(t, after.bundle), "ends")
 
-			if c.succeed != nil {
+			var stop []string
+			if c.next {
 				want(t, "signed with the next key", true, verify(t, s, sign(t, s, dir, "next")))
+			} else {
+				stop = []string{"--stop-issuing"}
 			}
 			if again := end(t, s, c.kind, c.key, at, stop...); len(again) < len(list) {
 				t.Errorf("the list has %d lines when asked again, want at least %d", len(again), len(list))
@@ -66,6 +67,40 @@ func TestEndOfTrust(t *testing.T) {
 			restarts(t, s, before, after)
 		})
 	}
+}
+
+// rotated lets another key take the place of the one that others may have had, and
+// reads what that refuses.
+func rotated(t *testing.T, s *e2etest.Stack, kind, _ string, at time.Time) []listed {
+	t.Helper()
+	return rotate(t, s, kind, at)
+}
+
+// atOnce ends the trust before the next key signs.
+func atOnce(t *testing.T, s *e2etest.Stack, kind, _ string, at time.Time) []listed {
+	t.Helper()
+	return rotate(t, s, kind, at, "--stop-issuing")
+}
+
+func rotate(t *testing.T, s *e2etest.Stack, kind string, at time.Time, more ...string) []listed {
+	t.Helper()
+	args := append([]string{"rotate", kind, "--dir", s.Dir, "--compromised-at", at.Format(time.RFC3339)}, more...)
+	out := e2etest.MustRun(t, nil, e2etest.Sigstack(t), args...)
+	if !strings.Contains(out, "rotation of "+kind+" finished") || !strings.Contains(out, "trust ends for ") {
+		t.Errorf("the rotation said %s, want that it is finished, and how many are refused", out)
+	}
+	files, err := filepath.Glob(filepath.Join(s.Dir, "rotations", "affected-"+kind+"-*.jsonl"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("lists of what is affected: %v, %v, want one", files, err)
+	}
+	return readList(t, e2etest.ReadFile(t, files[0]))
+}
+
+// stopped ends the trust in a key that signs on.
+func stopped(t *testing.T, s *e2etest.Stack, kind, key string, at time.Time) []listed {
+	t.Helper()
+	refusedWhileActive(t, s, kind, key, at)
+	return end(t, s, kind, key, at, "--stop-issuing")
 }
 
 // refusedWhileActive: a key that signs now is not ended by mistake, and nothing is
@@ -126,44 +161,5 @@ func restarts(t *testing.T, s *e2etest.Stack, before, after samples) {
 	e2etest.WantAccepted(t, "sigstack", again.Verify(t, before.file, before.own))
 	if r := again.Verify(t, after.file, after.own); r.Code != 1 {
 		t.Errorf("signed after, after a restart: exit %d, want 1\n%s", r.Code, r.Stdout)
-	}
-}
-
-// nextShard lets another key of the log take the place of the first.
-func nextShard(t *testing.T, s *e2etest.Stack) {
-	t.Helper()
-	e2etest.MustRun(t, nil, e2etest.Sigstack(t), "log", "shard", "prepare", "--dir", s.Dir)
-	repeat(t, func() e2etest.Result {
-		return e2etest.Run(t, nil, e2etest.Sigstack(t), "log", "shard", "activate", "--dir", s.Dir)
-	})
-}
-
-// nextChain lets another chain of the authority take the place of the first.
-func nextChain(t *testing.T, s *e2etest.Stack) {
-	t.Helper()
-	e2etest.MustRun(t, nil, e2etest.Sigstack(t), "ca", "chain", "prepare", "--dir", s.Dir)
-	config := filepath.Join(s.Dir, "config.yaml")
-	text := strings.NewReplacer("chain: keys/ca.chain.pem", "chain: keys/ca-2.chain.pem", "key: ca\n", "key: ca-2\n").Replace(e2etest.ReadFile(t, config))
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	repeat(t, func() e2etest.Result {
-		r := e2etest.Run(t, nil, e2etest.Sigstack(t), "ca", "chain", "list", "--dir", s.Dir)
-		if !strings.Contains(r.Stdout, "active   ca-2") {
-			r.Code = 1
-		}
-		return r
-	})
-}
-
-// repeat waits for the windows of a test stack.
-func repeat(t *testing.T, try func() e2etest.Result) {
-	t.Helper()
-	r := try()
-	for end := time.Now().Add(e2etest.ReadyWithin); r.Code != 0 && time.Now().Before(end); r = try() {
-		time.Sleep(200 * time.Millisecond)
-	}
-	if r.Code != 0 {
-		t.Fatalf("exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
 }

@@ -87,10 +87,15 @@ type listed struct {
 }
 
 // end ends the trust in a key and returns the list.
-func end(t *testing.T, s *e2etest.Stack, kind, key string, at time.Time, more ...string) (list []listed) {
+func end(t *testing.T, s *e2etest.Stack, kind, key string, at time.Time, more ...string) []listed {
 	t.Helper()
 	args := append([]string{"compromise", kind, "--key", key, "--at", at.Format(time.RFC3339), "--dir", s.Dir, "--output", "json"}, more...)
-	out := e2etest.MustRun(t, nil, e2etest.Sigstack(t), args...)
+	return readList(t, e2etest.MustRun(t, nil, e2etest.Sigstack(t), args...))
+}
+
+// readList reads a list that has one object a line, but for the others there.
+func readList(t *testing.T, out string) (list []listed) {
+	t.Helper()
 	for line := range bytes.Lines([]byte(out)) {
 		var l listed
 		if err := json.Unmarshal(line, &l); err != nil {
