@@ -13,9 +13,17 @@ import (
 	"sigstack/internal/oci"
 )
 
-// TestArtifacts is the table: every kind in every registry, stored in both styles.
+// TestArtifacts is one stack and two registries for all that is signed in them.
 func TestArtifacts(t *testing.T) {
 	s := newSite(t)
+	s.signatures(t)
+	s.attachedSBOMs(t)
+	s.attestedSBOMs(t)
+	s.withPassword(t)
+}
+
+// signatures is the table: every kind in every registry, stored in both styles.
+func (s *site) signatures(t *testing.T) {
 	for _, r := range s.registries {
 		for _, k := range kinds() {
 			for _, storage := range []clients.Kind{clients.ImageReferrer, clients.ImageTag} {
@@ -158,4 +166,34 @@ func (c *cell) verdict(t *testing.T, ref name.Reference, flags ...string) e2etes
 	t.Helper()
 	args := append([]string{"verify", "--client", c.stack.Kit(""), "--require-timestamp"}, c.stack.IdentityArgs()...)
 	return e2etest.Run(t, nil, e2etest.Sigstack(t), append(append(args, flags...), "oci://"+ref.Name())...)
+}
+
+// withPassword has an artifact signed and verified in both styles in a registry that
+// is not for everybody.
+func (s *site) withPassword(t *testing.T) {
+	const user, password = "alice", "s3cret-of-alice"
+	host := e2etest.PasswordRegistry(t, s.registries[0].host, user, password)
+	login := e2etest.DockerLogin(t, host, user, password)
+	open := e2etest.PushImage(t, s.registries[0].host, "protected/app")
+	ref := "oci://" + host + strings.TrimPrefix(open, s.registries[0].host)
+	verify := append([]string{"verify", "--client", s.stack.Kit("")}, s.stack.IdentityArgs()...)
+	for _, storage := range []string{"referrer", "tag"} {
+		t.Run("with a password, by "+storage, func(t *testing.T) {
+			sign := []string{"sign", "--client", s.stack.Kit(""), "--storage", storage, ref}
+			token := "SIGSTORE_ID_TOKEN=" + s.token
+			for who, env := range map[string][]string{
+				"nobody": {token}, "another": {token, e2etest.DockerLogin(t, host, user, "guess")},
+			} {
+				r := e2etest.Run(t, env, e2etest.Sigstack(t), sign...)
+				if r.Code == 0 || !strings.Contains(r.Stderr, "log in with docker login") || strings.Contains(r.Stderr, "guess") {
+					t.Errorf("%s signs: exit %d, want to be told to log in\n%s", who, r.Code, r.Stderr)
+				}
+			}
+			e2etest.MustRun(t, []string{token, login}, e2etest.Sigstack(t), sign...)
+			e2etest.MustRun(t, []string{login}, e2etest.Sigstack(t), append(verify, ref)...)
+			if r := e2etest.Run(t, nil, e2etest.Sigstack(t), append(verify, ref)...); r.Code == 0 {
+				t.Errorf("nobody verifies: exit %d\n%s", r.Code, r.Stdout)
+			}
+		})
+	}
 }

@@ -30,13 +30,12 @@ func sbomDocuments() []sbomDocument {
 	}
 }
 
-// TestAttachedSBOM: what sigstack attaches and signs cosign 2 finds and verifies,
-// and the reverse.
-func TestAttachedSBOM(t *testing.T) {
-	s := newSite(t)
+// attachedSBOMs: what sigstack attaches and signs cosign 2 finds and verifies, and
+// the reverse.
+func (s *site) attachedSBOMs(t *testing.T) {
 	for _, r := range s.registries {
 		for _, d := range sbomDocuments() {
-			t.Run(r.name+" "+d.mediaType, func(t *testing.T) {
+			t.Run(r.name+" attached "+d.mediaType, func(t *testing.T) {
 				t.Parallel()
 				a := &attachment{site: s, registry: r, sbomDocument: d}
 				a.run(t)
@@ -175,11 +174,10 @@ func (a *attachment) tampered(t *testing.T, image name.Digest) {
 	a.refused(t, image, "has no signature")
 }
 
-// TestSBOMAttestation signs SBOMs as attestations on every kind of artifact: these
+// attestedSBOMs signs SBOMs as attestations on every kind of artifact: these
 // say what they describe, so that one that is put beside another artifact is
 // refused, which that of an attached SBOM is not.
-func TestSBOMAttestation(t *testing.T) {
-	s := newSite(t)
+func (s *site) attestedSBOMs(t *testing.T) {
 	for _, r := range s.registries {
 		for _, storage := range []clients.Kind{clients.ImageReferrerAttestation, clients.ImageTagAttestation} {
 			for kind, d := range map[string]sbomDocument{"https://spdx.dev/Document": sbomDocuments()[1], "https://cyclonedx.org/bom": sbomDocuments()[2]} {
