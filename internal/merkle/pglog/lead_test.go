@@ -131,7 +131,7 @@ func TestFailover(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	for i := range f.clients {
-		r := &replica{Options: o, Tree: f.id, Socket: filepath.Join(dir, fmt.Sprint(i))}
+		r := &replica{URL: o.URL, Schema: o.Schema, Tree: f.id, Socket: filepath.Join(dir, fmt.Sprint(i))}
 		r.start(t)
 		t.Cleanup(func() { r.kill(t) })
 		f.replicas, f.clients[i] = append(f.replicas, r), r.client()

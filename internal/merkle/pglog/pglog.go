@@ -28,6 +28,8 @@ type Options struct {
 	// Schema is the log's own: at most 63 lower-case letters, digits and
 	// underscores, the first a letter. Required.
 	Schema string
+	// Now stamps the creation and change of trees. Required.
+	Now func() time.Time
 	// Readers and Writers bound the connections that are open at a time. A
 	// tree's batches need one writer; the others are for changes of trees.
 	// Zero: 8 and 2.
@@ -47,6 +49,8 @@ func (o *Options) check() error {
 	switch {
 	case o.URL == "":
 		return errors.New("no database given")
+	case o.Now == nil:
+		return errors.New("no clock given")
 	case !schemaName.MatchString(o.Schema):
 		return fmt.Errorf("schema %q: want lower-case letters, digits and underscores, the first a letter, at most 63", o.Schema)
 	case o.Readers < 0 || o.Writers < 0 || o.Timeout < 0 || o.LockTimeout < 0 || o.Pause < 0:
@@ -125,7 +129,7 @@ func (s *Store) connect(ctx context.Context) (err error) {
 	}
 	s.LogStorage = postgresql.NewLogStorage(s.writers, nil)
 	s.reads = postgresql.NewLogStorage(s.readers, nil)
-	s.admin = postgresql.NewAdminStorage(s.writers)
+	s.admin = adminStorage{postgresql.NewAdminStorage(s.writers), s}
 	return nil
 }
 

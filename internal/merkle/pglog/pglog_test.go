@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/trillian/integration/storagetest"
 	"github.com/google/trillian/storage"
@@ -34,7 +35,7 @@ func migrated(t testing.TB, db *pgtest.Database, schema string) pglog.Options {
 	if _, err := pglog.Migrate(t.Context(), db.URL, schema); err != nil {
 		t.Fatal(err)
 	}
-	return pglog.Options{URL: db.URL, Schema: schema}
+	return pglog.Options{URL: db.URL, Schema: schema, Now: time.Now}
 }
 
 func open(t testing.TB, o pglog.Options) *pglog.Store {
@@ -82,7 +83,7 @@ func TestOpenRefusesSchemasOfOtherVersions(t *testing.T) {
 				migrated(t, db, tt.schema)
 				db.Exec(t, tt.sql)
 			}
-			s, err := pglog.Open(t.Context(), pglog.Options{URL: db.URL, Schema: tt.schema})
+			s, err := pglog.Open(t.Context(), pglog.Options{URL: db.URL, Schema: tt.schema, Now: time.Now})
 			if err == nil {
 				t.Fatalf("opened %v", s)
 			}
@@ -164,4 +165,37 @@ func TestMigrationsGoBack(t *testing.T) {
 		t.Errorf("%d tables and indexes are left", n)
 	}
 	migrated(t, db, "log")
+}
+
+// TestTreesAreOnTheLogsClock: the machine's is another, and years ahead.
+func TestTreesAreOnTheLogsClock(t *testing.T) {
+	o := migrated(t, pgtest.New(t), "log")
+	now := time.Date(2021, 3, 1, 12, 0, 0, 123456789, time.UTC)
+	o.Now = func() time.Time { return now }
+	s := open(t, o)
+	id := newTree(t, s)
+	e := run(t, openTree(t, merkle.Config{Storage: s, TreeID: id, Now: func() time.Time { return now.Add(time.Second) }}))
+	if at := mustAdd(t, e.Tree, leaf(1)).Entry.IntegratedAt; !at.Equal(now.Add(time.Second)) {
+		t.Errorf("integrated at %v, want %v", at, now.Add(time.Second))
+	}
+	if err := storage.HardDeleteTree(t.Context(), s.Admin(), id); err == nil {
+		t.Error("a tree that is not deleted was deleted for good")
+	}
+	tree, err := storage.SoftDeleteTree(t.Context(), s.Admin(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, at := range map[string]time.Time{"created": tree.CreateTime.AsTime(), "deleted": tree.DeleteTime.AsTime()} {
+		if !at.Equal(now.Truncate(time.Millisecond)) {
+			t.Errorf("%s at %v, want %v", name, at, now)
+		}
+	}
+	if err := storage.HardDeleteTree(t.Context(), s.Admin(), id); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range []string{"Trees", "TreeHead", "LeafData", "SequencedLeafData", "Subtree", "TreeControl"} {
+		if n := query(t, s, "SELECT count(*) FROM "+table)[0][0]; n != int64(0) {
+			t.Errorf("%v rows of %s are left of a tree that is gone", n, table)
+		}
+	}
 }

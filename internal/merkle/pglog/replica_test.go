@@ -28,9 +28,9 @@ const replicaVariable = "PGLOG_TEST_REPLICA" // a replica, in JSON
 
 // replica is one process that stands for election and takes leaves while it leads.
 type replica struct {
-	Options pglog.Options
-	Tree    int64
-	Socket  string
+	URL, Schema string
+	Tree        int64
+	Socket      string
 
 	cmd *exec.Cmd
 }
@@ -57,7 +57,7 @@ func beReplica(text string) int {
 }
 
 func (r *replica) serve(ctx context.Context, log *slog.Logger) error {
-	s, err := pglog.Open(ctx, r.Options)
+	s, err := pglog.Open(ctx, pglog.Options{URL: r.URL, Schema: r.Schema, Now: time.Now})
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ func treeInPostgreSQL(tb testing.TB) *merkle.Tree {
 
 func migratedPostgreSQL(tb testing.TB) pglog.Options {
 	tb.Helper()
-	o := pglog.Options{URL: pgtest.New(tb).URL, Schema: "rekor"}
+	o := pglog.Options{URL: pgtest.New(tb).URL, Schema: "rekor", Now: time.Now}
 	if _, err := pglog.Migrate(tb.Context(), o.URL, o.Schema); err != nil {
 		tb.Fatal(err)
 	}
@@ -125,4 +125,3 @@ func TestPromisesOnPostgreSQL(t *testing.T) {
 		t.Errorf("search for nothing: %d %q %v, want an empty list", status, answer, err)
 	}
 }
-
