@@ -58,6 +58,9 @@ type Guard struct {
 	Writes *limit.Keyed
 	// Access is asked once for each route, when it is mounted. nil: Anonymous.
 	Access func(service string, e Effect) Access
+	// Stopped is asked of each request to write, before anything else, and also of
+	// those of the stack's own processes: its error is the answer. nil: no service is.
+	Stopped func(service, path string) error
 	// Bearer verifies a token; its errors' public sentences are for the caller. One
 	// of kind fault.Unavailable, Timeout or Canceled is answered as it is: whether
 	// the token is good could not be found out.
@@ -94,6 +97,11 @@ func effect(method string, e Effect) Effect {
 
 // admit refuses a request that the guard does not let in.
 func (m *Mux) admit(w http.ResponseWriter, r *http.Request, service string, ep *endpoint, from string) error {
+	if stopped := m.cfg.Guard.Stopped; stopped != nil && ep.effect == Write {
+		if err := stopped(service, r.URL.Path); err != nil {
+			return err
+		}
+	}
 	if ep.effect == Public || ownProcess(r.Context()) || ep.open != nil && ep.open(r) {
 		return nil
 	}

@@ -223,6 +223,28 @@ func TestPublicIsPublic(t *testing.T) {
 	}
 }
 
+// TestStopped: who writes is told first that a service is stopped, whoever they are;
+// reading goes on.
+func TestStopped(t *testing.T) {
+	m, _ := guardedMux(t, httpd.Guard{
+		Writes: limit.NewKeyed(1e-9, 1, 1, time.Now),
+		Access: func(string, httpd.Effect) httpd.Access { return httpd.Anonymous },
+		Stopped: func(service, path string) error {
+			return fault.Newf(fault.Unavailable, "%s is stopped at %s", service, path)
+		},
+	})
+	for range 3 { // no limit is used up
+		if w := ask(m, "/write", "192.0.2.1"); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "is stopped at /write") {
+			t.Errorf("write: %d %s; want 503 and the reason", w.Code, w.Body)
+		}
+	}
+	for _, path := range []string{"/read", "/public"} {
+		if w := ask(m, path, "192.0.2.1"); w.Code != http.StatusOK {
+			t.Errorf("%s: %d %s; want 200", path, w.Code, w.Body)
+		}
+	}
+}
+
 // TestNobodyVerifies: a policy without its verifier is our own mistake.
 func TestNobodyVerifies(t *testing.T) {
 	defer func() {

@@ -156,6 +156,7 @@ func Open(ctx context.Context, opts Options) (_ *Stack, err error) {
 	s.watchKeys()
 	s.watchDisks()
 	s.watchExpiry()
+	s.watchTrust()
 	if err := s.mountPages(); err != nil {
 		return nil, err
 	}
