@@ -29,8 +29,9 @@ the client kit; what was signed until then stays good. It is never moved ahead.
 
 The key that signs TUF's targets is needed, from DIR/offline or where that was moved.
 Nothing is signed but what ends the trust in this one key. A key that signs now is
-refused unless --stop-issuing is said: let another one take its place first. --plan
-shows what would happen and changes nothing.
+refused unless --stop-issuing is said, which stops its service until another key is
+there: let another one take its place first. --plan shows what would happen and
+changes nothing.
 
 Then both logs are read over their public APIs, verified as they are read, and every
 certificate and entry is listed that the key has to do with, with what becomes of it:
@@ -55,7 +56,7 @@ In a split stack no process ends trust by itself; --list works there, too.`,
 	f.BoolVar(&c.list, "list", false, "change nothing and ask only the logs: for anybody with a client kit")
 	f.BoolVar(&c.noList, "no-list", false, "end the trust, and read no log")
 	f.BoolVar(&c.ends, "ends", false, "list only what is trusted no longer")
-	f.BoolVar(&c.stop, "stop-issuing", false, "also if the key signs now: no client accepts what it signs from then on")
+	f.BoolVar(&c.stop, "stop-issuing", false, "also if the key signs now: its service is stopped until another key takes its place")
 	f.StringVar(&c.client, "client", "", "client kit that says where the logs are: its `directory` (default DIR/client)")
 	return cmd
 }
