@@ -24,7 +24,7 @@ type shared struct {
 }
 
 // common starts the one server once, like the process that it belongs to.
-var common = &shared{start: sync.OnceValues(launch)}
+var common = &shared{start: sync.OnceValues(func() (*Server, error) { return launch(memory()) })}
 
 // Main runs the tests and ends the server that they shared; a TestMain passes
 // what it returns to os.Exit.
@@ -46,8 +46,13 @@ func Main(m *testing.M) int {
 
 // New makes a database on the server that the tests of this binary share. It goes with
 // the server: to drop it alone would cost a checkpoint. Their TestMain must call Main.
+// A benchmark has a server of its own, on a real disk.
 func New(t testing.TB) *Database {
 	t.Helper()
+	if _, bench := t.(*testing.B); bench {
+		_, db := Start(t)
+		return db
+	}
 	common.used.Store(true)
 	s, err := common.start()
 	if err != nil {
@@ -57,10 +62,10 @@ func New(t testing.TB) *Database {
 }
 
 // Start starts a server that the test may stop, kill and start again, with one
-// database. It ends with the test.
+// database. It is on a real disk and ends with the test.
 func Start(t testing.TB) (*Server, *Database) {
 	t.Helper()
-	s, err := launch()
+	s, err := launch("")
 	if err != nil {
 		t.Fatal(err)
 	}

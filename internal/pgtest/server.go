@@ -30,8 +30,20 @@ type Server struct {
 	done <-chan error // of cmd
 }
 
-// launch makes a new server in a temporary directory and waits until it answers.
-func launch() (*Server, error) {
+// memory is where files are quick to sync, so that tests do not wait for a disk that
+// others use; empty, for the usual place, where there is no such, or too little.
+func memory() string {
+	const dir, least = "/dev/shm", 2 << 30
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil || fs.Bavail*uint64(fs.Bsize) < least {
+		return ""
+	}
+	return dir
+}
+
+// launch makes a new server in a temporary directory of parent and waits until it
+// answers.
+func launch(parent string) (*Server, error) {
 	programs, err := findPrograms()
 	if err != nil {
 		return nil, err
@@ -42,7 +54,7 @@ func launch() (*Server, error) {
 	}
 	// Not the test's own directory: that is closed to the ordinary user, and its
 	// path may be too long for a socket's.
-	if s.dir, err = os.MkdirTemp("", "pgtest"); err != nil {
+	if s.dir, err = os.MkdirTemp(parent, "pgtest"); err != nil {
 		return nil, fmt.Errorf("make a directory for PostgreSQL: %w", err)
 	}
 	if s.as != nil {
@@ -213,4 +225,4 @@ func (s *Server) signal(sig syscall.Signal) error {
 	return nil
 }
 
-func (s *Server) end() error { return errors.Join(s.Stop(), os.RemoveAll(s.dir)) }
+func (s *Server) end() error { return errors.Join(s.Kill(), os.RemoveAll(s.dir)) }
