@@ -74,6 +74,7 @@ func TestPages(t *testing.T) {
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".md"), func(t *testing.T) {
+			t.Parallel() // most of a page is waiting
 			steps, err := parse(e2etest.ReadFile(t, file))
 			if err != nil {
 				t.Fatalf("%s: %v", file, err)
