@@ -1,7 +1,7 @@
 // Command demo shows the whole of sigstack at work on real input: it builds the
 // binary, starts a stack, makes a release out of its own cross-compiled
-// binaries, source and SBOM, signs and verifies it, and proves that tampering
-// is refused for the right reason. It exits 1 if anything is otherwise.
+// binaries, source and SBOM, with images in a registry, signs and verifies it,
+// and proves that tampering is refused for the right reason. It exits 1 if anything is otherwise.
 package main
 
 import (
@@ -78,8 +78,20 @@ func (d *demo) play(ctx context.Context) (err error) {
 	defer func() {
 		err = errors.Join(err, d.step("stop the stack", func() (string, error) { return "cleanly", s.stop() }))
 	}()
-	r := releaser{stack: &s, dir: d.path("out"), token: d.path("token")}
+	var shelf *shelf
+	err = d.step("start a registry", func() (what string, err error) {
+		shelf, what, err = startRegistry(ctx, d.path("registry"))
+		return what, err
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, shelf.stop()) }()
+	r := releaser{stack: &s, dir: d.path("out"), token: d.path("token"), registry: shelf.address}
 	if err := d.release(ctx, &r); err != nil {
+		return err
+	}
+	if err := d.tamperImages(ctx, &r); err != nil {
 		return err
 	}
 	return d.tamper(ctx, &r)

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -21,6 +22,8 @@ type releaser struct {
 	*stack
 	dir   string // the tree is dir/release/<version>
 	token string // file with the signer's identity token
+
+	registry string // HOST:PORT of the one with the images
 }
 
 func (r *releaser) tree() string { return filepath.Join(r.dir, "release", version) }
@@ -38,6 +41,10 @@ type verdict struct {
 		Path      string          `json:"path"`
 		Signature json.RawMessage `json:"signature"`
 	} `json:"files"`
+	Images []struct {
+		Image      string            `json:"image"`
+		Signatures []json.RawMessage `json:"signatures"`
+	} `json:"images"`
 	Problems []problem `json:"problems"`
 }
 
@@ -99,7 +106,8 @@ func (d *demo) release(ctx context.Context, r *releaser) error {
 }
 
 func (d *demo) sample(ctx context.Context, r *releaser) (string, error) {
-	if err := command(ctx, r.bin, "release", "sample", r.dir, "--version", version, "--from-bin", d.path("from")).run(); err != nil {
+	if err := command(ctx, r.bin, "release", "sample", r.dir, "--version", version, "--from-bin", d.path("from"),
+		"--images", strconv.Itoa(images), "--registry", r.registry+"/k8s").run(); err != nil {
 		return "", err
 	}
 	for _, platform := range platforms {
@@ -108,7 +116,7 @@ func (d *demo) sample(ctx context.Context, r *releaser) (string, error) {
 		}
 	}
 	files, bytes, err := measure(r.tree())
-	return fmt.Sprintf("%d files, %s", files, size(bytes)), err
+	return fmt.Sprintf("%d files, %s, and %d images", files, size(bytes), images), err
 }
 
 func (r *releaser) getToken(ctx context.Context) (string, error) {
@@ -153,7 +161,15 @@ func (r *releaser) verifySigned(ctx context.Context) (string, error) {
 	if signed := len(v.signed()); signed != bundles {
 		return "", fmt.Errorf("verified %d signatures of %d", signed, bundles)
 	}
-	return fmt.Sprintf("%d signatures of %s", bundles, demoUser), nil
+	for _, image := range v.Images {
+		if len(image.Signatures) != 2 {
+			return "", fmt.Errorf("%s: verified %d signatures, want one by tag and one as a referrer", image.Image, len(image.Signatures))
+		}
+	}
+	if len(v.Images) < images {
+		return "", fmt.Errorf("verified %d images of %d", len(v.Images), images)
+	}
+	return fmt.Sprintf("%d files and %d images, below indexes too, signed by %s", bundles, len(v.Images), demoUser), nil
 }
 
 func sameFile(want, got string) error {
