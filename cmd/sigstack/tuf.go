@@ -147,18 +147,18 @@ func roleWarning(r stack.TUFRole, now time.Time) string {
 	if stage == trust.Fresh {
 		return ""
 	}
-	words := "a third"
+	words := "a third of its life, or less, is left"
 	switch stage {
 	case trust.Ending:
-		words = "a tenth"
+		words = "a tenth of its life, or less, is left"
 	case trust.Expired:
-		words = "nothing"
+		words = "EXPIRED"
 	}
 	next := "sigstack tuf ceremony start --renew"
 	if r.Role == "snapshot" || r.Role == "timestamp" {
 		next = "the process that serves it should have signed it again; see its log, or sigstack tuf refresh"
 	}
-	return fmt.Sprintf("warning    %s: at most %s of its life is left: %s", r.Role, words, next)
+	return fmt.Sprintf("warning    %s: %s: %s", r.Role, words, next)
 }
 
 // until words how long something lives.
