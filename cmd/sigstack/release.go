@@ -112,7 +112,7 @@ its certificate lives, ten minutes at most.`,
 }
 
 func addWorkers(cmd *cobra.Command, n *int) {
-	cmd.Flags().IntVar(n, "workers", 8, "`number` of files and images at once, 1 to 256")
+	cmd.Flags().IntVar(n, "workers", 16, "`number` of files and images at once, 1 to 256")
 	cmd.PreRunE = func(*cobra.Command, []string) error {
 		if *n < 1 || *n > 256 {
 			return usagef("--workers %d: want 1 to 256", *n)

@@ -108,7 +108,8 @@ func (r *Registry) Proofs(ctx context.Context, ref string, trusted *signing.Trus
 		return nil, nil, err
 	}
 	s := signatureSearch(judge{img: img, trusted: trusted, id: id, annotations: annotations})
-	if _, err := r.search(ctx, s); err != nil && ctx.Err() != nil {
+	r.searchBoth(ctx, s)
+	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
 	for _, reason := range s.reasons {

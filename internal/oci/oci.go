@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -44,7 +45,8 @@ type Registry struct {
 	allowHTTP bool
 	now       func() time.Time
 	ends
-	bulk ends // for blobs of any size
+	bulk    ends     // for blobs of any size
+	clients sync.Map // of *http.Client, by the name of the repository that it reads
 }
 
 // ends are the two of an exchange with registries.

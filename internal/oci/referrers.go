@@ -128,8 +128,12 @@ func (r *Registry) referrers(ctx context.Context, img image) (referrerList, erro
 	return list, nil
 }
 
-// client returns a client with the credentials to read repo.
+// client returns a client with the credentials to read repo: the same one each time,
+// since a new one asks the registry how to log in.
 func (r *Registry) client(ctx context.Context, repo name.Repository) (*http.Client, error) {
+	if known, ok := r.clients.Load(repo.Name()); ok {
+		return known.(*http.Client), nil
+	}
 	auth, err := authn.Resolve(ctx, r.keychain, repo)
 	if err != nil {
 		return nil, err
@@ -138,7 +142,8 @@ func (r *Registry) client(ctx context.Context, repo name.Repository) (*http.Clie
 	if err != nil {
 		return nil, err
 	}
-	return &http.Client{Transport: t, CheckRedirect: stayAtHost}, nil
+	client, _ := r.clients.LoadOrStore(repo.Name(), &http.Client{Transport: t, CheckRedirect: stayAtHost})
+	return client.(*http.Client), nil
 }
 
 // stayAtHost follows redirects within the registry only: it could name any service

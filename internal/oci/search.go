@@ -61,11 +61,16 @@ type search struct {
 	at      Looked   // what was there
 }
 
-// search judges everything there is, in both styles.
-func (r *Registry) search(ctx context.Context, s *search) (Verified, error) {
+// searchBoth judges everything there is, in both styles.
+func (r *Registry) searchBoth(ctx context.Context, s *search) {
 	s.at.Tag, s.at.Fallback = s.img.tag(s.suffix).TagStr(), s.img.tag("").TagStr()
 	r.searchTag(ctx, s)
 	r.searchReferrers(ctx, s)
+}
+
+// search is searchBoth with its result, which is explained if nothing passed.
+func (r *Registry) search(ctx context.Context, s *search) (Verified, error) {
+	r.searchBoth(ctx, s)
 	if len(s.passed) == 0 {
 		r.beside(ctx, s)
 	}

@@ -31,7 +31,7 @@ type PromoteConfig struct {
 	Annotations map[string]string // signed with each image; PromotionAnnotation among them
 	BuilderID   string            // of the promotion record
 	Recursive   bool              // what an index lists is demanded of Staging, and signed, too
-	Workers     int               // images at once; 0: 8
+	Workers     int               // images at once; 0: 16
 	Progress    func(Progress)    // may be nil; one call at a time; each image counts twice, checked and promoted
 	Journal     string            // the file that explains every entry that a run makes in the log
 	Now         func() time.Time  // stamps the journal and the records

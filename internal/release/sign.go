@@ -19,7 +19,7 @@ import (
 type SignConfig struct {
 	Dir      string // as Locate takes it
 	Session  *signing.Session
-	Workers  int            // files at once; 0: 8
+	Workers  int            // files at once; 0: 16
 	Progress func(Progress) // may be nil; one call at a time
 	// Journal is the file that explains every entry that a run makes in the log; "": the
 	// tree's name with JournalSuffix.

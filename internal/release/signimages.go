@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"sigstack/internal/oci"
 	"sigstack/internal/signing"
 )
@@ -43,20 +45,26 @@ func (r *run) signImage(ctx context.Context, i int, t target) error {
 	if err != nil {
 		return imageFailed(t.pinned, err)
 	}
-	out := SignedImage{Image: t.pinned, Ref: t.Ref, Child: t.child}
-	for _, style := range r.Images.Styles {
-		s := ImageSignature{Storage: style, Stored: proofs[style].Stored, How: Skipped, LogIndex: proofs[style].LogIndex}
-		if _, ok := proofs[style]; !ok {
-			signed, resumed, err := r.journal.signImage(ctx, r.Session, r.Images.Registry, t.pinned, style, nil, r.Now)
-			if err != nil {
-				return imageFailed(t.pinned, err)
-			}
-			s.Stored, s.How, s.LogIndex = signed.Stored, Signed, signed.LogIndex
-			if resumed {
-				s.How = Resumed
-			}
+	out := SignedImage{Image: t.pinned, Ref: t.Ref, Child: t.child, Signatures: make([]ImageSignature, len(r.Images.Styles))}
+	// Together, since a registry is waited for most of the time.
+	g, ctx := errgroup.WithContext(ctx)
+	for n, style := range r.Images.Styles {
+		proof, ok := proofs[style]
+		if ok {
+			out.Signatures[n] = ImageSignature{Storage: style, Stored: proof.Stored, How: Skipped, LogIndex: proof.LogIndex}
+			continue
 		}
-		out.Signatures = append(out.Signatures, s)
+		g.Go(func() error {
+			signed, resumed, err := r.journal.signImage(ctx, r.Session, r.Images.Registry, t.pinned, style, nil, r.Now)
+			out.Signatures[n] = ImageSignature{Storage: style, Stored: signed.Stored, How: Signed, LogIndex: signed.LogIndex}
+			if resumed {
+				out.Signatures[n].How = Resumed
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return imageFailed(t.pinned, err)
 	}
 	r.images[i] = out
 	return nil

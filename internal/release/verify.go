@@ -16,7 +16,7 @@ type VerifyConfig struct {
 	Dir      string // as Locate takes it
 	Trusted  *signing.TrustRoot
 	Identity *signing.Identity
-	Workers  int            // files at once; 0: 8
+	Workers  int            // files at once; 0: 16
 	Progress func(Progress) // may be nil; one call at a time
 	Images   ImagesConfig
 }
@@ -53,7 +53,9 @@ type FileReport struct {
 	Signature *signing.Result `json:"signature,omitempty"` // nil: not signed, or refused
 	// Attestation is that of AttestationSuffix; nil: there is none, or it is refused.
 	Attestation *Attestation `json:"attestation,omitempty"`
-	Problems    []Problem    `json:"problems,omitempty"`
+	// Attestations are those in the file of signing.AttestationsSuffix.
+	Attestations []Attestation `json:"attestations,omitempty"`
+	Problems     []Problem     `json:"problems,omitempty"`
 }
 
 // Report is the verdict on a tree.

@@ -9,7 +9,7 @@ import (
 
 // defaultWorkers is how many files are worked on at once where the caller does
 // not say. Signing waits for the services, so it is more than there are CPUs.
-const defaultWorkers = 8
+const defaultWorkers = 16
 
 // Progress says how far a run is. Bytes count the files that are done.
 type Progress struct {
