@@ -1,0 +1,38 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestCommand(t *testing.T) {
+	c, err := command(t.Context(), "sh", "-c", "sleep 0.02")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.wall < 20*time.Millisecond || c.memory < 1<<18 || c.cpu >= c.wall {
+		t.Errorf("got %+v, want at least 20 ms, mostly waited for, and the memory of a shell", c)
+	}
+	if _, err := command(t.Context(), "sh", "-c", "echo why; exit 3"); err == nil || !strings.Contains(err.Error(), "why") {
+		t.Errorf("got %v, want what the command said", err)
+	}
+}
+
+func TestTable(t *testing.T) {
+	of := func(sign, verify, loop time.Duration) round {
+		return round{sign: cost{wall: sign, memory: 5e6}, verify: cost{wall: verify, memory: 7e6}, loop: cost{wall: loop}}
+	}
+	rounds := []round{of(3*time.Second, time.Second, 40*time.Second), of(time.Second, time.Second, 60*time.Second), of(4*time.Second, time.Second, 20*time.Second)}
+	var out bytes.Buffer
+	(&measurement{files: 500, images: 40, out: &out}).print(rounds)
+	for _, want := range []string{
+		"500 files, 40 images, 3 rounds",
+		"3.00 s (1.00 to 4.00)", "40.00 s (20.00 to 60.00)", "10.00 times (4.00 to 30.00)", "7.00 MB (7.00 to 7.00)",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the table lacks %q:\n%s", want, out.String())
+		}
+	}
+}
