@@ -208,6 +208,7 @@ func bundleOf(t *testing.T, tree, name string) *signing.Bundle {
 // TestSignedSet puts each kind of file before sigstack with each fact wrong, and
 // before both versions of cosign with a byte flipped; one kind they judge in full.
 func TestSignedSet(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	if bytes.Equal(bundleOf(t, l.tree, kinds()[0].path).Certificate().Raw, bundleOf(t, "", l.other).Certificate().Raw) {
 		t.Fatal("the other file is signed with the same certificate, so that swapping them is no case")

@@ -12,6 +12,7 @@ import (
 // TestOffline: what verifies offline does so where there is no network at all, and asks
 // for none: no socket is made.
 func TestOffline(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("unshare"); err != nil || exec.Command("unshare", "-rn", "true").Run() != nil {
 		t.Skip("this machine has no network namespaces for users")
 	}

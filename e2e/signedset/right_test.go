@@ -61,6 +61,7 @@ func (l *lab) right(t *testing.T) {
 // TestSignedByCosign: what both versions of cosign signed, sigstack verifies, and it
 // refuses it with a byte flipped.
 func TestSignedByCosign(t *testing.T) {
+	t.Parallel()
 	s := e2etest.Start(t, t.TempDir())
 	token := []string{s.TokenEnv(t)}
 	for _, client := range []struct {

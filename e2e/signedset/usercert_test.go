@@ -66,6 +66,7 @@ func issue(t *testing.T, ca signingtest.Authority, key crypto.PublicKey, templat
 // TestUsersCertificate: a signature by a certificate of the user's own is verified by
 // whoever is told of the authority, and by nobody else.
 func TestUsersCertificate(t *testing.T) {
+	t.Parallel()
 	s := e2etest.Start(t, t.TempDir())
 	key, cert, chain, ca := corp(t)
 	dir := t.TempDir()
