@@ -20,6 +20,7 @@ func TestArtifacts(t *testing.T) {
 	s.attachedSBOMs(t)
 	s.attestedSBOMs(t)
 	s.withPassword(t)
+	s.withFaults(t)
 }
 
 // signatures is the table: every kind in every registry, stored in both styles.
@@ -41,7 +42,7 @@ func (s *site) signatures(t *testing.T) {
 type site struct {
 	stack      *e2etest.Stack
 	token      string
-	registries []registry
+	registries []registry // with the referrers API and without
 }
 
 // registry is one with a front that lies about some blobs.
@@ -55,11 +56,8 @@ func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{stack: e2etest.Start(t, t.TempDir())}
 	s.token = s.stack.Token(t)
-	for name, host := range map[string]string{
-		"with referrers API": e2etest.ReferrersRegistry(t), "docker-registry": e2etest.PlainRegistry(t),
-	} {
-		s.registries = append(s.registries, registry{name, host, newLiar(t, host)})
-	}
+	api, plain := e2etest.ReferrersRegistry(t), e2etest.PlainRegistry(t)
+	s.registries = []registry{{"with referrers API", api, newLiar(t, api)}, {"docker-registry", plain, newLiar(t, plain)}}
 	return s
 }
 
