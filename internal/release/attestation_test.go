@@ -84,6 +84,53 @@ func TestAttestations(t *testing.T) {
 	wantProblems(t, l.verify(t, tree), "stray"+release.AttestationSuffix+": unlisted")
 }
 
+// TestSeveralAttestations: those in one file are verified one by one.
+func TestSeveralAttestations(t *testing.T) {
+	l := newLab(t)
+	tree := l.signed(t, 12)
+	name := victim + signing.AttestationsSuffix
+	builders := l.attest(t, "builder@example.com", read(t, tree, victim))
+	var file []byte
+	for _, bundle := range [][]byte{builders, l.attest(t, "verifier@example.com", read(t, tree, victim))} {
+		var err error
+		if file, err = signing.AppendAttestation(file, bundle); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, tree, name, file)
+	if again, err := l.sign(t, tree); err != nil || again.Signed != 0 {
+		t.Fatalf("sign again: got %+v, %v, want nothing new to sign", again, err)
+	}
+	r := l.verify(t, tree)
+	wantProblems(t, r)
+	for _, f := range r.Files {
+		if f.Path == victim && (len(f.Attestations) != 2 || f.Attestations[1].Identity != "verifier@example.com") {
+			t.Errorf("got attestations %+v, want the builder's and the verifier's", f.Attestations)
+		}
+	}
+	others, err := signing.AppendAttestation(file, l.attest(t, signingtest.Email, read(t, tree, other)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, data := range map[string][]byte{
+		"another file's":  others,
+		"not a bundle":    append([]byte("{}\n"), file...),
+		"torn":            file[:len(file)-10],
+		"an empty file's": {},
+	} {
+		put(t, tree, name, data)
+		r := l.verify(t, tree)
+		wantProblems(t, r, victim+": refused")
+		if len(r.Problems) == 1 && !strings.HasPrefix(r.Problems[0].Detail, "attestation") {
+			t.Errorf("%s: got %v, want the attestation blamed", what, r.Problems[0])
+		}
+	}
+	if err := os.Rename(filepath.Join(tree, name), filepath.Join(tree, "stray"+signing.AttestationsSuffix)); err != nil {
+		t.Fatal(err)
+	}
+	wantProblems(t, l.verify(t, tree), "stray"+signing.AttestationsSuffix+": unlisted")
+}
+
 // TestFileNamedLikeAnAttestation: the bundle of a file X.att is its signature, not
 // an attestation of X.
 func TestFileNamedLikeAnAttestation(t *testing.T) {

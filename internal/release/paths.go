@@ -36,11 +36,12 @@ const (
 // signed set of A2 or is a bundle-only file, which see.
 func Signable(name string) bool { return inSignedSet(name) || bundleOnly(name) }
 
-// inSignedSet is the rule of A2, with our own bundles excluded as well.
+// inSignedSet is the rule of A2, with our own bundles, and files of attestations,
+// excluded as well.
 func inSignedSet(name string) bool {
 	for _, suffix := range []string{
 		sha256Suffix, sha512Suffix, ".docker_tag", ".pem",
-		signing.SignatureSuffix, signing.CertificateSuffix, signing.BundleSuffix,
+		signing.SignatureSuffix, signing.CertificateSuffix, signing.BundleSuffix, signing.AttestationsSuffix,
 	} {
 		if strings.HasSuffix(name, suffix) {
 			return false
@@ -80,6 +81,7 @@ func sidecarOf(name string) (bases []string) {
 	for _, suffix := range []string{
 		sha256Suffix, sha512Suffix,
 		signing.SignatureSuffix, signing.CertificateSuffix, signing.BundleSuffix, AttestationSuffix,
+		signing.AttestationsSuffix,
 	} {
 		if base, ok := strings.CutSuffix(name, suffix); ok && base != "" && !strings.HasSuffix(base, "/") {
 			bases = append(bases, base)
