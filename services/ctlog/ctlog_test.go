@@ -266,7 +266,18 @@ func TestConcurrentSubmissions(t *testing.T) {
 }
 
 func TestRestart(t *testing.T) {
-	d, ca := newDisk(t), newAuthority(t)
+	t.Run("embedded", func(t *testing.T) { restart(t, newDisk(t)) })
+	t.Run("PostgreSQL", func(t *testing.T) {
+		d := newDisk(t)
+		d.onPostgreSQL(t)
+		d.makeTree(t)
+		restart(t, d)
+	})
+}
+
+func restart(t *testing.T, d *disk) {
+	t.Helper()
+	ca := newAuthority(t)
 	chain := ca.chain(t)
 	r := d.open(t, ca, nil)
 	for range 4 {

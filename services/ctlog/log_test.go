@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -28,6 +29,8 @@ import (
 	"sigstack/internal/keys"
 	"sigstack/internal/merkle"
 	"sigstack/internal/merkle/pebblelog"
+	"sigstack/internal/merkle/pglog"
+	"sigstack/internal/pgtest"
 	"sigstack/internal/pki"
 	"sigstack/services/ctlog"
 )
@@ -127,6 +130,7 @@ type disk struct {
 	key   keys.Key
 	tree  int64
 	store pebblelog.Options
+	pg    *pglog.Options // in place of fs
 	// adjust changes what logs opened from now on are configured with.
 	adjust func(*ctlog.Config)
 }
@@ -139,17 +143,59 @@ func newDisk(t testing.TB) *disk {
 	if d.key, err = keys.Ephemeral("ctlog", keys.ECDSAP256, start); err != nil {
 		t.Fatal(err)
 	}
+	if os.Getenv(storageVariable) == "postgresql" {
+		d.onPostgreSQL(t)
+	}
+	d.makeTree(t)
+	return d
+}
+
+// storageVariable, set to "postgresql", has every test of a disk that does not break run
+// on PostgreSQL.
+const storageVariable = "CTLOG_TEST_STORAGE"
+
+// onPostgreSQL has the log in a database.
+func (d *disk) onPostgreSQL(t testing.TB) {
+	t.Helper()
+	_, db := pgtest.Start(t)
+	d.pg = &pglog.Options{URL: db.URL, Schema: "ct", Now: d.clock.now}
+	if _, err := pglog.Migrate(t.Context(), d.pg.URL, d.pg.Schema); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// storage is what a log is kept in.
+type storage interface {
+	merkle.Storage
+	Close() error
+}
+
+func (d *disk) openStore(t testing.TB) storage {
+	t.Helper()
+	if d.pg != nil {
+		store, err := pglog.Open(t.Context(), *d.pg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return store
+	}
 	store, err := pebblelog.Open("db", d.store)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return store
+}
+
+func (d *disk) makeTree(t testing.TB) {
+	t.Helper()
+	store := d.openStore(t)
+	var err error
 	if d.tree, err = merkle.CreateTree(t.Context(), store, "ctlog"); err != nil {
 		t.Fatal(err)
 	}
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return d
 }
 
 // running is a log behind the real mux.
@@ -165,10 +211,7 @@ type running struct {
 // open starts a log on the disk. wrap, if not nil, stands between log and tree.
 func (d *disk) open(t testing.TB, ca *authority, wrap func(*merkle.Tree) ctlog.Tree) *running {
 	t.Helper()
-	store, err := pebblelog.Open("db", d.store)
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := d.openStore(t)
 	tree, err := merkle.Open(t.Context(), merkle.Config{Storage: store, TreeID: d.tree, Now: d.clock.now, TimeStep: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
