@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"sigstack/internal/config"
@@ -158,7 +160,7 @@ func (r *rotating) setConfig(f rotate.Facts, fields ...config.Field) error {
 		return err
 	}
 	now, err := config.Digest(r.l.Config())
-	f["config_before"], f["config"] = was, now
+	noteChange(f, was, now)
 	return err
 }
 
@@ -170,9 +172,26 @@ func (r *rotating) noteConfig(f rotate.Facts, is bool) (bool, error) {
 	}
 	now, err := config.Digest(r.l.Config())
 	if err == nil && now != f["config"] {
-		f["config_before"], f["config"] = f["config"], now
+		noteChange(f, f["config"], now)
 	}
 	return err == nil, err
+}
+
+// noteChange notes what a change of config.yaml made of what, by digests. A rotation
+// may have several.
+func noteChange(f rotate.Facts, before, after string) {
+	f["config_before"], f["config"] = before, after
+	f["config_changes"] = strings.TrimSpace(f["config_changes"] + " " + before + ">" + after)
+}
+
+// changesOf are the changes that a rotation has made, what was by what is.
+func changesOf(f rotate.Facts) map[string]string {
+	out := map[string]string{}
+	for change := range strings.FieldsSeq(f["config_changes"] + " " + f["config_before"] + ">" + f["config"]) {
+		before, after, _ := strings.Cut(change, ">")
+		out[before] = after
+	}
+	return out
 }
 
 // configNow is what config.yaml has to be for this rotation to change it: as it was
@@ -185,12 +204,16 @@ func (r *rotating) configNow(f rotate.Facts) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	changes := map[string]string{}
+	for _, j := range all {
+		if j.What != r.what {
+			maps.Copy(changes, changesOf(j.Facts))
+		}
+	}
 	was := f["config"]
-	for range all { // each may follow upon another
-		for _, j := range all {
-			if j.What != r.what && j.Facts["config_before"] == was {
-				was = j.Facts["config"]
-			}
+	for range changes { // each may follow upon another
+		if next, ok := changes[was]; ok && was != "" {
+			was = next
 		}
 	}
 	return was, nil
