@@ -27,7 +27,7 @@ const (
 	// All signatures: of files, of both checksum files, and two of each manifest.
 	signatures = files + 2 + 2*manifests
 	// How many are under way when a run is cut off, at most.
-	atOnce = 8
+	atOnce = 16
 )
 
 // cuts are the ways to interrupt a run, in turn.

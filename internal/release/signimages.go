@@ -46,19 +46,18 @@ func (r *run) signImage(ctx context.Context, i int, t target) error {
 		return imageFailed(t.pinned, err)
 	}
 	out := SignedImage{Image: t.pinned, Ref: t.Ref, Child: t.child, Signatures: make([]ImageSignature, len(r.Images.Styles))}
-	// Together, since a registry is waited for most of the time.
+	// A style has its own place in the registry, and most of its time is spent waiting.
 	g, ctx := errgroup.WithContext(ctx)
-	for n, style := range r.Images.Styles {
-		proof, ok := proofs[style]
-		if ok {
-			out.Signatures[n] = ImageSignature{Storage: style, Stored: proof.Stored, How: Skipped, LogIndex: proof.LogIndex}
+	for k, style := range r.Images.Styles {
+		if p, ok := proofs[style]; ok {
+			out.Signatures[k] = ImageSignature{Storage: style, Stored: p.Stored, How: Skipped, LogIndex: p.LogIndex}
 			continue
 		}
 		g.Go(func() error {
 			signed, resumed, err := r.journal.signImage(ctx, r.Session, r.Images.Registry, t.pinned, style, nil, r.Now)
-			out.Signatures[n] = ImageSignature{Storage: style, Stored: signed.Stored, How: Signed, LogIndex: signed.LogIndex}
+			out.Signatures[k] = ImageSignature{Storage: style, Stored: signed.Stored, How: Signed, LogIndex: signed.LogIndex}
 			if resumed {
-				out.Signatures[n].How = Resumed
+				out.Signatures[k].How = Resumed
 			}
 			return err
 		})

@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -44,7 +43,7 @@ func serveRegistry() (*shelf, error) {
 		return nil, err
 	}
 	server := &http.Server{
-		Handler:           registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))),
+		Handler:           registry.New(registry.WithReferrersSupport(true), registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelError))),
 		ReadHeaderTimeout: readyWithin,
 	}
 	ended := make(chan error, 1)
