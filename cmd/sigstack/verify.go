@@ -43,6 +43,8 @@ and the newest signatures so before and after each step of a rotation.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
+			case (v.asOf.at != "" || v.policy != "") && (v.attachment != "" || v.save != ""):
+				return usagef("--attachment and --save go with neither --as-of nor --policy")
 			case v.asOf.at != "" && v.recursive:
 				return usagef("--recursive is for images, --as-of for files")
 			case v.policy != "" && (v.asOf.at != "" || len(args) > 1):
