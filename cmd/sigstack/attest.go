@@ -21,23 +21,31 @@ import (
 func (a *app) attestCommand() *cobra.Command {
 	var s attestFlags
 	cmd := &cobra.Command{
-		Use:   "attest FILE|oci://IMAGE --type TYPE --predicate FILE",
-		Short: "Sign a statement about a file or an image",
+		Use:   "attest FILE|oci://IMAGE... --type TYPE --predicate FILE",
+		Short: "Sign a statement about files and images",
 		Long: `Sign an in-toto statement about a file or an image: provenance, an SBOM, or anything
 else with a predicate type. It is certified, logged and timestamped like a signature
 (see sigstack sign), and verified before it is stored.
 
 The attestation of a file goes to FILE` + release.AttestationSuffix + `, which is never overwritten,
 or with --append to FILE` + signing.AttestationsSuffix + `, after those that are there already; that of
-an image goes beside it in the registry.
+an image goes beside it in the registry. Several artifacts, images by digest among
+them, are the subjects of one statement, which goes to the file of --bundle.
 
 SPDX may be JSON or tags and values; other predicates are JSON.`,
 		Example: `  sigstack attest --identity-token token --type slsaprovenance1 --predicate provenance.json kubectl
   sigstack attest --identity-token token --type spdxjson --predicate sbom.spdx.json --append kubectl
   sigstack attest --identity-token token --type https://example.com/review/v1 --predicate review.json \
-      --storage tag oci://registry.example/app:v1`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.attest(cmd.Context(), s, args[0]) },
+      --storage tag oci://registry.example/app:v1
+  sigstack attest --identity-token token --type slsaprovenance1 --predicate provenance.json \
+      --bundle provenance.sigstore.json dist/* oci://registry.example/app@sha256:4f2d…`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return a.attestSet(cmd.Context(), s, args)
+			}
+			return a.attest(cmd.Context(), s, args[0])
+		},
 	}
 	f := cmd.Flags()
 	s.signerFlags.add(f)
@@ -68,11 +76,7 @@ func (a *app) attest(ctx context.Context, s attestFlags, arg string) error {
 	if err := s.check(arg); err != nil {
 		return err
 	}
-	types, err := predicateTypes(s.predicateType)
-	if err != nil {
-		return err
-	}
-	predicate, err := a.readPredicate(types[0], s.predicate)
+	types, predicate, err := a.statementOf(s)
 	if err != nil {
 		return err
 	}
@@ -93,16 +97,37 @@ func (a *app) attest(ctx context.Context, s attestFlags, arg string) error {
 	})
 }
 
-func (s attestFlags) check(arg string) error {
+// statementOf reads what the flags say of a statement: its types, of which the first is
+// written, and its predicate.
+func (a *app) statementOf(s attestFlags) ([]string, json.RawMessage, error) {
+	types, err := predicateTypes(s.predicateType)
+	if err != nil {
+		return nil, nil, err
+	}
+	predicate, err := a.readPredicate(types[0], s.predicate)
+	return types, predicate, err
+}
+
+// checkFlags checks what does not depend on the artifact.
+func (s attestFlags) checkFlags() error {
 	switch {
 	case s.predicate == "":
 		return usagef("--predicate is needed: a file, or - for stdin")
 	case s.predicate == "-" && s.token == "-":
 		return usagef("--predicate and --identity-token cannot both be stdin")
-	case isImage(arg) && s.bundle != "":
-		return usagef("--bundle is for files; an image's attestation goes into its registry")
 	case s.append && s.bundle != "" && !holdsSeveral(s.bundle):
 		return usagef("--append --bundle %s: a file of several attestations ends in .jsonl, by which it is told from one", s.bundle)
+	}
+	return nil
+}
+
+func (s attestFlags) check(arg string) error {
+	if err := s.checkFlags(); err != nil {
+		return err
+	}
+	switch {
+	case isImage(arg) && s.bundle != "":
+		return usagef("--bundle is for files; an image's attestation goes into its registry")
 	case isImage(arg) && s.append:
 		return usagef("--append is for files; an image's attestations are beside each other anyway")
 	case !isImage(arg) && s.style != "":

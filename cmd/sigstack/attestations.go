@@ -91,14 +91,15 @@ func documentDigest(data []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// attestations verifies what is said about a file, and returns what passed: at least
+// attestations verifies what is said in files about a file, or about an image that is
+// named by its digest, and returns what passed: at least
 // one, of one of the types. What is of other types is passed over.
-func (c verifier) attestations(file, named string, types []string) ([]attested, error) {
-	found, err := candidates(file, named)
+func (c verifier) attestations(artifact, named string, types []string) ([]attested, error) {
+	found, err := candidates(artifact, named)
 	if err != nil {
 		return nil, err
 	}
-	digests, err := fileDigests(file)
+	digests, err := digestsNamed(artifact)
 	if err != nil {
 		return nil, err
 	}
@@ -163,6 +164,15 @@ func ofImage(got oci.Verified) []attested {
 		out = append(out, attested{p.Stored, p.Layer, p.PredicateType, p.Predicate, p.Result})
 	}
 	return out
+}
+
+// digestsNamed are the digests of a file in hex, or the one in an image's name.
+func digestsNamed(artifact string) (map[string]string, error) {
+	if !isImage(artifact) {
+		return fileDigests(artifact)
+	}
+	subject, err := imageSubject(artifact)
+	return subject.Digest, err
 }
 
 // fileDigests returns the digests of a file in hex: sha256, sha384 and sha512.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,8 +19,9 @@ func (a *app) verifyAttestationCommand() *cobra.Command {
 		Short: "Verify a statement about a file or an image",
 		Long: `Verify an attestation like a signature (see sigstack verify), and that it is about
 this artifact and of the type you say. Those of a file are in FILE` + release.AttestationSuffix + ` and
-FILE` + signing.AttestationsSuffix + `, one a line; one that passes suffices. --output json prints its
-predicate, which is not judged, but for two kinds:
+FILE` + signing.AttestationsSuffix + `, one a line; one that passes suffices. Those of an image are in
+its registry, unless --bundle names a file, and the image its digest. --output json
+prints the predicate, which is not judged, but for two kinds:
 
 SLSA provenance is judged with --policy, which says which builders, sources and
 parameters are trusted; who may have signed is said there too, so that you need not.
@@ -103,7 +105,9 @@ func (v *verifierFlags) anybody() {
 // verifyStatements verifies what is said about an artifact, and what j asks of it.
 func (a *app) verifyStatements(ctx context.Context, v verifyAttestationFlags, arg string, types []string, j judge) error {
 	if isImage(arg) && v.bundle != "" {
-		return usagef("--bundle is for files; an image's attestations are in its registry")
+		if _, err := imageSubject(arg); err != nil {
+			return fmt.Errorf("--bundle is for files, and for images by digest: %w", err)
+		}
 	}
 	if v.policy != "" {
 		v.anybody()
@@ -112,7 +116,7 @@ func (a *app) verifyStatements(ctx context.Context, v verifyAttestationFlags, ar
 	if err != nil {
 		return err
 	}
-	if ref, ok := strings.CutPrefix(arg, imagePrefix); ok {
+	if ref, ok := strings.CutPrefix(arg, imagePrefix); ok && v.bundle == "" {
 		got, err := v.open(a.now).VerifyAttestation(ctx, ref, c.trusted, c.id, types...)
 		if err != nil {
 			return err
