@@ -258,13 +258,24 @@ func TestVerifyImagesRefuses(t *testing.T) {
 			t.Errorf("got %v, want what to do", err)
 		}
 	})
+	t.Run("a list cut short", func(t *testing.T) {
+		list := s.tree + ".short"
+		if err := release.WriteImages(list, s.list[:imageCount-1]); err != nil {
+			t.Fatal(err)
+		}
+		wantProblems(t, s.verifyImages(t, release.ImagesConfig{List: list}), s.list[imageCount-1].String()+": missing")
+	})
 	t.Run("the registry is gone", func(t *testing.T) {
 		list := s.tree + ".elsewhere"
 		gone := release.Image{Ref: "localhost:1/k8s/a:v1", Digest: manifest.Digest}
 		if err := release.WriteImages(list, []release.Image{gone}); err != nil {
 			t.Fatal(err)
 		}
-		wantProblems(t, s.verifyImages(t, release.ImagesConfig{List: list}), gone.String()+": unreadable")
+		want := []string{gone.String() + ": unreadable"}
+		for _, image := range s.list[1:] {
+			want = append(want, image.String()+": missing")
+		}
+		wantProblems(t, s.verifyImages(t, release.ImagesConfig{List: list}), want...)
 	})
 }
 

@@ -2,11 +2,15 @@ package release
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
 	"sigstack/internal/oci"
 )
+
+// maxProvenance bounds provenance.json, in bytes.
+const maxProvenance = 64 << 20
 
 // ImageReport is the verdict on one image.
 type ImageReport struct {
@@ -26,8 +30,39 @@ func (v *verification) findImages(ctx context.Context) error {
 	}
 	targets, problems, err := findTargets(ctx, v.Images.Registry, images, v.Workers)
 	v.problems = append(v.problems, problems...)
+	v.checkComplete(list, images)
 	v.list, v.targets, v.images = list, targets, make([]ImageReport, len(targets))
 	return err
+}
+
+// checkComplete demands that a list has every image that the provenance, which is signed as
+// every file, is about: a list that somebody cut short would pass otherwise. Images are
+// known by their digests, since they may have been promoted to another place.
+func (v *verification) checkComplete(list string, images []Image) {
+	if list == "" || !v.present[Provenance] {
+		return
+	}
+	var statement struct {
+		Subject []subject `json:"subject"`
+	}
+	data, err := v.tree.read(Provenance, maxProvenance)
+	if err == nil {
+		err = json.Unmarshal(data, &statement)
+	}
+	if err != nil {
+		v.problem(Provenance, Unreadable, fmt.Sprintf("which images it is about cannot be read: %v", err))
+		return
+	}
+	digests := map[string]bool{}
+	for _, image := range images {
+		digests[image.Digest] = true
+	}
+	for _, s := range statement.Subject {
+		image := Image{Ref: s.Name, Digest: "sha256:" + s.Digest["sha256"]}
+		if image.check() == nil && !v.present[s.Name] && !digests[image.Digest] {
+			v.problem(image.String(), Missing, Provenance+" is about it, and "+list+" does not list it")
+		}
+	}
 }
 
 // verifyImage judges one image in every style. Its error is the context's.
