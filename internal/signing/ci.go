@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"slices"
@@ -99,8 +100,12 @@ func (c CI) projected() (*Ambient, error) {
 	if path == "" {
 		path = ProjectedTokenFile
 	}
-	if _, err := os.Stat(path); err != nil {
-		return nil, nil //nolint:nilerr // there is none that we could read
+	_, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("find identity token: %w", err)
 	}
 	return c.file(path), nil
 }

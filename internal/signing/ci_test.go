@@ -126,22 +126,24 @@ func TestCIFindsTokens(t *testing.T) {
 // TestCIFindRefuses: what is set up wrongly is an error before anybody is asked.
 func TestCIFindRefuses(t *testing.T) {
 	for _, tt := range []struct {
-		name string
-		env  environment
-		want string
+		name      string
+		env       environment
+		projected string
+		want      string
 	}{
-		{"GitHub without permission", environment{"GITHUB_ACTIONS": "true"}, "permissions: id-token: write"},
-		{"GitHub without bearer", inGitHub("https://example.com/", ""), "permissions: id-token: write"},
-		{"GitHub in the clear", inGitHub("http://example.com/token", bearer), "is not https"},
-		{"GitHub at a host that only looks like ours", inGitHub("http://localhost.example.com/token", bearer), "is not https"},
-		{"GitHub at a file", inGitHub("file:///etc/passwd", bearer), "holds no URL"},
-		{"GitHub nowhere", inGitHub("token", bearer), "holds no URL"},
-		{"GitLab without id_tokens", environment{"GITLAB_CI": "true"}, "id_tokens: SIGSTORE_ID_TOKEN: aud: sigstore"},
-		{"file that is not there", environment{"SIGSTACK_ID_TOKEN_FILE": "/nonexistent"}, "SIGSTACK_ID_TOKEN_FILE"},
-		{"SPIFFE over TCP", environment{"SPIFFE_ENDPOINT_SOCKET": "tcp://127.0.0.1:80"}, "want unix:///PATH"},
+		{"GitHub without permission", environment{"GITHUB_ACTIONS": "true"}, "", "permissions: id-token: write"},
+		{"GitHub without bearer", inGitHub("https://example.com/", ""), "", "permissions: id-token: write"},
+		{"GitHub in the clear", inGitHub("http://example.com/token", bearer), "", "is not https"},
+		{"GitHub at a host that only looks like ours", inGitHub("http://localhost.example.com/token", bearer), "", "is not https"},
+		{"GitHub at a file", inGitHub("file:///etc/passwd", bearer), "", "holds no URL"},
+		{"GitHub nowhere", inGitHub("token", bearer), "", "holds no URL"},
+		{"GitLab without id_tokens", environment{"GITLAB_CI": "true"}, "", "id_tokens: SIGSTORE_ID_TOKEN: aud: sigstore"},
+		{"file that is not there", environment{"SIGSTACK_ID_TOKEN_FILE": "/nonexistent"}, "", "SIGSTACK_ID_TOKEN_FILE"},
+		{"projected where no directory is", environment{}, writeToken(t, "no directory") + "/oidc-token", "not a directory"},
+		{"SPIFFE over TCP", environment{"SPIFFE_ENDPOINT_SOCKET": "tcp://127.0.0.1:80"}, "", "want unix:///PATH"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			found, err := find(t, tt.env, "")
+			found, err := find(t, tt.env, tt.projected)
 			if found != nil || err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, %v, want an error with %q", found, err, tt.want)
 			}
