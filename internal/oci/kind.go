@@ -35,10 +35,13 @@ const (
 // is an Artifact without a type.
 func kindOf(img image, raw []byte) (Kind, string) {
 	var m v1.Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
+	err := json.Unmarshal(raw, &m)
+	switch {
+	case err != nil && img.index:
+		return Index, ""
+	case err != nil:
 		return Artifact, ""
-	}
-	if img.index {
+	case img.index:
 		return Index, m.ArtifactType
 	}
 	artifactType := m.ArtifactType
