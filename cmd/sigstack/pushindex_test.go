@@ -9,8 +9,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// pushindex REFERENCE pushes an index of two images of random content, and sets CHILD0
-// and CHILD1 to their digests.
+// pushindex REFERENCE pushes an index of two images of random content, and sets INDEX to
+// its digest, CHILD0 and CHILD1 to theirs.
 func pushIndex(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: pushindex reference")
@@ -22,6 +22,9 @@ func pushIndex(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(remote.WriteIndex(ref, index))
 	m, err := index.IndexManifest()
 	ts.Check(err)
+	digest, err := index.Digest()
+	ts.Check(err)
+	ts.Setenv("INDEX", digest.String())
 	for i, child := range m.Manifests {
 		ts.Setenv(fmt.Sprintf("CHILD%d", i), child.Digest.String())
 	}

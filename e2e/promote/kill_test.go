@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	killedImages = 8
-	kills        = 5
+	killedImages = 6
+	kills        = 4
 )
 
 // TestPromoteKilled kills runs at random moments, and lets the registry fail in one. No

@@ -13,6 +13,9 @@ import (
 
 const recordType = "https://k8s.io/promo-tools/promotion/v1"
 
+const spdx = `{"spdxVersion":"SPDX-2.3","dataLicense":"CC0-1.0","SPDXID":"SPDXRef-DOCUMENT","name":"kubectl",` +
+	`"documentNamespace":"https://example.com/kubectl","creationInfo":{"created":"2026-11-22T10:00:00Z","creators":["Tool: test"]},"packages":[]}`
+
 // TestPromote: an image that staging alone has signed is no production image to any
 // client; promoted it is, under its new name, with staging's signature beside and a
 // record of where it came from. A second run finds nothing to do.
@@ -27,6 +30,8 @@ func TestPromote(t *testing.T) {
 			s.wantAll(t, true, staging, untag(ref)+"@"+digest)
 			s.wantAll(t, false, production, untag(ref)+"@"+digest)
 		}
+		sbom := e2etest.WriteFile(t, t.TempDir(), "sbom.spdx.json", spdx)
+		e2etest.MustRun(t, nil, e2etest.Sigstack(t), "attach", "sbom", sbom, "oci://"+app)
 
 		list := s.list(t, images)
 		report := s.mustPromote(t, list, registry+"/prod")
@@ -40,6 +45,11 @@ func TestPromote(t *testing.T) {
 			s.wantAll(t, true, staging, to) // by its tag
 			s.wantSigned(t, image, "sigstack-dev")
 			s.wantRecord(t, image, ref, to)
+		}
+		attached := "/kubectl-amd64:" + strings.Replace(digestOf(app), ":", "-", 1) + ".sbom"
+		crane := e2etest.Client(t, "crane")
+		if was, is := e2etest.MustRun(t, nil, crane, "digest", registry+"/staging"+attached), e2etest.MustRun(t, nil, crane, "digest", registry+"/prod"+attached); was != is {
+			t.Errorf("the attached SBOM is %s, and was %s", is, was)
 		}
 		// The children came along, with staging's signatures.
 		s.wantAll(t, true, staging, registry+"/prod/kubectl@"+children[0])
@@ -76,6 +86,14 @@ func TestPromoteElsewhere(t *testing.T) {
 		s.wantAll(t, true, production, to+"/prod/images/app:v1.0.0")
 		if r := s.verify(t, staging, to+"/prod/images/app@"+index, "--recursive"); r.Code != 0 {
 			t.Errorf("staging's signatures of the children: exit %d\n%s", r.Code, r.Stderr)
+		}
+		// Promoted once more, it is signed for its next name, too.
+		s.mustPromote(t, s.list(t, map[string]string{to + "/prod/images/app:v1.0.0": index}), from+"/next")
+		r := s.verify(t, production, from+"/next/app@"+index, "--output", "json")
+		for _, place := range []string{to + "/prod/images/app", from + "/next/app"} {
+			if want := `"docker_reference": "` + place + `"`; strings.Count(r.Stdout, want) != 1 {
+				t.Errorf("promoted twice: got %s%s, want %s once", r.Stdout, r.Stderr, want)
+			}
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 // new place already: what refers to it is listed there only then.
 func (c *copier) signatures(ctx context.Context, img image) error {
 	target := image{repo: c.to, desc: img.desc}
-	for _, suffix := range []string{signatureSuffix, attestationSuffix, ".sbom"} {
+	for _, suffix := range []string{signatureSuffix, attestationSuffix, sbomSuffix} {
 		if err := c.tag(ctx, img.tag(suffix), target.tag(suffix)); err != nil {
 			return fmt.Errorf("tag %s: %w", img.tag(suffix).TagStr(), err)
 		}

@@ -60,7 +60,7 @@ func (l Looked) lost() string {
 // beside looks for what a search has no use for, to explain why it found nothing.
 // What cannot be read is not told of: it explains nothing.
 func (r *Registry) beside(ctx context.Context, s *search) {
-	suffixes := []string{signatureSuffix, attestationSuffix, ".sbom"}
+	suffixes := []string{signatureSuffix, attestationSuffix, sbomSuffix}
 	if s.at.API {
 		suffixes = append(suffixes, "")
 	}

@@ -28,8 +28,11 @@ type promotionRecord struct {
 // free in the new place.
 func (p *promotion) check(ctx context.Context, i int, _ file) error {
 	done := &p.report.Images[i]
-	if _, err := p.verify(ctx, done.From.Pinned(), p.Staging, nil); err != nil {
+	switch _, err := p.verify(ctx, done.From.Pinned(), p.Staging, nil); {
+	case refused(err):
 		return fmt.Errorf("%s is not signed by %s: %w", done.From.Ref, p.Staging, err)
+	case err != nil:
+		return fmt.Errorf("%s: %w", done.From.Ref, err)
 	}
 	_, err := p.Registry.CheckTag(ctx, done.To.Ref, done.To.Digest)
 	return err
@@ -160,8 +163,8 @@ func (p *promotion) signMissing(ctx context.Context, done *PromotedImage, ref st
 func (p *promotion) missing(ctx context.Context, ref string) ([]oci.Style, error) {
 	styles := []oci.Style{oci.Tag, oci.Referrer}
 	got, err := p.Registry.Verify(ctx, ref, p.Session.Trusted(), p.identity, p.Annotations)
-	if none, err := nothingPassed(err); none || err != nil {
-		return styles, err
+	if err != nil && !refused(err) {
+		return nil, err
 	}
 	repository, _, _ := strings.Cut(ref, "@")
 	for _, proof := range got.Passed {
@@ -170,30 +173,30 @@ func (p *promotion) missing(ctx context.Context, ref string) ([]oci.Style, error
 		}
 		styles = slices.DeleteFunc(styles, func(s oci.Style) bool { return s == proof.Style })
 	}
-	return styles, nil
+	if len(styles) == 0 {
+		return nil, nil
+	}
+	// What seems to be missing may be what could not be read.
+	_, _, err = p.Registry.Proofs(ctx, ref, p.Session.Trusted(), p.identity, p.Annotations)
+	return styles, err
 }
 
-// nothingPassed reports whether err says that there is nothing that would pass. Where the
-// registry could not be read that is not known: a second signature would be no remedy.
-func nothingPassed(err error) (bool, error) {
+// refused reports whether err is a verdict. Where a registry could not be read nothing is
+// known: a second signature would be no remedy.
+func refused(err error) bool {
 	var unsigned *oci.UnsignedError
 	var refused *oci.RefusedError
-	var unreachable *oci.UnreachableError
-	switch {
-	case err == nil:
-		return false, nil
-	case errors.As(err, &unreachable):
-		return false, err
-	case errors.As(err, &unsigned) || errors.As(err, &refused):
-		return true, nil
-	}
-	return false, err
+	var children *oci.ChildrenError
+	return (errors.As(err, &unsigned) || errors.As(err, &refused) || errors.As(err, &children)) && !registryFailed(err)
 }
 
 // recorded reports whether the promotion identity has recorded this very promotion.
 func (p *promotion) recorded(ctx context.Context, done *PromotedImage, to string) (bool, error) {
 	got, err := p.Registry.VerifyAttestation(ctx, to, p.Session.Trusted(), p.identity, PromotionPredicate)
-	if none, err := nothingPassed(err); none || err != nil {
+	if refused(err) {
+		return false, nil
+	}
+	if err != nil {
 		return false, err
 	}
 	for _, proof := range got.Passed {
