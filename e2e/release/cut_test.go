@@ -21,13 +21,15 @@ import (
 
 // What the release holds. Below the indexes among the images are five more manifests.
 const (
-	files     = 30
+	files     = 60
 	images    = 7
 	manifests = 12
 	// All signatures: of files, of both checksum files, and two of each manifest.
 	signatures = files + 2 + 2*manifests
+	// Few at once, so that runs do not get far while they are cut off.
+	workers = 3
 	// How many are under way when a run is cut off, at most.
-	atOnce = 16
+	atOnce = 2 * workers
 )
 
 // cuts are the ways to interrupt a run, in turn.
@@ -149,7 +151,7 @@ func (a *attempt) signal(signal syscall.Signal) {
 func (s *site) cutRun(t *testing.T, name string, cut func(*site, *attempt)) bool {
 	t.Helper()
 	a := &attempt{t: t, done: make(chan error, 1)}
-	a.cmd = exec.Command(e2etest.Sigstack(t), s.signArgs()...) // waited for below
+	a.cmd = exec.Command(e2etest.Sigstack(t), append(s.signArgs(), "--workers", fmt.Sprint(workers))...) // waited for below
 	a.cmd.Env, a.cmd.Stderr = e2etest.Environment(t, s.env...), &a.stderr
 	until := len(s.journal(t)) + 1 + rand.IntN(4)
 	if until > signatures-atOnce {
