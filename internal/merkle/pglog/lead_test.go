@@ -110,10 +110,11 @@ func TestAnErrorOfTheLeaderEndsIt(t *testing.T) {
 	}
 }
 
-// TestFailover kills the leader, cuts it off and lets it stand still and go on, in
-// turn, while writers go on. FAILOVER_ROUNDS says how often; a round of each by default.
+// TestFailover kills the leader, lets it stand still and go on, ends its connections
+// and cuts its cable, in turn, while writers go on. FAILOVER_ROUNDS says how often; a
+// round of each by default.
 func TestFailover(t *testing.T) {
-	rounds := 3
+	rounds := 4
 	if text := os.Getenv("FAILOVER_ROUNDS"); text != "" {
 		var err error
 		if rounds, err = strconv.Atoi(text); err != nil {
@@ -131,7 +132,8 @@ func TestFailover(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	for i := range f.clients {
-		r := &replica{URL: o.URL, Schema: o.Schema, Tree: f.id, Socket: filepath.Join(dir, fmt.Sprint(i))}
+		c := newCable(t, db, filepath.Join(dir, fmt.Sprint("cable", i)))
+		r := &replica{cable: c, URL: c.url, Schema: o.Schema, Tree: f.id, Socket: filepath.Join(dir, fmt.Sprint(i))}
 		r.start(t)
 		t.Cleanup(func() { r.kill(t) })
 		f.replicas, f.clients[i] = append(f.replicas, r), r.client()
@@ -141,7 +143,7 @@ func TestFailover(t *testing.T) {
 		f.more(t, 100)
 		leader := f.answered(t, time.Now())
 		began := time.Now()
-		name, undo := f.hurt(t, round%3, f.replicas[leader])
+		name, undo := f.hurt(t, round%4, f.replicas[leader])
 		f.answered(t, time.Now())
 		took := time.Since(began)
 		if took > 5*time.Second {
@@ -222,7 +224,7 @@ func (f *fleet) more(t *testing.T, n int) {
 	eventually(t, "writers go on", func() bool { return count() >= want })
 }
 
-// hurt does one of three things to a leader.
+// hurt does one of four things to a leader.
 func (f *fleet) hurt(t *testing.T, way int, r *replica) (name string, undo func()) {
 	t.Helper()
 	switch way {
@@ -232,8 +234,11 @@ func (f *fleet) hurt(t *testing.T, way int, r *replica) (name string, undo func(
 	case 1:
 		r.signal(t, syscall.SIGSTOP)
 		return "standing still", func() { r.signal(t, syscall.SIGCONT) }
-	default:
+	case 2:
 		f.db.Disconnect(t)
-		return "cut off", func() {}
+		return "all connections ended", func() {}
+	default:
+		r.cable.sever()
+		return "cut off", r.cable.mend
 	}
 }

@@ -32,7 +32,8 @@ type replica struct {
 	Tree        int64
 	Socket      string
 
-	cmd *exec.Cmd
+	cmd   *exec.Cmd
+	cable *cable
 }
 
 // beReplica is the process. It returns its exit code.
