@@ -92,8 +92,8 @@ file of before is kept as config.yaml.old.
 Of ca, ctlog, log and tsa --compromised-at says that others may have had the key since
 then: when the next one signs, the trust in the old one ends at that moment, and every
 certificate and entry that this refuses is listed in a file beside the journal.
---stop-issuing ends the trust at once, before the next key signs: what is signed
-meanwhile is refused, too. docs/operations/compromise.md says when that is better.
+--stop-issuing ends the trust at once, before the next key signs: until then the
+service stops. docs/operations/compromise.md says when that is better.
 
 Exit codes: 0 finished, 1 refused, 4 the rotation waits, for its time or for
 signatures, and the same command goes on with it; 130 interrupted.`,

@@ -23,7 +23,7 @@ var kinds = []struct {
 	{"ctlog", "ctlog", "ctlog", rotated, true, nil},
 	{"tsa", "tsa", "tsa", rotated, true, []string{"cosign-v3", "cosign-v3, old bundle", "cosign-v2", "cosign-v2, old bundle"}},
 	{"log at once", "log", "rekor", atOnce, true, nil},
-	{"tsa at once", "tsa", "tsa", atOnce, true, []string{"cosign-v3", "cosign-v3, old bundle", "cosign-v2", "cosign-v2, old bundle"}},
+	{"tsa without another", "tsa", "tsa", stopped, false, []string{"cosign-v3", "cosign-v3, old bundle", "cosign-v2", "cosign-v2, old bundle"}},
 	{"ctlog without another", "ctlog", "ctlog", stopped, false, nil},
 }
 
@@ -96,11 +96,13 @@ func rotate(t *testing.T, s *e2etest.Stack, kind string, at time.Time, more ...s
 	return readList(t, e2etest.ReadFile(t, files[0]))
 }
 
-// stopped ends the trust in a key that signs on.
+// stopped ends the trust in a key that no other one follows: its service stops.
 func stopped(t *testing.T, s *e2etest.Stack, kind, key string, at time.Time) []listed {
 	t.Helper()
 	refusedWhileActive(t, s, kind, key, at)
-	return end(t, s, kind, key, at, "--stop-issuing")
+	list := end(t, s, kind, key, at, "--stop-issuing")
+	wantStopped(t, s, kind)
+	return list
 }
 
 // refusedWhileActive: a key that signs now is not ended by mistake, and nothing is
