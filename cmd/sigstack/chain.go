@@ -102,8 +102,11 @@ func (c chainCommands) printStatus(dir string, list stack.ChainList) {
 			if !x.End.IsZero() {
 				c.printf("           clients accept nothing of it that is newer than %s\n", stamp(x.End))
 			}
+		case stack.ChainDropped:
+			c.printf("           never issued; closed at %s\n", stamp(x.End))
 		case stack.ChainPrepared:
 			c.printf("           published %s, with every client from %s on; key %s, chain %s\n", stamp(x.Published), stamp(x.Distributed), x.Key, x.Path)
+			c.printf("           if it shall never issue: %s\n", c.sigstack("close --unused --dir "+dir))
 		case stack.ChainPreparing:
 			c.printf("           not published yet, with key %s: its prepare was interrupted\n", x.Key)
 		}

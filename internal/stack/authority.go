@@ -26,7 +26,7 @@ const (
 	AdminChains       = "/v1/ca/chains"         // GET: ChainList
 	AdminChainKey     = "/v1/ca/chains/key"     // POST ChainKeyOrder: ChainKey
 	AdminChainPrepare = "/v1/ca/chains/prepare" // POST ChainOrder: ChainDraft
-	AdminChainClose   = "/v1/ca/chains/close"   // POST: ChainDraft; GET: what that would be
+	AdminChainClose   = "/v1/ca/chains/close"   // POST: ChainDraft; GET: what that would be; see CloseUnused
 	AdminChainPublish = "/v1/ca/chains/publish" // POST SignedTargets: ChainList
 )
 
@@ -41,6 +41,9 @@ const (
 
 // ChainPaths are those of the acts on the chains of one authority.
 type ChainPaths struct{ List, Key, Prepare, Close, Publish string }
+
+// CloseUnused is Close for chains that were published and never issued.
+func (p ChainPaths) CloseUnused() string { return p.Close + "?" + unusedQuery + "=true" }
 
 // Paths are those of the acts on its chains.
 func (of Authority) Paths() ChainPaths {

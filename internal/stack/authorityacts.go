@@ -33,6 +33,7 @@ const (
 	ChainRetired   = "retired"   // it issued once
 	ChainPrepared  = "prepared"  // it is in the trust material
 	ChainPreparing = "preparing" // it is to be published
+	ChainDropped   = "dropped"   // it is in the trust material, never issued, and never will
 )
 
 // ChainStatus is one chain of an authority.
@@ -125,8 +126,12 @@ func (a *authority) handleActs(server *admin.Server) {
 		}
 		return a.prepare(order)
 	})
-	server.Handle(http.MethodGet, paths.Close, "", func(context.Context, *http.Request) (any, error) { return a.wouldClose() })
-	server.Handle(http.MethodPost, paths.Close, name+"close", func(context.Context, *http.Request) (any, error) { return a.close() })
+	server.Handle(http.MethodGet, paths.Close, "", func(_ context.Context, r *http.Request) (any, error) {
+		return a.wouldClose(r.URL.Query().Has(unusedQuery))
+	})
+	server.Handle(http.MethodPost, paths.Close, name+"close", func(_ context.Context, r *http.Request) (any, error) {
+		return a.close(r.URL.Query().Has(unusedQuery))
+	})
 	server.Handle(http.MethodPost, paths.Publish, name+"publish", func(ctx context.Context, r *http.Request) (any, error) {
 		var signed Publication
 		if err := readOrder(r, &signed); err != nil {
@@ -150,6 +155,8 @@ func (a *authority) list() (ChainList, error) {
 		switch {
 		case i == at:
 			state = ChainActive
+		case c.Since.IsZero() && !c.End.IsZero():
+			state = ChainDropped
 		case c.Since.IsZero():
 			state = ChainPrepared
 		}

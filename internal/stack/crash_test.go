@@ -38,6 +38,10 @@ func TestMain(m *testing.M) {
 		shardFromEnvironment(dir)
 		return
 	}
+	if dir := os.Getenv(serveVariable); dir != "" {
+		serveFromEnvironment(dir)
+		return
+	}
 	os.Exit(kmstest.Main(m))
 }
 
