@@ -19,6 +19,7 @@ const (
 // it, or a helper that it names; without one nothing is copied.
 func TestCredentials(t *testing.T) {
 	e2etest.KeepSecret(password)
+	t.Parallel()
 	s := newSite(t)
 	registries(t, func(t *testing.T, inner string) {
 		app := e2etest.PushImage(t, inner, "staging/app")

@@ -29,8 +29,9 @@ const (
 // tag is there before its image is signed, the last run completes what the others began,
 // and every entry that they made in the log is explained by the journal.
 func TestPromoteKilled(t *testing.T) {
-	s := newSite(t)
+	t.Parallel()
 	registries(t, func(t *testing.T, registry string) {
+		s := newSite(t) // whose log nobody else writes
 		faulty := e2etest.FaultsInFrontOf(t, registry)
 		registry = faulty.Address
 		images := map[string]string{}

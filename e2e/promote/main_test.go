@@ -42,8 +42,8 @@ func newSite(t *testing.T) *site {
 // registries runs a test against each kind of registry.
 func registries(t *testing.T, test func(t *testing.T, registry string)) {
 	t.Helper()
-	t.Run("referrers API", func(t *testing.T) { test(t, e2etest.ReferrersRegistry(t)) })
-	t.Run("docker-registry", func(t *testing.T) { test(t, e2etest.PlainRegistry(t)) })
+	t.Run("referrers API", func(t *testing.T) { t.Parallel(); test(t, e2etest.ReferrersRegistry(t)) })
+	t.Run("docker-registry", func(t *testing.T) { t.Parallel(); test(t, e2etest.PlainRegistry(t)) })
 }
 
 func (s *site) tokenEnv(t *testing.T, who string) string {

@@ -12,6 +12,7 @@ import (
 // referrers loses tags. Clients of the style that was lost refuse, and sigstack says what
 // is missing and why.
 func TestMirrors(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	registries(t, func(t *testing.T, registry string) {
 		crane := e2etest.Client(t, "crane")

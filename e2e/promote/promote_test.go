@@ -20,6 +20,7 @@ const spdx = `{"spdxVersion":"SPDX-2.3","dataLicense":"CC0-1.0","SPDXID":"SPDXRe
 // client; promoted it is, under its new name, with staging's signature beside and a
 // record of where it came from. A second run finds nothing to do.
 func TestPromote(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	registries(t, func(t *testing.T, registry string) {
 		index, children := pushIndex(t, registry+"/staging/kubectl:v1.0.0")
@@ -77,6 +78,7 @@ func TestPromote(t *testing.T) {
 // TestPromoteElsewhere: from a registry without the referrers API to one with it, and
 // back, nothing is lost.
 func TestPromoteElsewhere(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	api, plain := e2etest.ReferrersRegistry(t), e2etest.PlainRegistry(t)
 	for from, to := range map[string]string{api: plain, plain: api} {
@@ -101,6 +103,7 @@ func TestPromoteElsewhere(t *testing.T) {
 // TestPromoteRefuses: nothing is written anywhere unless staging has signed everything,
 // and no tag is moved.
 func TestPromoteRefuses(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	registries(t, func(t *testing.T, registry string) {
 		signed, unsigned := e2etest.PushImage(t, registry, "staging/signed"), e2etest.PushImage(t, registry, "staging/unsigned")

@@ -12,6 +12,7 @@ import (
 // child that sigstack signs so cosign verifies; an index that is signed vouches for no
 // child.
 func TestRecursive(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	registries(t, func(t *testing.T, registry string) {
 		v2 := []string{"--fulcio-url", s.URL, "--rekor-url", s.URL, "--oidc-issuer", s.Issuer()}
