@@ -21,6 +21,7 @@ func TestKilledAtEachStep(t *testing.T) {
 	if e2etest.Split() {
 		t.Skip("a split stack rotates no keys")
 	}
+	t.Parallel()
 	all := append(machines(), machine{"log, compromised", "log", 4, compromisedSince, lines("log", "shard", "list")})
 	for _, m := range all {
 		t.Run(m.name, func(t *testing.T) {
