@@ -31,6 +31,7 @@ type candidate struct {
 type attested struct {
 	Place         string          `json:"place"`                 // its file and line, or reference to the manifest that holds it
 	Document      string          `json:"digest_of_attestation"` // "sha256:<hex>"
+	artifact      string          // SHA-256 in hex of what it is about, by whichever digest that was matched
 	PredicateType string          `json:"predicate_type"`
 	Predicate     json.RawMessage `json:"predicate"`
 	signing.Result
@@ -136,11 +137,12 @@ func (c verifier) attestation(one candidate, digests map[string]string, types []
 	if one.err != nil {
 		return attested{}, one.err
 	}
-	digest, err := hex.DecodeString(digests["sha256"])
+	algorithm := one.bundle.ClaimedAlgorithm(digests)
+	digest, err := hex.DecodeString(digests[algorithm])
 	if err != nil {
 		return attested{}, err
 	}
-	res, statement, err := signing.VerifyStatement(digest, "sha256", one.bundle, c.trusted, c.id, "")
+	res, statement, err := signing.VerifyStatement(digest, algorithm, one.bundle, c.trusted, c.id, "")
 	if err != nil {
 		return attested{}, err
 	}
@@ -150,7 +152,7 @@ func (c verifier) attestation(one candidate, digests map[string]string, types []
 	if !slices.Contains(types, statement.PredicateType) {
 		return attested{}, c.refuse(fmt.Errorf("its predicate type is %q, want %s", statement.PredicateType, strings.Join(types, " or ")))
 	}
-	return attested{one.place, one.digest, statement.PredicateType, statement.Predicate, res}, nil
+	return attested{one.place, one.digest, digests["sha256"], statement.PredicateType, statement.Predicate, res}, nil
 }
 
 func (c verifier) refuse(err error) error {
@@ -161,7 +163,7 @@ func (c verifier) refuse(err error) error {
 func ofImage(got oci.Verified) []attested {
 	var out []attested
 	for _, p := range got.Passed {
-		out = append(out, attested{p.Stored, p.Layer, p.PredicateType, p.Predicate, p.Result})
+		out = append(out, attested{p.Stored, p.Layer, strings.TrimPrefix(p.Digest, "sha256:"), p.PredicateType, p.Predicate, p.Result})
 	}
 	return out
 }

@@ -134,7 +134,7 @@ func (a *app) vsaCreate(ctx context.Context, s vsaFlags, arg string) error {
 			return err
 		}
 		out.Stored, out.Result = signed.Stored, signed.Result
-	} else if out.Stored, out.Result, err = a.signSummary(ctx, session, arg, s.place(arg), looked[0].Digest, predicate); err != nil {
+	} else if out.Stored, out.Result, err = a.signSummary(ctx, session, arg, s.place(arg), looked[0].artifact, predicate); err != nil {
 		return err
 	}
 	a.noteSigned("a verification summary of "+arg, out.Result)
@@ -196,10 +196,9 @@ func descriptor(uri, digest string) slsa.Descriptor {
 	return slsa.Descriptor{URI: uri, Digest: map[string]string{algorithm: hex}}
 }
 
-// signSummary signs a summary of the file whose digest was verified.
-func (a *app) signSummary(ctx context.Context, session *signing.Session, file string, to place, digest string, predicate json.RawMessage) (string, signing.Result, error) {
-	_, hex, _ := strings.Cut(digest, ":")
-	statement, err := signing.NewStatement([]signing.Subject{subjectOf(file, hex)}, slsa.SummaryV1, predicate)
+// signSummary signs a summary of the file of which the digest was verified.
+func (a *app) signSummary(ctx context.Context, session *signing.Session, file string, to place, sha256 string, predicate json.RawMessage) (string, signing.Result, error) {
+	statement, err := signing.NewStatement([]signing.Subject{subjectOf(file, sha256)}, slsa.SummaryV1, predicate)
 	if err != nil {
 		return "", signing.Result{}, err
 	}

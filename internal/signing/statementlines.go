@@ -2,6 +2,7 @@ package signing
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -116,4 +117,18 @@ func (b *Bundle) ClaimedType() string {
 		return ""
 	}
 	return s.PredicateType
+}
+
+// ClaimedAlgorithm is the first algorithm of "sha256", "sha384" and "sha512" by which
+// the statement of b says that it is about an artifact with these digests, hex by
+// algorithm; "sha256" if by none. Nothing of it is verified.
+func (b *Bundle) ClaimedAlgorithm(digests map[string]string) string {
+	s, err := parseEnvelope(b.entity.GetDsseEnvelope())
+	for _, algorithm := range []string{"sha256", "sha384", "sha512"} {
+		digest, bad := hex.DecodeString(digests[algorithm])
+		if err == nil && bad == nil && s.Has(digest, algorithm) {
+			return algorithm
+		}
+	}
+	return "sha256"
 }

@@ -64,6 +64,20 @@ func TestAttestationLines(t *testing.T) {
 	}
 }
 
+func TestClaimedAlgorithm(t *testing.T) {
+	b, err := signing.ParseBundle(attestation(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, digests := range []map[string]string{
+		{"sha256": hexDigest(artifact)}, {"sha256": hexDigest(artifact), "sha512": "00"}, {"sha256": "00", "sha512": "00"}, {"sha512": "x"}, nil,
+	} {
+		if got := b.ClaimedAlgorithm(digests); got != "sha256" {
+			t.Errorf("%v: got %s, want sha256", digests, got)
+		}
+	}
+}
+
 func TestAttestationLinesRefuses(t *testing.T) {
 	bundle := attestation(t)
 	for name, file := range map[string][]byte{
