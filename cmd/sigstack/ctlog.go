@@ -18,7 +18,7 @@ import (
 )
 
 func (a *app) ctlogCommand() *cobra.Command {
-	cmd := group("ctlog", "Work with the certificate transparency logs", a.ctListCommand(), a.ctPrepareCommand(), a.ctPublishCommand())
+	cmd := group("ctlog", "Work with the certificate transparency logs", a.ctListCommand(), a.ctPrepareCommand(), a.ctPublishCommand(), a.ctDropCommand())
 	cmd.Long = `Work with the certificate transparency logs. A further one is added while the stack
 is served, or while nothing serves it, with the passphrase of its keys: prepare makes
 its key and tree and prints what belongs into config.yaml, publish puts it into the

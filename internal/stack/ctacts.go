@@ -12,6 +12,7 @@ import (
 const (
 	AdminCTLogs       = "/v1/ctlogs"         // GET: CTLogList
 	AdminCTLogPrepare = "/v1/ctlogs/prepare" // POST CTLogOrder: CTLogDraft
+	AdminCTLogDrop    = "/v1/ctlogs/drop"    // POST CTLogDrop: CTLogList
 	AdminCTLogDraft   = "/v1/ctlogs/draft"   // POST: CTLogDraft of what is prepared, or new in config.yaml
 	AdminCTLogPublish = "/v1/ctlogs/publish" // POST SignedTargets: CTLogList
 )

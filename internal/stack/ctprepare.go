@@ -33,6 +33,7 @@ func (s *Stack) handleCTLogActs(a *admin.Server) {
 		}
 		return s.prepareCTLog(ctx, order)
 	})
+	s.handleCTDrop(a)
 	a.Handle(http.MethodPost, AdminCTLogDraft, "ctlog-draft", func(ctx context.Context, _ *http.Request) (any, error) {
 		if err := s.mayPublishCT(); err != nil {
 			return nil, err
