@@ -77,6 +77,9 @@ func (w *walk) visit(ctx context.Context, img image, raw []byte, depth int) erro
 	if err != nil {
 		return fmt.Errorf("%s: %w", img, err)
 	}
+	if len(children) > maxManifests { // more than one index may have, before any is fetched
+		return fmt.Errorf("%s: it lists more than %d manifests", img, maxManifests)
+	}
 	if depth == maxDepth && len(children) > 0 {
 		return fmt.Errorf("%s: indexes are nested more than %d deep", img, maxDepth)
 	}

@@ -57,9 +57,9 @@ func TestTree(t *testing.T) {
 	if _, err := oci.New(oci.Options{}).Tree(t.Context(), host+"/app:deep"); err == nil || !strings.Contains(err.Error(), "nested more than 8 deep") {
 		t.Errorf("got %v, want the depth refused", err)
 	}
-	wide, err := random.Index(8, 1, 1001)
-	must(t, err)
-	must(t, remote.WriteIndex(parse(t, host+"/app:wide"), wide))
+	child := fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":%q,"size":1},`, shared)
+	wide := manifest{`{"schemaVersion":2,"manifests":[` + strings.TrimSuffix(strings.Repeat(child, 1001), ",") + `]}`, types.OCIManifestSchema1}
+	must(t, remote.Put(parse(t, host+"/app:wide"), wide))
 	if _, err := oci.New(oci.Options{}).Tree(t.Context(), host+"/app:wide"); err == nil || !strings.Contains(err.Error(), "more than 1000 manifests") {
 		t.Errorf("got %v, want the number refused", err)
 	}

@@ -68,7 +68,11 @@ func TestCopy(t *testing.T) {
 	registries(t, func(t *testing.T, host string) {
 		local := host + "/staging/app"
 		signedIndex(t, s, local+":v1")
-		for name, source := range map[string]string{"plain": from + "/staging/app", "api": fromAPI + "/staging/app", "local": local} {
+		elsewhere := fromAPI + "/staging/app"
+		if strings.HasSuffix(t.Name(), "referrers_API") {
+			elsewhere = from + "/staging/app"
+		}
+		for name, source := range map[string]string{"elsewhere": elsewhere, "local": local} {
 			to := host + "/" + name + "/app"
 			r := oci.New(oci.Options{Now: time.Now})
 			got, err := r.Copy(t.Context(), source+":v1", to)
