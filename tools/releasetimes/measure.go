@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -47,11 +48,13 @@ func (m *measurement) run(ctx context.Context) error {
 			return fmt.Errorf("round %d: %w", i+1, err)
 		}
 		r := rounds[i]
-		fmt.Fprintf(m.out, "# round %d: sign %v, verify %v, loop of %d %v\n", i+1, r.sign.wall, r.verify.wall, r.signed, r.loop.wall)
+		err = m.say("# round %d: sign %v, verify %v, loop of %d %v\n", i+1, r.sign.wall, r.verify.wall, r.signed, r.loop.wall)
+		if err != nil {
+			return err
+		}
 	}
-	m.print(rounds)
-	if m.large == 0 {
-		return nil
+	if err := m.print(rounds); err != nil || m.large == 0 {
+		return err
 	}
 	return m.printMemory(ctx)
 }
@@ -158,9 +161,14 @@ func (c cost) and(d cost) cost {
 	return cost{c.wall + d.wall, c.cpu + d.cpu, max(c.memory, d.memory)}
 }
 
+func (m *measurement) say(format string, args ...any) error {
+	_, err := fmt.Fprintf(m.out, format, args...)
+	return err
+}
+
 // print writes the table of all rounds.
-func (m *measurement) print(rounds []round) {
-	fmt.Fprintf(m.out, "\n%d files, %d images, %d rounds: median (lowest to highest)\n", m.files, m.images, len(rounds))
+func (m *measurement) print(rounds []round) error {
+	err := m.say("\n%d files, %d images, %d rounds: median (lowest to highest)\n", m.files, m.images, len(rounds))
 	rows := []struct {
 		name string
 		of   func(round) float64
@@ -180,8 +188,9 @@ func (m *measurement) print(rounds []round) {
 			values = append(values, row.of(r))
 		}
 		slices.Sort(values)
-		fmt.Fprintf(m.out, "%-36s %8.2f %s (%.2f to %.2f)\n", row.name, values[len(values)/2], row.unit, values[0], values[len(values)-1])
+		err = errors.Join(err, m.say("%-36s %8.2f %s (%.2f to %.2f)\n", row.name, values[len(values)/2], row.unit, values[0], values[len(values)-1]))
 	}
+	return err
 }
 
 // printMemory signs and verifies a tree of many files, one of which is larger than what
@@ -206,7 +215,6 @@ func (m *measurement) printMemory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(m.out, "\n%d files, one of %d GiB: most memory %.0f MB to sign, %.0f MB to verify; %.1f and %.1f s\n",
+	return m.say("\n%d files, one of %d GiB: most memory %.0f MB to sign, %.0f MB to verify; %.1f and %.1f s\n",
 		m.large, huge>>30, float64(sign.memory)/1e6, float64(verify.memory)/1e6, sign.wall.Seconds(), verify.wall.Seconds())
-	return nil
 }

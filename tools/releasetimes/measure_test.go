@@ -26,7 +26,9 @@ func TestTable(t *testing.T) {
 	}
 	rounds := []round{of(3*time.Second, time.Second, 40*time.Second), of(time.Second, time.Second, 60*time.Second), of(4*time.Second, time.Second, 20*time.Second)}
 	var out bytes.Buffer
-	(&measurement{files: 500, images: 40, out: &out}).print(rounds)
+	if err := (&measurement{files: 500, images: 40, out: &out}).print(rounds); err != nil {
+		t.Fatal(err)
+	}
 	for _, want := range []string{
 		"500 files, 40 images, 3 rounds",
 		"3.00 s (1.00 to 4.00)", "40.00 s (20.00 to 60.00)", "10.00 times (4.00 to 30.00)", "7.00 MB (7.00 to 7.00)",
