@@ -135,6 +135,9 @@ func (a *app) pastClient(f asOfFlags, at time.Time) (*signing.PastClient, error)
 	if err != nil {
 		return nil, err
 	}
+	if len(published) == 0 {
+		return nil, fmt.Errorf("%s has no record of what was published when", dir)
+	}
 	then := signing.AsOf{Dir: dir, At: at}
 	for _, p := range published {
 		if !p.At.After(at) {
