@@ -104,7 +104,7 @@ func TestTUFOfflineExpires(t *testing.T) {
 	for _, later := range []time.Duration{61 * time.Minute, 25 * time.Hour} {
 		c.Now = func() time.Time { return now().Add(later) }
 		_, err := c.Kit(t.Context())
-		wantTUF(t, err, "json expired at "+now().UTC().Format("2006-01-02"))
+		wantTUF(t, err, "json expired at "+now().Add(time.Hour).UTC().Format("2006-01-02"))
 		if !strings.Contains(err.Error(), "once online") {
 			t.Errorf("got %v, want the next step named", err)
 		}
