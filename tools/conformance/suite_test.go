@@ -29,12 +29,12 @@ type verdict struct {
 // verdicts has a row for each case: the check that must refuse it, which is the
 // one that the case was made for.
 var verdicts = map[string]verdict{
-	"bundle-empty-certificate-chain_fail":                       {check: signing.CheckBundle},
-	"bundle-from-wrong-instance_fail":                           {check: signing.CheckLog},
-	"bundle-invalid-base64-signature_fail":                      {check: signing.CheckBundle},
-	"bundle-malformed-json_fail":                                {check: signing.CheckBundle},
-	"bundle-negative-log-index_fail":                            {check: signing.CheckEntry},
-	"bundle-unknown-version_fail":                               {check: signing.CheckBundle},
+	"bundle-empty-certificate-chain_fail":  {check: signing.CheckBundle},
+	"bundle-from-wrong-instance_fail":      {check: signing.CheckLog},
+	"bundle-invalid-base64-signature_fail": {check: signing.CheckBundle},
+	"bundle-malformed-json_fail":           {check: signing.CheckBundle},
+	"bundle-negative-log-index_fail":       {check: signing.CheckEntry},
+	"bundle-unknown-version_fail":          {check: signing.CheckBundle},
 	// A root that clients of version 0.1 put into the chain is not trusted, and does not
 	// refuse a bundle by itself; this one's proof has no checkpoint.
 	"bundle-with-root-cert_fail":                                {check: signing.CheckInclusion},
