@@ -50,10 +50,10 @@ e2e: build clients ## whole-stack tests against bin/sigstack and the upstream cl
 	go test -count=1 -timeout 40m ./e2e/...
 
 e2e-tls: build clients ## the same tests over TLS with an authority of each stack's own
-	SIGSTACK_E2E_MODE=tls go test -count=1 -timeout 40m ./e2e ./e2e/compat ./e2e/conformance ./e2e/e2etest ./e2e/faults ./e2e/keys ./e2e/login ./e2e/negatives
+	SIGSTACK_E2E_MODE=tls go test -count=1 -timeout 40m ./e2e ./e2e/compat ./e2e/conformance ./e2e/e2etest ./e2e/faults ./e2e/keys ./e2e/login ./e2e/negatives ./e2e/publish
 
 e2e-split: build clients ## the same tests with every stack in several processes
-	SIGSTACK_E2E_MODE=split go test -count=1 -timeout 40m ./e2e ./e2e/compat ./e2e/conformance ./e2e/e2etest ./e2e/faults ./e2e/keys ./e2e/login ./e2e/negatives
+	SIGSTACK_E2E_MODE=split go test -count=1 -timeout 40m ./e2e ./e2e/compat ./e2e/conformance ./e2e/e2etest ./e2e/faults ./e2e/keys ./e2e/login ./e2e/negatives ./e2e/publish
 
 compat: build clients ## the matrix of clients; writes docs/compatibility.md
 	@tools/compat
