@@ -109,7 +109,7 @@ func (r Rotation) goesOnWith(j *Journal) error {
 type Planned struct {
 	Name string    `json:"name"`
 	Does string    `json:"does"`
-	From time.Time `json:"from,omitzero"` // not before; zero: at once
+	From time.Time `json:"from,omitzero"` // not before, nor any step before it; zero: at once
 	Done time.Time `json:"done,omitzero"` // zero: not yet
 }
 
@@ -141,6 +141,9 @@ func (r Rotation) Plan(j *Journal, expected Facts) ([]Planned, error) {
 			var err error
 			if p.From, err = s.from(facts); err != nil {
 				return nil, err
+			}
+			if i > 0 && p.From.Before(out[i-1].From) {
+				p.From = out[i-1].From
 			}
 		}
 		out = append(out, p)

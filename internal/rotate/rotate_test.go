@@ -288,10 +288,11 @@ func TestPlanAhead(t *testing.T) {
 	expected := rotate.Facts{}
 	expected.SetTime("distributed", at)
 	plan, err := w.rotation().Plan(nil, expected)
+	later := at.Add(time.Second - 1).Truncate(time.Second)
 	want := []rotate.Planned{
 		{Name: "publish", Does: "publish the next key"},
-		{Name: "switch", Does: "go over to it", From: at.Add(time.Second - 1).Truncate(time.Second)},
-		{Name: "close", Does: "close the one before"},
+		{Name: "switch", Does: "go over to it", From: later},
+		{Name: "close", Does: "close the one before", From: later}, // since it comes after that
 	}
 	if err != nil || !reflect.DeepEqual(plan, want) {
 		t.Errorf("got %+v, %v, want %+v", plan, err, want)
