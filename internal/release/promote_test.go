@@ -22,7 +22,7 @@ func (s *shelf) promote(t *testing.T, journal string, change func(*release.Promo
 		t.Fatal(err)
 	}
 	c := release.PromoteConfig{
-		Images: s.list, To: s.host + "/prod", Registry: oci.New(oci.Options{Now: time.Now}), Staging: staging,
+		Images: s.list, To: s.host + "/prod", Registry: s.registry(time.Now), Staging: staging,
 		Session: s.sessionAt(t, promoter, time.Now), Annotations: map[string]string{release.PromotionAnnotation: "test-1"},
 		BuilderID: "a test", Workers: 4, Journal: journal, Now: time.Now,
 	}

@@ -26,9 +26,31 @@ import (
 type shelf struct {
 	*lab
 	host string
-	full atomic.Bool // manifests are refused
+	full atomic.Bool // manifests of runs that begin now are refused
 	tree string
 	list []release.Image
+}
+
+// fullHeader is in the requests of runs whose manifests are refused: what such a run sent
+// may arrive when it has ended.
+const fullHeader = "Shelf-Is-Full"
+
+// refusedTransport sends requests with that header.
+type refusedTransport struct{}
+
+func (refusedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set(fullHeader, "yes")
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// registry is what one run uses.
+func (s *shelf) registry(now func() time.Time) *oci.Registry {
+	o := oci.Options{Now: now}
+	if s.full.Load() {
+		o.Transport = refusedTransport{}
+	}
+	return oci.New(o)
 }
 
 const imageFiles, imageCount, imageTargets = 3, 7, 12 // the indexes list five manifests
@@ -39,7 +61,7 @@ func newShelf(t *testing.T, l *lab, referrers bool) *shelf {
 	quiet := registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelError))
 	inner := registry.New(registry.WithReferrersSupport(referrers), quiet)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.full.Load() && r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/") {
+		if r.Header.Get(fullHeader) != "" && r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/") {
 			http.Error(w, `{"errors":[{"code":"DENIED","message":"the shelf is full"}]}`, http.StatusInsufficientStorage)
 			return
 		}
@@ -65,7 +87,7 @@ func (s *shelf) signImages(t *testing.T, email string, now func() time.Time) (*r
 	t.Helper()
 	return release.Sign(t.Context(), release.SignConfig{
 		Now: now, Dir: s.tree, Session: s.sessionAt(t, email, now), Workers: 4,
-		Images: release.ImagesConfig{Registry: oci.New(oci.Options{})},
+		Images: release.ImagesConfig{Registry: s.registry(nil)},
 	})
 }
 
