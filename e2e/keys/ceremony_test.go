@@ -55,6 +55,7 @@ func TestCeremonyOfFileTokenAndVault(t *testing.T) {
 	o.mustSign("first", "bob")
 	o.mustSign("first", "carol")
 	o.act("finish", "first")
+	e2etest.AdoptTLS(t, o.s.dir)
 	o.s.start(t, env)
 	caches := t.TempDir()
 	o.wantClients(caches, "from the first root")
@@ -78,7 +79,6 @@ func awaiting(t *testing.T, program string, env []string) *served {
 	s.url, s.dirs = e2etest.Scheme()+"://"+address, map[string]string{"": s.dir}
 	e2etest.MustRun(t, env, program, "init", "--ceremony", "--dir", s.dir, "--url", s.url, "--listen", address,
 		"--passphrase-file", s.secret, "--trust-issuer", s.issuer.URL+",type=email", "--tuf-profile", "test")
-	e2etest.AdoptTLS(t, s.dir)
 	s.cheapenKeys(t)
 	return s
 }
