@@ -41,7 +41,7 @@ func (r *rotating) readCompromised(known rotation, j *rotate.Journal) (*compromi
 	case err != nil:
 		return nil, err
 	case at.IsZero() && given != nil:
-		return nil, usagef("an ordinary rotation of %s is under way: finish it, and then say sigstack compromise %s --key %s --at %s", r.what, r.what, "NAME", stamp(given.at))
+		return nil, usagef("an ordinary rotation of %s is under way: finish it, and then say sigstack compromise %s --key NAME --at %s", r.what, r.what, stamp(given.at))
 	case at.IsZero():
 		return nil, nil //nolint:nilnil // an ordinary one
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -143,21 +142,10 @@ func (s *site) killPromotion(t *testing.T, list, to string, enough func() bool) 
 // entries are the signatures of all entries in the log that are by a certificate.
 func (s *site) entries(t *testing.T) (signatures []string) {
 	t.Helper()
-	for index := 0; ; index++ {
-		status, answer := e2etest.Get(t, fmt.Sprintf("%s/api/v1/log/entries?logIndex=%d", s.URL, index))
-		if status == http.StatusNotFound {
-			return signatures
-		}
-		var found map[string]struct {
-			Body []byte `json:"body"`
-		}
-		if err := json.Unmarshal(answer, &found); err != nil || status != http.StatusOK {
-			t.Fatalf("entry %d: %d %s", index, status, answer)
-		}
-		for _, e := range found {
-			signatures = append(signatures, entrySignatures(t, e.Body)...)
-		}
+	for _, body := range e2etest.LogBodies(t, s.Stack) {
+		signatures = append(signatures, entrySignatures(t, body)...)
 	}
+	return signatures
 }
 
 // entrySignatures reads those of a hashedrekord or a dsse entry.

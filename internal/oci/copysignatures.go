@@ -152,17 +152,3 @@ func (c *copier) uncounted(ctx context.Context, m *v1.Manifest) error {
 	c.done = before
 	return err
 }
-
-// putReferrer writes a manifest whose subject is img, and sees to it that it is listed.
-func (r *Registry) putReferrer(ctx context.Context, img image, digest v1.Hash, m copied) error {
-	put := func() error {
-		return explain(img.repo.RegistryStr(), r.pusher.Put(ctx, img.repo.Digest(digest.String()), m))
-	}
-	return r.untilKept(ctx, put, func() (bool, error) {
-		list, err := r.referrers(ctx, img)
-		if err == nil && !holdsDigest(list.descs, digest) {
-			err = errChanged
-		}
-		return list.native, err
-	})
-}

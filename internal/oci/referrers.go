@@ -8,12 +8,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -46,22 +46,26 @@ func (r *Registry) pushReferrer(ctx context.Context, img image, bundle []byte, p
 		}
 	}
 	digest := hashOf(raw)
-	// Where there is no Referrers API this also adds to the index at the fallback
-	// tag, which two signers can do at once like any other tag.
-	put := func() error {
-		return explain(registry, r.pusher.Put(ctx, img.repo.Digest(digest.String()), rawManifest(raw)))
+	if err := r.putReferrer(ctx, img, digest, rawManifest(raw)); err != nil {
+		return v1.Hash{}, fmt.Errorf("store bundle as referrer of %s: %w", img, err)
 	}
-	err = r.untilKept(ctx, put, func() (bool, error) {
+	return digest, nil
+}
+
+// putReferrer writes a manifest whose subject is img, and sees to it that it is listed.
+// Where there is no Referrers API this also adds to the index at the fallback tag, which
+// two writers can do at once like any other tag.
+func (r *Registry) putReferrer(ctx context.Context, img image, digest v1.Hash, m remote.Taggable) error {
+	put := func() error {
+		return explain(img.repo.RegistryStr(), r.pusher.Put(ctx, img.repo.Digest(digest.String()), m))
+	}
+	return r.untilKept(ctx, put, func() (bool, error) {
 		list, err := r.referrers(ctx, img)
-		if err == nil && !slices.ContainsFunc(list.descs, func(d v1.Descriptor) bool { return d.Digest == digest }) {
+		if err == nil && !holdsDigest(list.descs, digest) {
 			err = errChanged
 		}
 		return list.native, err
 	})
-	if err != nil {
-		return v1.Hash{}, fmt.Errorf("store bundle as referrer of %s: %w", img, err)
-	}
-	return digest, nil
 }
 
 func referrerManifest(img image, bundle []byte, predicateType, created string) ([]byte, error) {

@@ -160,13 +160,13 @@ func (id *Identity) policy() verify.PolicyOption {
 }
 
 // newVerifier demands all the evidence there is: upstream's observer timestamps
-// would let a forged RFC 3161 token pass beside a valid SET. logged demands the SCTs, too:
-// they need not be proven again for each signature with the same certificate.
-func newVerifier(b *Bundle, id *Identity, material root.TrustedMaterial, timestamped, logged bool) (*verify.Verifier, error) {
+// would let a forged RFC 3161 token pass beside a valid SET. SCTs are an option of the
+// caller's: they need not be proven again for each signature with the same certificate.
+func newVerifier(b *Bundle, id *Identity, material root.TrustedMaterial, timestamped, demandSCTs bool) (*verify.Verifier, error) {
 	entries := b.entity.entries
 	// The predicate is read by ParseStatement; upstream would refuse one that is text.
 	options := []verify.VerifierOption{verify.WithTransparencyLog(len(entries)), verify.WithoutStatementPredicate()}
-	if id.key == nil && logged {
+	if id.key == nil && demandSCTs {
 		scts, _ := countSCTs(b.cert) // strict refuses an error
 		options = append(options, verify.WithSignedCertificateTimestamps(max(1, scts)))
 	}
