@@ -84,16 +84,20 @@ func (o *options) measure(ctx context.Context, stderr io.Writer) (report, error)
 	if err != nil {
 		return report{}, err
 	}
-	processes, err := watch(o.pids)
+	processes, err := watch(o.pids, usage.Watch)
 	if err != nil {
 		return report{}, usageError{fmt.Errorf("--pid: %w", err)}
+	}
+	families, err := watch(o.families, usage.WatchFamily)
+	if err != nil {
+		return report{}, usageError{fmt.Errorf("--family-pid: %w", err)}
 	}
 	prepare, err := target.New(ctx, o.target, c)
 	if err != nil {
 		return report{}, fmt.Errorf("set up target %s: %w", o.target, err)
 	}
 	defer c.HTTP.CloseIdleConnections()
-	m := &meter{processes: processes}
+	m := &meter{processes: append(processes, families...)}
 	started := time.Now()
 	machine := usage.ThisMachine()
 	result, err := drive.Run(ctx, drive.Config{
@@ -124,10 +128,10 @@ type meter struct {
 	problem   error
 }
 
-func watch(pids []int) ([]*usage.Process, error) {
+func watch(pids []int, begin func(int) (*usage.Process, error)) ([]*usage.Process, error) {
 	var out []*usage.Process
 	for _, pid := range pids {
-		p, err := usage.Watch(pid)
+		p, err := begin(pid)
 		if err != nil {
 			return nil, err
 		}

@@ -24,7 +24,8 @@ type options struct {
 	duration    time.Duration
 	warmUp      time.Duration
 	timeout     time.Duration
-	pids        []int
+	pids        []int // of processes
+	families    []int // of processes whose children count too
 	output      string
 	quiet       bool
 
@@ -96,7 +97,8 @@ func (o *options) define(f *flag.FlagSet) {
 	f.DurationVar(&o.duration, "duration", 0, "stop after this time (default 10s, without --count)")
 	f.DurationVar(&o.warmUp, "warm-up", 0, "run so long before anything but errors is counted")
 	f.DurationVar(&o.timeout, "timeout", 30*time.Second, "give an operation up after this time")
-	f.Func("pid", "count the CPU time of this process; may be repeated, or a list with commas", o.addPIDs)
+	f.Func("pid", "count the CPU time of this process; may be repeated, or a list with commas", addPIDs(&o.pids))
+	f.Func("family-pid", "likewise, with its children: for a PostgreSQL", addPIDs(&o.families))
 	f.StringVar(&o.output, "output", "text", "text or json")
 	f.BoolVar(&o.quiet, "quiet", false, "do not tell progress on standard error")
 
@@ -124,15 +126,17 @@ func (o *options) define(f *flag.FlagSet) {
 	f.StringVar(&o.by, "by", "", "get by uuid (default) or index; search by hash (default), email or key")
 }
 
-func (o *options) addPIDs(text string) error {
-	for part := range strings.SplitSeq(text, ",") {
-		pid, err := strconv.Atoi(part)
-		if err != nil || pid < 1 {
-			return fmt.Errorf("%q is no process ID", part)
+func addPIDs(to *[]int) func(string) error {
+	return func(text string) error {
+		for part := range strings.SplitSeq(text, ",") {
+			pid, err := strconv.Atoi(part)
+			if err != nil || pid < 1 {
+				return fmt.Errorf("%q is no process ID", part)
+			}
+			*to = append(*to, pid)
 		}
-		o.pids = append(o.pids, pid)
+		return nil
 	}
-	return nil
 }
 
 func (o *options) setIndexes(text string) error {

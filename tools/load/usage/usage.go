@@ -1,12 +1,13 @@
 // Package usage measures the CPU time of processes, from /proc as Linux has it
 // (proc(5)), and tells what machine this is. Children of a process are not
-// counted.
+// counted, unless WatchFamily is asked to.
 package usage
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -26,15 +27,21 @@ type Process struct {
 	Command string
 
 	proc   string // where /proc is
+	family bool   // its children count too
 	start  uint64 // when it started, which tells it from a later one of the same ID
 	before time.Duration
 }
 
 // Watch begins to watch the process with the given ID.
-func Watch(pid int) (*Process, error) { return watch("/proc", pid) }
+func Watch(pid int) (*Process, error) { return watch("/proc", pid, false) }
 
-func watch(proc string, pid int) (*Process, error) {
-	p := &Process{PID: pid, proc: proc}
+// WatchFamily is Watch with the process's children, also those that come later and
+// those that have ended and were waited for: a server that forks for each connection.
+// What ends while it is looked at may be counted twice or not at all.
+func WatchFamily(pid int) (*Process, error) { return watch("/proc", pid, true) }
+
+func watch(proc string, pid int, family bool) (*Process, error) {
+	p := &Process{PID: pid, proc: proc, family: family}
 	s, err := p.read()
 	if err != nil {
 		return nil, err
@@ -63,21 +70,53 @@ func (p *Process) Used() (time.Duration, error) {
 }
 
 func (p *Process) read() (stat, error) {
-	data, err := os.ReadFile(filepath.Join(p.proc, strconv.Itoa(p.PID), "stat"))
-	if err != nil {
-		return stat{}, fmt.Errorf("measure process %d: %w", p.PID, err)
+	s, err := readStat(filepath.Join(p.proc, strconv.Itoa(p.PID), "stat"))
+	if err == nil && p.family {
+		var children time.Duration
+		children, err = p.children()
+		s.cpu += s.ended + children
 	}
-	s, err := parseStat(data)
 	if err != nil {
 		return stat{}, fmt.Errorf("measure process %d: %w", p.PID, err)
 	}
 	return s, nil
 }
 
+// children is what the processes used that this one started and that run.
+func (p *Process) children() (cpu time.Duration, err error) {
+	files, err := filepath.Glob(filepath.Join(p.proc, "[0-9]*", "stat"))
+	if err != nil {
+		return 0, err
+	}
+	for _, file := range files {
+		s, err := readStat(file)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // it ended in the meantime
+		}
+		if err != nil {
+			return 0, err
+		}
+		if s.parent == p.PID {
+			cpu += s.cpu + s.ended
+		}
+	}
+	return cpu, nil
+}
+
+func readStat(file string) (stat, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return stat{}, err
+	}
+	return parseStat(data)
+}
+
 // stat is what is read of /proc/PID/stat.
 type stat struct {
 	command string
+	parent  int
 	cpu     time.Duration // user and system, without children
+	ended   time.Duration // that of children that ended and were waited for
 	start   uint64        // ticks since boot
 }
 
@@ -92,15 +131,18 @@ func parseStat(data []byte) (stat, error) {
 	if len(fields) < 20 {
 		return stat{}, fmt.Errorf("its stat has %d fields behind the command, want 20 at least", len(fields))
 	}
-	var numbers [3]uint64 // utime, stime, starttime: fields 14, 15 and 22
-	for i, field := range []int{14, 15, 22} {
+	var numbers [6]uint64 // ppid, utime, stime, cutime, cstime, starttime
+	for i, field := range []int{4, 14, 15, 16, 17, 22} {
 		n, err := strconv.ParseUint(fields[field-3], 10, 53)
 		if err != nil {
 			return stat{}, fmt.Errorf("field %d of its stat: %w", field, err)
 		}
 		numbers[i] = n
 	}
-	return stat{string(data[open+1 : end]), time.Duration(numbers[0]+numbers[1]) * tick, numbers[2]}, nil
+	return stat{
+		command: string(data[open+1 : end]), parent: int(numbers[0]), start: numbers[5],
+		cpu: time.Duration(numbers[1]+numbers[2]) * tick, ended: time.Duration(numbers[3]+numbers[4]) * tick,
+	}, nil
 }
 
 // Self is the CPU time that this process has used so far, exactly.

@@ -27,7 +27,7 @@ func TestWatch(t *testing.T) {
 		}
 	}
 	write(line("an (odd) name", "100"))
-	p, err := watch(proc, 42)
+	p, err := watch(proc, 42, false)
 	if err != nil || p.Command != "an (odd) name" {
 		t.Fatalf("got %+v, %v", p, err)
 	}
@@ -56,6 +56,39 @@ func TestWatch(t *testing.T) {
 	}
 	if _, err := p.Used(); err == nil {
 		t.Error("ended: got no error")
+	}
+}
+
+// TestWatchFamily counts children that run and those that ended, and nobody else's.
+func TestWatchFamily(t *testing.T) {
+	proc := t.TempDir()
+	write := func(pid, ppid string, used, ended int) {
+		t.Helper()
+		text := fmt.Sprintf("%s (x) S %s 42 42 0 -1 4194560 9 9 9 9 %d 0 %d 0 20 0 5 0 100 1 2 3", pid, ppid, used, ended)
+		if err := os.MkdirAll(filepath.Join(proc, pid), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(proc, pid, "stat"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("42", "1", 100, 0)
+	p, err := watch(proc, 42, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("43", "42", 200, 50)
+	write("44", "43", 4000, 0)
+	write("45", "1", 8000, 0)
+	if used, err := p.Used(); err != nil || used != 2500*time.Millisecond {
+		t.Errorf("with a child: got %v, %v, want 2.5s", used, err)
+	}
+	if err := os.RemoveAll(filepath.Join(proc, "43")); err != nil {
+		t.Fatal(err)
+	}
+	write("42", "1", 100, 260)
+	if used, err := p.Used(); err != nil || used != 2600*time.Millisecond {
+		t.Errorf("after the child's end: got %v, %v, want 2.6s", used, err)
 	}
 }
 
