@@ -12,7 +12,7 @@ export FUZZTIME ?= 10s
 export COUNT    ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: build build-kms build-pkcs11 check unit lint generated test deps race pkcs11 e2e e2e-tls e2e-split compat faults vuln fuzz bench bench-ca bench-growth bench-log bench-release demo up clients generate verify help
+.PHONY: build build-kms build-pkcs11 check unit lint generated test deps race pkcs11 e2e e2e-tls e2e-split compat faults vuln fuzz bench bench-ca bench-growth bench-log bench-postgres bench-release demo up clients generate verify help
 
 build: ## build bin/sigstack, static and trimmed
 	go build -ldflags "-s -w -X main.version=$(VERSION)" -o $(OUT) ./cmd/sigstack
@@ -78,6 +78,9 @@ bench-log: build ## the log under load, every answer verified, over ROUNDS round
 
 bench-growth: build ## what a log's operations cost from a thousand to a million entries; needs 4 GB of disk and some minutes
 	go run ./tools/growth measure
+
+bench-postgres: build ## adding to the log on PostgreSQL, beside upstream's Rekor on the same one, over ROUNDS rounds
+	@tools/bench-postgres
 
 bench-release: build clients ## releases signed and verified, beside a loop of cosign, over ROUNDS rounds
 	@tools/bench-release

@@ -1,7 +1,9 @@
 // Command spread reads reports of the load driver, several rounds of each
 // operation, and prints a table: the median round, the lowest and the highest.
 // Beside an operation's CPU time stands its floor's, a benchmark of the bare
-// cryptography that was run in the same rounds.
+// cryptography that was run in the same rounds. With --base each file is of one system,
+// which its name tells (ROUND.SYSTEM.json), and beside each stands how much more it
+// does for a second of CPU time than the system that is the base.
 package main
 
 import (
@@ -18,8 +20,13 @@ import (
 
 func main() {
 	floors := flag.String("floors", "", "file: output of `go test -bench`, with cpu-ns/op of the floors")
+	base := flag.String("base", "", "system that the others are compared with, round by round")
 	flag.Parse()
-	if err := run(*floors, flag.Args(), os.Stdout); err != nil {
+	run := func(w io.Writer) error { return run(*floors, flag.Args(), w) }
+	if *base != "" {
+		run = func(w io.Writer) error { return compare(*base, flag.Args(), w) }
+	}
+	if err := run(os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "spread:", err)
 		os.Exit(1)
 	}
@@ -70,20 +77,27 @@ func run(floorFile string, files []string, w io.Writer) error {
 	}
 	rounds := map[string][]round{}
 	for _, name := range files {
-		data, err := os.ReadFile(name)
+		r, err := readRound(name)
 		if err != nil {
-			return fmt.Errorf("read report: %w", err)
-		}
-		var r round
-		if err := json.Unmarshal(data, &r); err != nil {
-			return fmt.Errorf("read report %s: %w", name, err)
-		}
-		if r.Target == "" || r.Operations == 0 {
-			return fmt.Errorf("read report %s: it is none of a run", name)
+			return err
 		}
 		rounds[r.name()] = append(rounds[r.name()], r)
 	}
 	return table(rounds, floors, w)
+}
+
+func readRound(name string) (r round, err error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return r, fmt.Errorf("read report: %w", err)
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		return r, fmt.Errorf("read report %s: %w", name, err)
+	}
+	if r.Target == "" || r.Operations == 0 {
+		return r, fmt.Errorf("read report %s: it is none of a run", name)
+	}
+	return r, nil
 }
 
 // parseFloors reads CPU time, in seconds per 1,000 operations, by benchmark.
