@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"slices"
 	"strconv"
@@ -34,6 +35,8 @@ type options struct {
 	rekorHost, rekor2Origin      string
 
 	trustedRoot, caChain, ctKey, rekorKey, rekor2Key, tsaChain, tlsCA, tokens string // files
+
+	replicas []string // host:port
 
 	lifetime time.Duration
 	entries  int
@@ -110,6 +113,16 @@ func (o *options) define(f *flag.FlagSet) {
 	f.StringVar(&o.tsaPath, "tsa-path", "/api/v1/timestamp", "path of timestamps below its URL")
 	f.StringVar(&o.rekorHost, "rekor-host", "", "name that signs v1 checkpoints (default the host of the URL)")
 	f.StringVar(&o.rekor2Origin, "rekor2-origin", "", "origin of v2 checkpoints (default the host of the URL)")
+
+	f.Func("replicas", "host:port,...: connections go to these in turn, whatever host a URL names", func(text string) error {
+		for address := range strings.SplitSeq(text, ",") {
+			if _, _, err := net.SplitHostPort(address); err != nil {
+				return err
+			}
+			o.replicas = append(o.replicas, address)
+		}
+		return nil
+	})
 
 	f.StringVar(&o.trustedRoot, "trusted-root", "", "file: a trusted_root.json to verify by; the files below count before it")
 	f.StringVar(&o.caChain, "ca-chain", "", "file: the authority's PEM chain, issuing certificate first (default: fetched)")
@@ -222,7 +235,7 @@ func (o *options) config() (target.Config, error) {
 	if err != nil {
 		return c, usageError{err}
 	}
-	if c.HTTP, err = target.NewHTTPClient(o.concurrency, authorities); err != nil {
+	if c.HTTP, err = target.NewHTTPClient(o.concurrency, authorities, o.replicas...); err != nil {
 		return c, usageError{fmt.Errorf("--tls-ca: %w", err)}
 	}
 	return c, nil

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"sigstack/tools/load/check"
@@ -21,10 +22,12 @@ const maxAnswer = 16 << 20
 
 // NewHTTPClient speaks HTTP/1.1 on as many kept connections as there are
 // operations at once, follows no redirects, uses no proxy, and trusts the PEM
-// certificates of authorities beside the system's.
-func NewHTTPClient(concurrency int, authorities []byte) (*http.Client, error) {
+// certificates of authorities beside the system's. Its connections go to the hosts
+// that URLs name or, if there are replicas (host:port), to these in turn.
+func NewHTTPClient(concurrency int, authorities []byte, replicas ...string) (*http.Client, error) {
+	dial := (&net.Dialer{Timeout: 10 * time.Second}).DialContext
 	t := &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		DialContext:         inTurn(dial, replicas),
 		TLSHandshakeTimeout: 10 * time.Second,
 		MaxIdleConnsPerHost: 2 * concurrency, // a signature asks two services at once
 		IdleConnTimeout:     time.Minute,
@@ -44,6 +47,18 @@ func NewHTTPClient(concurrency int, authorities []byte) (*http.Client, error) {
 		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, nil
+}
+
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
+func inTurn(dial dialFunc, replicas []string) dialFunc {
+	if len(replicas) == 0 {
+		return dial
+	}
+	var turn atomic.Uint64
+	return func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return dial(ctx, network, replicas[turn.Add(1)%uint64(len(replicas))])
+	}
 }
 
 type client struct{ http *http.Client }
