@@ -16,6 +16,7 @@ var layers = []layer{
 	{path: "internal/trust", uses: []string{"internal/fault", "internal/pki"}},
 	{path: "internal/look"},
 	{path: "internal/pgtest"},
+	{path: "internal/pgdb", uses: []string{"internal/pgtest"}},
 
 	// Foundation: what every service stands on.
 	{path: "internal/durable", uses: pure},
@@ -23,7 +24,7 @@ var layers = []layer{
 	{path: "internal/limit"},
 	{path: "internal/httpd", uses: join(pure, "internal/limit")},
 	{path: "internal/keys", uses: join(pure, "internal/durable")},
-	{path: "internal/merkle", uses: join(pure, "internal/durable", "internal/pgtest")},
+	{path: "internal/merkle", uses: join(pure, "internal/durable", "internal/pgdb", "internal/pgtest")},
 	{path: "internal/audit", uses: join(pure, "internal/durable")},
 	{path: "internal/filewatch"},
 	{path: "internal/tlsconf", uses: join(pure, "internal/filewatch")},
@@ -68,7 +69,7 @@ var layers = []layer{
 var (
 	pure       = []string{"internal/fault", "internal/pki", "internal/trust"}
 	foundation = join(pure, "internal/merkle", "internal/keys", "internal/httpd", "internal/run", "internal/durable",
-		"internal/audit", "internal/limit", "internal/pgtest")
+		"internal/audit", "internal/limit", "internal/pgdb", "internal/pgtest")
 	edge = join(pure, "internal/stack", "internal/config", "internal/signing", "internal/oci", "internal/slsa", "internal/sbom", "internal/release",
 		"internal/keys", "internal/httpd", "internal/run", "internal/durable", "internal/audit", "internal/admin", "internal/tlsconf", "internal/rotate",
 		"tuf-root", "tuf-root/ceremony")

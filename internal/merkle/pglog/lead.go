@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"sigstack/internal/pgdb"
 )
 
 // How leaders are watched: one that hangs, or whose machine is gone, is replaced
@@ -103,7 +105,7 @@ func watch(running context.Context, conn *pgx.Conn, depose context.CancelCauseFu
 // candidate is a connection that may hold the lock of a leader: the database ends it
 // when it hears nothing, and its machine when that is cut off.
 func (s *Store) candidate(ctx context.Context) (*pgx.Conn, error) {
-	config, err := connConfig(s.o.URL, s.o.Schema)
+	config, err := pgdb.Config(s.o.URL, s.o.Schema)
 	if err != nil {
 		return nil, err
 	}

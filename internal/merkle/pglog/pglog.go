@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -18,6 +17,8 @@ import (
 	"github.com/google/trillian/storage/postgresql"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"sigstack/internal/pgdb"
 )
 
 // Options of a Store.
@@ -51,8 +52,8 @@ func (o *Options) check() error {
 		return errors.New("no database given")
 	case o.Now == nil:
 		return errors.New("no clock given")
-	case !schemaName.MatchString(o.Schema):
-		return fmt.Errorf("schema %q: want lower-case letters, digits and underscores, the first a letter, at most 63", o.Schema)
+	case pgdb.CheckSchema(o.Schema) != nil:
+		return pgdb.CheckSchema(o.Schema)
 	case o.Readers < 0 || o.Writers < 0 || o.Timeout < 0 || o.LockTimeout < 0 || o.Pause < 0:
 		return errors.New("numbers of connections and time-outs must not be negative")
 	}
@@ -72,8 +73,6 @@ func (o *Options) check() error {
 	}
 	return nil
 }
-
-var schemaName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
 
 // Store is an open schema. It is safe for concurrent use, here and in any number of
 // processes. It implements Trillian's storage.LogStorage; Admin gives its
@@ -107,11 +106,8 @@ func (s *Store) connect(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if v.Current > v.Target {
-		return newer(v)
-	}
-	if v.Current < v.Target {
-		return fmt.Errorf("it has version %d, this program needs %d: migrate it first", v.Current, v.Target)
+	if err := v.Check(); err != nil {
+		return err
 	}
 	// A view is one snapshot, which READ COMMITTED does not give.
 	if s.readers, err = s.pool(ctx, s.o.Readers, map[string]string{
@@ -133,29 +129,16 @@ func (s *Store) connect(ctx context.Context) (err error) {
 	return nil
 }
 
-// connConfig reads a connection string and lets names mean those of the schema.
-func connConfig(url, schema string) (*pgx.ConnConfig, error) {
-	if !schemaName.MatchString(schema) {
-		return nil, fmt.Errorf("schema %q is not a name of one", schema)
-	}
-	config, err := pgx.ParseConfig(url)
-	if err != nil {
-		return nil, fmt.Errorf("read the database's address: %w", err)
-	}
-	config.RuntimeParams["search_path"] = schema
-	config.RuntimeParams["application_name"] = "sigstack " + schema
-	config.ConnectTimeout = min(max(config.ConnectTimeout, time.Second), 5*time.Second)
-	return config, nil
-}
-
 func (s *Store) pool(ctx context.Context, size int32, params map[string]string) (*pgxpool.Pool, error) {
-	config, err := pgxpool.ParseConfig(s.o.URL)
+	conn, err := pgdb.Config(s.o.URL, s.o.Schema)
 	if err != nil {
-		return nil, fmt.Errorf("read the database's address: %w", err)
-	}
-	if config.ConnConfig, err = connConfig(s.o.URL, s.o.Schema); err != nil {
 		return nil, err
 	}
+	config, err := pgxpool.ParseConfig(s.o.URL)
+	if err != nil {
+		return nil, errors.New("the database's address has settings of a pool that cannot be read (pool_...)")
+	}
+	config.ConnConfig = conn
 	for name, value := range params {
 		config.ConnConfig.RuntimeParams[name] = value
 	}

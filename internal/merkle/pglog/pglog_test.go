@@ -16,6 +16,7 @@ import (
 
 	"sigstack/internal/merkle"
 	"sigstack/internal/merkle/pglog"
+	"sigstack/internal/pgdb"
 	"sigstack/internal/pgtest"
 )
 
@@ -97,7 +98,7 @@ func TestOpenRefusesSchemasOfOtherVersions(t *testing.T) {
 func TestMigrateTakesTurnsAndIsRepeatable(t *testing.T) {
 	db := pgtest.New(t)
 	type result struct {
-		v   pglog.Version
+		v   pgdb.Version
 		err error
 	}
 	const processes = 4
@@ -147,7 +148,7 @@ func TestMigrationsAreNumberedFromOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, name := range names {
-		if want := fmt.Sprintf("migrations/%05d_", i+1); !strings.HasPrefix(name, want) {
+		if want := fmt.Sprintf("%05d_", i+1); !strings.HasPrefix(name, want) {
 			t.Errorf("got %s, want %s…", name, want)
 		}
 	}
