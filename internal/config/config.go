@@ -51,6 +51,10 @@ type Config struct {
 	Audit *Audit `yaml:"audit,omitempty"`
 	// Peers names the other processes, where this one runs a part of the stack.
 	Peers *Peers `yaml:"peers,omitempty"`
+	// Database keeps the logs in PostgreSQL. Absent: in db/ of the data directory.
+	// It never changes, but for where the database is and how many connections are
+	// open to it.
+	Database *Database `yaml:"database,omitempty"`
 
 	CA    *CA    `yaml:"ca,omitempty"`
 	CTLog *CTLog `yaml:"ctlog,omitempty"`

@@ -68,6 +68,9 @@ func (c *Config) validate(p *problems) {
 	if c.Audit != nil {
 		c.Audit.validate(p)
 	}
+	if c.Database != nil {
+		c.Database.validate(p)
+	}
 	c.validateServices(p)
 	c.validateIssuers(p)
 	if c.Peers != nil {
