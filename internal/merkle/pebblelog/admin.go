@@ -224,11 +224,19 @@ func (t *adminTX) modify(ctx context.Context, id int64, change func(*trillian.Tr
 }
 
 func (t *adminTX) put(tree *trillian.Tree) error {
+	row, err := encodeTree(tree)
+	if err != nil {
+		return err
+	}
+	return t.batch.Set(treeKey(tree.TreeId), row, nil)
+}
+
+func encodeTree(tree *trillian.Tree) ([]byte, error) {
 	row, err := proto.Marshal(tree)
 	if err != nil {
-		return fmt.Errorf("encode tree: %w", err)
+		return nil, fmt.Errorf("encode tree: %w", err)
 	}
-	return t.batch.Set(treeKey(tree.TreeId), sealTree(row), nil)
+	return sealTree(row), nil
 }
 
 func cloneTree(t *trillian.Tree) *trillian.Tree { return proto.CloneOf(t) }

@@ -83,7 +83,7 @@ func (s *Store) ExportRows(ctx context.Context, tree int64, after []byte, count,
 	return keys, values, nil
 }
 
-// moved is behind the name of a tree that goes on in other storage.
+// moved is behind the name of a tree that goes on in other storage; logcopy knows it.
 const moved = " (moved)"
 
 // Retire freezes a tree for good, since a copy of it goes on elsewhere, and puts that
