@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/transparency-dev/merkle/compact"
 	"github.com/transparency-dev/merkle/rfc6962"
 
+	"sigstack/internal/fault"
 	"sigstack/internal/merkle"
 )
 
@@ -74,6 +76,9 @@ type Config struct {
 	From Source
 	To   Target
 	Tree int64 // its id
+	// Beside are the ids of trees that may be in the target, too: those that move
+	// together. One with any other is refused.
+	Beside []int64
 	// Progress is called now and then with how far a step is; total may be 0. Nil:
 	// nobody is told.
 	Progress func(step string, done, total uint64)
@@ -162,6 +167,9 @@ func describe(ctx context.Context, s Source, id int64) (*trillian.Tree, merkle.H
 // copy carries it out. A crash before the end of finish leaves what the next copy goes
 // on with; one behind it, what the next copy only compares.
 func (r *run) copy(ctx context.Context) error {
+	if err := r.room(ctx); err != nil {
+		return err
+	}
 	have, whole, err := r.To.ImportTree(ctx, r.tree)
 	if err != nil {
 		return err
@@ -189,6 +197,20 @@ func (r *run) copy(ctx context.Context) error {
 		}
 	}
 	return r.ends(ctx)
+}
+
+// room refuses a target that holds something else.
+func (r *run) room(ctx context.Context) error {
+	trees, err := storage.ListTrees(ctx, r.To.Admin(), true)
+	if err != nil {
+		return fmt.Errorf("list trees of the target: %w", err)
+	}
+	for _, t := range trees {
+		if t.TreeId != r.Tree && !slices.Contains(r.Beside, t.TreeId) {
+			return fault.Newf(fault.Conflict, "the target holds tree %d already, named %q", t.TreeId, t.DisplayName)
+		}
+	}
+	return nil
 }
 
 // leaves copies those behind the first have, with the nodes that they complete.

@@ -177,16 +177,20 @@ func TestPlacesThatHoldSomethingAreRefused(t *testing.T) {
 			}
 		})
 	}
-	t.Run("another tree", func(t *testing.T) {
-		places := newPlaces(t)
-		from, to := open(t, places["directory"]()), open(t, places["PostgreSQL"]())
-		id := newLog(t, from, 3)
-		newLog(t, to, 2)
-		_, err := logcopy.Copy(t.Context(), logcopy.Config{From: from, To: to, Tree: id})
-		if fault.KindOf(err) != fault.Conflict {
-			t.Errorf("got %v, want a conflict", err)
-		}
-	})
+	for kind, place := range newPlaces(t) {
+		t.Run("another tree in "+kind, func(t *testing.T) {
+			from, to := open(t, newPlaces(t)["directory"]()), open(t, place())
+			id := newLog(t, from, 3)
+			other := newLog(t, to, 2)
+			_, err := logcopy.Copy(t.Context(), logcopy.Config{From: from, To: to, Tree: id})
+			if fault.KindOf(err) != fault.Conflict {
+				t.Errorf("got %v, want a conflict", err)
+			}
+			if _, err := logcopy.Copy(t.Context(), logcopy.Config{From: from, To: to, Tree: id, Beside: []int64{other}}); err != nil {
+				t.Errorf("beside a tree that moves, too: %v", err)
+			}
+		})
+	}
 }
 
 // TestWhatDiffersIsNamed spoils whole copies.

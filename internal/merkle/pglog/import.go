@@ -23,7 +23,7 @@ const copying = " (being copied)"
 // ImportTree makes room for the copy of a tree, with its id and under a name of its
 // own until FinishImport. It returns how many leaves an earlier copy, which was cut
 // short, has left there, and whether that one came to its end, so that there is nothing
-// to import. It refuses a schema with any other tree with fault.Conflict.
+// to import. Another tree of that id is refused with fault.Conflict.
 func (s *Store) ImportTree(ctx context.Context, t *trillian.Tree) (have uint64, whole bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
 	defer cancel()
@@ -31,20 +31,19 @@ func (s *Store) ImportTree(ctx context.Context, t *trillian.Tree) (have uint64, 
 		if _, err := tx.Exec(ctx, "SELECT lock_tree($1)", t.TreeId); err != nil {
 			return err
 		}
-		var id int64
 		var name string
-		err := tx.QueryRow(ctx, "SELECT TreeId, coalesce(DisplayName, '') FROM Trees ORDER BY TreeId <> $1 DESC LIMIT 1", t.TreeId).Scan(&id, &name)
+		err := tx.QueryRow(ctx, "SELECT coalesce(DisplayName, '') FROM Trees WHERE TreeId = $1", t.TreeId).Scan(&name)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return makeRoom(ctx, tx, t)
 		}
 		if err != nil {
 			return err
 		}
-		if id != t.TreeId || name != t.DisplayName && name != t.DisplayName+copying {
-			return fault.Newf(fault.Conflict, "schema %s holds tree %d already, named %q", s.o.Schema, id, name)
-		}
 		if whole = name == t.DisplayName; whole {
 			return nil
+		}
+		if name != t.DisplayName+copying {
+			return fault.Newf(fault.Conflict, "there is a tree %d already, named %q", t.TreeId, name)
 		}
 		return tx.QueryRow(ctx, "SELECT coalesce(max(SequenceNumber) + 1, 0) FROM SequencedLeafData WHERE TreeId = $1", t.TreeId).Scan(&have)
 	})
