@@ -31,6 +31,9 @@ made here, for this host only; the client kit has it. --tls-cert names a certifi
 of your own instead, read again whenever it changes, and --behind-proxy leaves TLS to
 a proxy.
 
+With --database-url-file the logs are in a PostgreSQL database, whose URL is in that
+file, for its owner alone (mode 0600): docs/database.md. The file stays where it is.
+
 With --ceremony there are no keys of TUF's root and targets here: signers bring them,
 in sigstack tuf ceremony, before the directory can be served.`,
 		Example: `  sigstack init --dir /var/lib/sigstack --url https://sigstack.corp.example \
@@ -40,7 +43,9 @@ in sigstack tuf ceremony, before the directory can be served.`,
   sigstack init --dir /data --url https://sigstack.corp.example --listen 127.0.0.1:8080 \
       --behind-proxy --passphrase-file FILE
   sigstack init --dir /data --url https://sigstack.corp.example --listen :443 \
-      --passphrase-file FILE --key ca=hashivault://ca --create-keys`,
+      --passphrase-file FILE --key ca=hashivault://ca --create-keys
+  sigstack init --dir /data --url https://sigstack.corp.example --listen :443 \
+      --passphrase-file FILE --database-url-file /etc/sigstack/database-url`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.init(cmd.Context(), i) },
 	}
@@ -52,6 +57,7 @@ in sigstack tuf ceremony, before the directory can be served.`,
 	f.StringVar(&i.offlineFile, "offline-passphrase-file", "", "`file` with the passphrase of the root keys (default: a random one, written to DIR/offline/passphrase)")
 	f.BoolVar(&i.ceremony, "ceremony", false, "leave the trust root to signers, whose keys are elsewhere: `sigstack tuf ceremony` makes it, and serve waits for it")
 	f.StringVar(&i.tufProfile, "tuf-profile", "", tufProfileUsage)
+	i.database.add(f)
 	i.tls.add(f)
 	i.keys.add(f)
 	i.passphrase.add(f)
@@ -65,6 +71,7 @@ type initFlags struct {
 	offlineFile      string
 	tufProfile       string
 	ceremony         bool
+	database         databaseFlags
 	tls              tlsFlags
 	keys             placeFlags
 	passphrase       passphraseFlags
@@ -100,6 +107,9 @@ func (f initFlags) config(ctx context.Context, a *app) (cfg stack.InitConfig, er
 		return cfg, err
 	}
 	if cfg.TUFProfile, err = tufProfile(f.tufProfile); err != nil {
+		return cfg, err
+	}
+	if cfg.Database, err = f.database.init(); err != nil {
 		return cfg, err
 	}
 	if cfg.Keys, err = f.keys.keys(); err != nil {

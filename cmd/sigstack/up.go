@@ -32,6 +32,9 @@ loopback only, keys in the clear, a demo user with a random password.
 The first line on stdout is "ready URL", printed when a token, a certificate, an
 entry and a timestamp were obtained and verified.
 
+With --database-url-file the first start puts the logs into a PostgreSQL database,
+whose URL is in that file, for its owner alone (mode 0600).
+
 With --tls the listener speaks TLS by a certificate of an authority that the first
 start makes; the client kit has that authority. With --split the services run in
 four processes, as sigstack split makes them of a real stack; a directory that ran
@@ -42,6 +45,7 @@ input is a terminal: a test stack ends with it.`,
 		Example: `  sigstack up
   sigstack up --tls
   sigstack up --tls --split
+  sigstack up --database-url-file /etc/sigstack/database-url
   sigstack up --dir /tmp/stack --listen 127.0.0.1:9000
   sigstack up --trust-issuer http://localhost:5556/dex
   sigstack up --trust-issuer https://ci.example,type=github-workflow`,
@@ -61,6 +65,7 @@ input is a terminal: a test stack ends with it.`,
 	f.BoolVar(&u.split, "split", false, "run the services in four processes with keys of their own, from the first start with this flag on")
 	f.StringArrayVar(&u.issuers, "trust-issuer", nil, issuerUsage)
 	f.StringVar(&u.tufProfile, "tuf-profile", "", tufProfileUsage+"; of the first start")
+	u.database.add(f)
 	f.IntVar(&u.listenFD, "listen-fd", 0, "listen on an inherited `descriptor`")
 	if err := f.MarkHidden("listen-fd"); err != nil {
 		panic(err) // it is defined above
@@ -75,6 +80,7 @@ type upFlags struct {
 	listenFD         int
 	tufProfile       string
 	issuers          []string
+	database         databaseFlags
 	log              logFlags
 }
 
@@ -97,13 +103,18 @@ func (a *app) up(ctx context.Context, u upFlags, tls *bool) error {
 			return err
 		}
 	}
+	if done && u.database.given() {
+		if err := u.keepsDatabase(); err != nil {
+			return err
+		}
+	}
 	privateFiles()
 	if u.split {
 		return a.upSplit(ctx, u, opts, done)
 	}
 	l := stack.Layout{Dir: u.dir}
 	if !done {
-		if err := a.makeTestStack(ctx, &opts, u.tufProfile); err != nil {
+		if err := a.makeTestStack(ctx, &opts, u); err != nil {
 			return err
 		}
 	}
@@ -170,7 +181,11 @@ func (u upFlags) options(a *app) (opts stack.Options, err error) {
 // makeTestStack makes a stack for opts and adds to them the listener that it will
 // be served on: its port is part of the URL, so it is taken before anything is
 // made.
-func (a *app) makeTestStack(ctx context.Context, opts *stack.Options, tufProfile string) error {
+func (a *app) makeTestStack(ctx context.Context, opts *stack.Options, u upFlags) error {
+	database, err := u.database.init()
+	if err != nil {
+		return err
+	}
 	address := listenFor(opts.Listen, opts.URL)
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
@@ -185,7 +200,7 @@ func (a *app) makeTestStack(ctx context.Context, opts *stack.Options, tufProfile
 	if err == nil {
 		err = stack.Init(ctx, stack.InitConfig{
 			Dir: opts.Dir, Profile: config.ProfileUp, URL: url, Listen: address,
-			TLS: stack.InitTLS{BehindProxy: !tls}, Issuers: opts.ExtraIssuers, TUFProfile: tufProfile,
+			TLS: stack.InitTLS{BehindProxy: !tls}, Issuers: opts.ExtraIssuers, TUFProfile: u.tufProfile, Database: database,
 			Now: a.now, Log: opts.Log,
 		})
 	}

@@ -37,7 +37,7 @@ const childPatience = 20 * time.Second
 func (a *app) upSplit(ctx context.Context, u upFlags, opts stack.Options, done bool) error {
 	l := stack.Layout{Dir: u.dir}
 	if !done {
-		if err := a.makeTestStack(ctx, &opts, u.tufProfile); err != nil {
+		if err := a.makeTestStack(ctx, &opts, u); err != nil {
 			return err
 		}
 	}

@@ -19,15 +19,26 @@ type Version struct {
 	Target  int64 // of this program
 }
 
-// Check returns an error unless the schema has this program's version.
-func (v Version) Check() error {
-	switch {
-	case v.Current > v.Target:
-		return fmt.Errorf("it has version %d, this program knows %d: it was migrated by a newer one", v.Current, v.Target)
-	case v.Current < v.Target:
-		return fmt.Errorf("it has version %d, this program needs %d: migrate it first", v.Current, v.Target)
+// VersionError is a schema that has not the version of this program.
+type VersionError struct{ Version }
+
+// Older reports whether a migration is what the schema lacks.
+func (e *VersionError) Older() bool { return e.Current < e.Target }
+
+// Error names both versions.
+func (e *VersionError) Error() string {
+	if e.Older() {
+		return fmt.Sprintf("it has version %d, this program needs %d: migrate it first", e.Current, e.Target)
 	}
-	return nil
+	return fmt.Sprintf("it has version %d, this program knows %d: it was migrated by a newer one", e.Current, e.Target)
+}
+
+// Check returns a *VersionError unless the schema has this program's version.
+func (v Version) Check() error {
+	if v.Current == v.Target {
+		return nil
+	}
+	return &VersionError{v}
 }
 
 // Migrate brings a schema, which it makes if there is none, to the version of this

@@ -125,3 +125,30 @@ func TestConfigRefusesOtherNames(t *testing.T) {
 		}
 	}
 }
+
+func TestClaimIsForOneOwner(t *testing.T) {
+	db := pgtest.New(t)
+	db.Exec(t, "CREATE SCHEMA dba", "COMMENT ON SCHEMA dba IS 'mine'")
+	for _, tt := range []struct {
+		schema, owner string
+		fresh         bool
+		problem       string
+	}{
+		{"log", "a's", true, ""},
+		{"log", "a's", false, ""},
+		{"log", "b", false, "another stack's"},
+		{"dba", "a's", false, "has a comment already"},
+		{"log2", "b", true, ""},
+	} {
+		fresh, err := pgdb.Claim(t.Context(), db.URL, tt.schema, tt.owner)
+		if tt.problem != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.problem) {
+				t.Errorf("%s for %s: got %v, want %q", tt.schema, tt.owner, err, tt.problem)
+			}
+			continue
+		}
+		if err != nil || fresh != tt.fresh {
+			t.Errorf("%s for %s: got %v and %v, want %v", tt.schema, tt.owner, fresh, err, tt.fresh)
+		}
+	}
+}

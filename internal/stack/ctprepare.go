@@ -131,9 +131,13 @@ func (s *Stack) makeCT(ctx context.Context, own ctOwn, order CTLogOrder) (ctReco
 	if err != nil {
 		return ctRecord{}, err
 	}
-	own.TreeID, err = merkle.CreateTree(ctx, s.services.store, name)
+	store, err := s.services.storage.make(ctx, name)
+	if err != nil {
+		return ctRecord{}, err
+	}
+	own.TreeID, err = merkle.CreateTree(ctx, store, name)
 	if fault.KindOf(err) == fault.Conflict { // an earlier try made it
-		own.TreeID, err = merkle.FindTree(ctx, s.services.store, name)
+		own.TreeID, err = merkle.FindTree(ctx, store, name)
 	}
 	if err != nil {
 		return ctRecord{}, err

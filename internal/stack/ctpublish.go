@@ -121,7 +121,11 @@ func (s *Stack) recordOf(ctx context.Context, e ctEntry) (ctRecord, error) {
 		return ctRecord{}, err
 	}
 	name := ctName(e.shard.Prefix)
-	id, err := merkle.FindTree(ctx, s.services.store, name)
+	store, err := s.services.storage.of(ctx, name)
+	if err != nil {
+		return ctRecord{}, err
+	}
+	id, err := merkle.FindTree(ctx, store, name)
 	if err != nil {
 		return ctRecord{}, err
 	}

@@ -51,7 +51,7 @@ func (s *Stack) watchDisks() {
 		here := slices.DeleteFunc(w.services, func(name string) bool {
 			return name != auditService && !slices.Contains(s.serviceNames(), name)
 		})
-		if len(here) == 0 {
+		if len(here) == 0 || w.place == "log" && s.conf.Database != nil {
 			continue
 		}
 		watch := &diskWatch{

@@ -14,8 +14,6 @@ import (
 	"sigstack/internal/config"
 	"sigstack/internal/durable"
 	"sigstack/internal/keys"
-	"sigstack/internal/merkle"
-	"sigstack/internal/merkle/pebblelog"
 	"sigstack/internal/pki"
 	"sigstack/services/oidc"
 )
@@ -41,6 +39,8 @@ type InitConfig struct {
 	// Ceremony leaves the trust root to signers, whose keys are not here: the directory
 	// can be served when their first root is in it. Not for profile up.
 	Ceremony bool
+	// Database says where the logs are to be, if not in the directory.
+	Database InitDatabase
 	// Keys says which keys are not to be files.
 	Keys InitKeys
 	// TLS says who speaks it, for an https URL.
@@ -155,6 +155,9 @@ func (cfg InitConfig) check() error {
 		return err
 	}
 	if err := cfg.checkKeys(); err != nil {
+		return err
+	}
+	if err := cfg.Database.check(Layout{cfg.Dir}); err != nil {
 		return err
 	}
 	if len(cfg.Passphrase) > 0 && bytes.Equal(cfg.Passphrase, cfg.OfflinePassphrase) {
@@ -295,17 +298,4 @@ func (cfg InitConfig) name(role string) pkix.Name {
 		org = "sigstack TEST ONLY"
 	}
 	return pkix.Name{Organization: []string{org}, CommonName: org + " " + role}
-}
-
-func (cfg InitConfig) makeTrees(ctx context.Context, l Layout, conf *config.Config) (err error) {
-	store, err := pebblelog.Open(l.LogDB(), pebblelog.Options{Now: cfg.Now, Log: cfg.Log})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	if conf.CTLog.TreeID, err = merkle.CreateTree(ctx, store, treeCTLog); err != nil {
-		return err
-	}
-	conf.TLog.TreeID, err = merkle.CreateTree(ctx, store, treeTLog)
-	return err
 }

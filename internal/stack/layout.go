@@ -108,8 +108,10 @@ func (l Layout) prepare() error {
 		return err
 	}
 	// From here on a crash leaves the marker: what is made is not yet a stack.
-	if err := durable.WriteFile(l.unfinished(), nil, 0o600); err != nil {
-		return err
+	if !interrupted {
+		if err := durable.WriteFile(l.unfinished(), nil, 0o600); err != nil {
+			return err
+		}
 	}
 	for _, dir := range l.subdirectories() {
 		if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -18,7 +18,6 @@ import (
 	"sigstack/internal/durable"
 	"sigstack/internal/fault"
 	"sigstack/internal/merkle"
-	"sigstack/internal/merkle/pebblelog"
 	"sigstack/internal/signing"
 	"sigstack/services/tlog"
 )
@@ -52,14 +51,18 @@ func OpenStoppedLog(ctx context.Context, dir string, now func() time.Time) (*Sto
 		return nil, err
 	}
 	s.close = append(s.close, release)
-	store, err := pebblelog.OpenReadOnly(l.LogDB(), pebblelog.ReadOptions{})
+	store, err := l.openStorageForReading(conf, now)
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	s.close = append(s.close, store.Close)
 	var trees []tlog.Tree
 	for _, e := range allShards(conf.TLog, further) {
-		tree, err := merkle.Open(ctx, merkle.Config{Storage: store, TreeID: e.TreeID, Now: now, HeadFile: l.Head(e.Name)})
+		in, err := store.of(ctx, e.Name)
+		if err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+		tree, err := merkle.Open(ctx, merkle.Config{Storage: in, TreeID: e.TreeID, Now: now, HeadFile: l.Head(e.Name)})
 		if err != nil {
 			return nil, errors.Join(err, s.Close())
 		}

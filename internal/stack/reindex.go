@@ -15,8 +15,6 @@ import (
 	"sigstack/internal/durable"
 	"sigstack/internal/fault"
 	"sigstack/internal/merkle/fsck"
-	"sigstack/internal/merkle/pebblelog"
-	"sigstack/services/tlog"
 )
 
 // AdminReindex makes the search index of the log again. POST begins, GET tells how
@@ -59,7 +57,7 @@ func ReindexStopped(ctx context.Context, dir string, now func() time.Time, progr
 		return r, err
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	store, err := pebblelog.Open(l.LogDB(), pebblelog.Options{Now: now})
+	store, err := l.openStorage(conf, now, nil)
 	if err != nil {
 		return r, err
 	}
@@ -69,7 +67,7 @@ func ReindexStopped(ctx context.Context, dir string, now func() time.Time, progr
 }
 
 // reindex does so for every shard.
-func (l Layout) reindex(ctx context.Context, conf *config.Config, store *pebblelog.Store, progress func(step string, done, total uint64)) ([]fsck.Reindexed, error) {
+func (l Layout) reindex(ctx context.Context, conf *config.Config, store *storage, progress func(step string, done, total uint64)) ([]fsck.Reindexed, error) {
 	logs := []fsck.Reindexed{}
 	trees, err := l.checkedTrees(conf)
 	if err != nil {
@@ -79,7 +77,7 @@ func (l Layout) reindex(ctx context.Context, conf *config.Config, store *pebblel
 		if t.Service == nil {
 			continue
 		}
-		done, err := fsck.Reindex(ctx, store, t, tlog.IndexPrefix, progress)
+		done, err := store.reindex(ctx, t, progress)
 		logs = append(logs, done)
 		if err != nil {
 			return logs, err
@@ -161,7 +159,7 @@ func (s *Stack) runReindex(ctx context.Context) error {
 			return nil
 		case <-r.orders:
 		}
-		logs, err := s.layout.reindex(ctx, s.conf, s.services.store, r.progress)
+		logs, err := s.layout.reindex(ctx, s.conf, s.services.storage, r.progress)
 		if ctx.Err() != nil {
 			return nil
 		}

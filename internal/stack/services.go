@@ -12,7 +12,6 @@ import (
 	"sigstack/internal/httpd"
 	"sigstack/internal/keys"
 	"sigstack/internal/merkle"
-	"sigstack/internal/merkle/pebblelog"
 	"sigstack/internal/trust"
 	"sigstack/services/ca"
 	cagrpc "sigstack/services/ca/grpc"
@@ -51,7 +50,7 @@ type services struct {
 
 	foreign    foreignCT         // CT logs of others, and what the CA asks
 	anchors    *httpd.Mux        // the log, for the audit record; nil without one
-	store      *pebblelog.Store  // nil without a log
+	storage    *storage          // nil without a log
 	nodes      *merkle.NodeCache // of all its trees
 	reindexing *reindexing       // nil without a transparency log
 
@@ -122,11 +121,11 @@ func (s *Stack) buildServices(ctx context.Context) error {
 		return err
 	}
 	if s.conf.CTLog != nil || s.conf.TLog != nil {
-		store, err := pebblelog.Open(s.layout.LogDB(), pebblelog.Options{Now: s.opts.Now, Log: s.opts.Log})
+		store, err := s.layout.openStorage(s.conf, s.opts.Now, s.opts.Log)
 		if err != nil {
 			return err
 		}
-		s.services.store = store
+		s.services.storage = store
 		s.onClose(store.Close)
 	}
 	steps := []struct {
@@ -169,8 +168,12 @@ func (b *builder) run(name string, run func(context.Context) error) {
 
 // openTree opens a tree, which nothing runs yet.
 func (s *Stack) openTree(ctx context.Context, name string, id int64, adjust func(*merkle.Config)) (*merkle.Tree, error) {
+	store, err := s.services.storage.of(ctx, name)
+	if err != nil {
+		return nil, err
+	}
 	cfg := merkle.Config{
-		Storage: s.services.store, TreeID: id, Now: s.opts.Now, Log: s.opts.Log, Metrics: s.metrics,
+		Storage: store, TreeID: id, Now: s.opts.Now, Log: s.opts.Log, Metrics: s.metrics,
 		HeadFile: s.layout.Head(name), Nodes: s.services.nodes,
 	}
 	adjust(&cfg)

@@ -224,7 +224,11 @@ func (s *Stack) prepareShard(ctx context.Context, order ShardOrder) (ShardDraft,
 		return ShardDraft{}, err
 	}
 	e.Key = key.Name
-	if e.TreeID, err = merkle.PrepareTree(ctx, s.services.store, e.Name); err != nil {
+	store, err := s.services.storage.of(ctx, e.Name)
+	if err != nil {
+		return ShardDraft{}, err
+	}
+	if e.TreeID, err = merkle.PrepareTree(ctx, store, e.Name); err != nil {
 		return ShardDraft{}, err
 	}
 	if err := s.setBehind(e, key); err != nil {
@@ -357,7 +361,11 @@ func (s *Stack) activateShard(ctx context.Context) (ActivatedShard, error) {
 		if s.serving {
 			return old.HandOver(ctx, tree)
 		}
-		return merkle.Succeed(ctx, s.services.store, old.ID(), tree.ID())
+		store, err := s.services.storage.of(ctx, e.Name)
+		if err != nil {
+			return err
+		}
+		return merkle.Succeed(ctx, store, old.ID(), tree.ID())
 	})
 	if err != nil {
 		return ActivatedShard{}, err

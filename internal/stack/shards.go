@@ -62,8 +62,12 @@ func (b *builder) openShards(ctx context.Context) ([]tlog.Shard, error) {
 // they end; anything else is two directories mixed up.
 func (s *Stack) activeShard(ctx context.Context, list []shardEntry) (int, error) {
 	active := -1
+	store, err := s.services.storage.of(ctx, treeTLog)
+	if err != nil {
+		return 0, err
+	}
 	for i, e := range list {
-		frozen, err := merkle.IsFrozen(ctx, s.services.store, e.TreeID)
+		frozen, err := merkle.IsFrozen(ctx, store, e.TreeID)
 		if err != nil {
 			return 0, fmt.Errorf("shard %s: %w", e.Name, err)
 		}
@@ -71,16 +75,16 @@ func (s *Stack) activeShard(ctx context.Context, list []shardEntry) (int, error)
 			continue
 		}
 		if active >= 0 {
-			return 0, fmt.Errorf("shards %s and %s both take entries: %s does not belong to %s", list[active].Name, e.Name, s.layout.Shards(), s.layout.LogDB())
+			return 0, fmt.Errorf("shards %s and %s both take entries: %s does not belong to %s", list[active].Name, e.Name, s.layout.Shards(), s.services.storage)
 		}
 		active = i
 	}
 	if active < 0 {
 		return 0, fmt.Errorf("no shard of the log takes entries: %s, which names the one that does, is missing or older than %s; restore both from one backup",
-			s.layout.Shards(), s.layout.LogDB())
+			s.layout.Shards(), s.services.storage)
 	}
 	if active+2 < len(list) || active > 0 && list[active].Published.IsZero() {
-		return 0, fmt.Errorf("shard %s takes entries, which cannot be by %s: restore it and %s from one backup", list[active].Name, s.layout.Shards(), s.layout.LogDB())
+		return 0, fmt.Errorf("shard %s takes entries, which cannot be by %s: restore it and %s from one backup", list[active].Name, s.layout.Shards(), s.services.storage)
 	}
 	return active, nil
 }

@@ -155,6 +155,7 @@ func Open(ctx context.Context, opts Options) (_ *Stack, err error) {
 	}
 	s.watchKeys()
 	s.watchDisks()
+	s.watchDatabase()
 	s.watchExpiry()
 	s.watchTrust()
 	if err := s.mountPages(); err != nil {
