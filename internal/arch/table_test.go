@@ -26,6 +26,7 @@ var layers = []layer{
 	{path: "internal/keys", uses: join(pure, "internal/durable")},
 	{path: "internal/merkle", uses: join(pure, "internal/durable", "internal/pgdb", "internal/pgtest")},
 	{path: "internal/audit", uses: join(pure, "internal/durable")},
+	{path: "internal/fleet", uses: join(pure, "internal/durable", "internal/pgdb", "internal/pgtest")},
 	{path: "internal/filewatch"},
 	{path: "internal/tlsconf", uses: join(pure, "internal/filewatch")},
 	{path: "internal/peer", uses: join(pure, "internal/httpd", "internal/tlsconf")},
@@ -54,7 +55,7 @@ var layers = []layer{
 	// Assembly.
 	{path: "internal/config", uses: join(pure, "internal/durable")},
 	{path: "internal/rotate", uses: []string{"internal/durable"}},
-	{path: "internal/stack", uses: join(foundation, "internal/admin", "internal/filewatch", "internal/peer", "internal/tlsconf", "internal/config", "internal/look", "internal/signing", "tuf-root",
+	{path: "internal/stack", uses: join(foundation, "internal/admin", "internal/filewatch", "internal/fleet", "internal/peer", "internal/tlsconf", "internal/config", "internal/look", "internal/signing", "tuf-root",
 		"services/ca", "services/ctlog", "services/oidc", "services/tlog", "services/tsa", "services/tuf")},
 
 	// The edges.

@@ -1,0 +1,16 @@
+package fleet
+
+// Belief is what a leader goes by.
+func (f *Fleet) Belief() *held {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.held
+}
+
+// Believe makes a replica believe that it leads, as one does that stood still.
+func (f *Fleet) Believe(h *held, revision int64) {
+	f.update(func() { f.held, f.applied, f.settled = h, revision, f.doubts })
+}
+
+// MayReplicate is mayReplicate.
+func MayReplicate(p string) bool { return mayReplicate(p) }
