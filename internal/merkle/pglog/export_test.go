@@ -43,3 +43,6 @@ func Unmigrate(ctx context.Context, url, schema string) (err error) {
 	_, err = p.DownTo(ctx, 0)
 	return err
 }
+
+// IsAway tells whether an error is one that the database may be back from.
+func IsAway(err error) bool { return isAway(err) }

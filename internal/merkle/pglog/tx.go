@@ -92,11 +92,11 @@ func (s *Store) ReadWriteTransaction(ctx context.Context, t *trillian.Tree, f st
 
 // classified gives what the guards refuse the codes that Trillian has for it:
 // PermissionDenied for a frozen tree, FailedPrecondition for a root that would fork
-// the log. All else is as it was.
+// the log. A database that is away is fault.Unavailable.
 func classified(err error) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
-		return err
+		return away(err)
 	}
 	switch pg.Code {
 	case stateFrozen:
@@ -104,7 +104,7 @@ func classified(err error) error {
 	case stateRefused:
 		return refusal{status.New(codes.FailedPrecondition, pg.Message), err}
 	}
-	return err
+	return away(err)
 }
 
 // caused is an error that names its cause and does not lead to it.
@@ -129,7 +129,7 @@ func (t *readTX) noted(err error) error {
 	if t.cause == nil {
 		t.cause = err
 	}
-	return err
+	return away(err)
 }
 
 // within bounds what a read waits for, even where its caller does not.
