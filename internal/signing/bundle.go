@@ -12,6 +12,7 @@ import (
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
+	"github.com/sigstore/sigstore-go/pkg/verify"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"sigstack/internal/pki"
@@ -44,10 +45,21 @@ type Bundle struct {
 type entity struct {
 	*bundle.Bundle
 	entries []*tlog.Entry
+	leaf    *x509.Certificate // the only one; nil: there are others, or none
 }
 
 // TlogEntries returns the parsed entries.
 func (e *entity) TlogEntries() ([]*tlog.Entry, error) { return e.entries, nil }
+
+// VerificationContent returns the parsed certificate, which upstream would parse anew each
+// time: a copy, since upstream's verifier writes to it.
+func (e *entity) VerificationContent() (verify.VerificationContent, error) {
+	if e.leaf == nil {
+		return e.Bundle.VerificationContent()
+	}
+	leaf := *e.leaf
+	return bundle.NewCertificate(&leaf), nil
+}
 
 // ParseBundle parses a JSON bundle. The error is a *RefusedError at CheckBundle, at
 // CheckInclusion for a proof without checkpoint, or at CheckEntry for a log entry
@@ -95,10 +107,13 @@ func newBundle(pb *protobundle.Bundle) (*Bundle, error) {
 	if err != nil {
 		return nil, refuse(CheckBundle, fmt.Errorf("read certificate: %w", err))
 	}
+	e := &entity{Bundle: b, entries: entries}
+	leafOnly := len(content.Intermediates()) == 0
+	if leafOnly {
+		e.leaf = content.Certificate()
+	}
 	return &Bundle{
-		entity:      &entity{b, entries},
-		cert:        content.Certificate(),
-		leafOnly:    len(content.Intermediates()) == 0,
+		entity: e, cert: content.Certificate(), leafOnly: leafOnly,
 		promiseOnly: pb.GetMediaType() == bundleMediaTypeV01,
 	}, nil
 }
