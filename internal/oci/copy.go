@@ -40,7 +40,7 @@ func (r *Registry) Copy(ctx context.Context, from, to string) (Copied, error) {
 	if err != nil {
 		return Copied{}, err
 	}
-	c := copier{registry: r, from: nodes[0].repo, to: target.Context()}
+	c := copier{registry: r.anew(), from: nodes[0].repo, to: target.Context()}
 	c.done.Image = c.to.Name() + "@" + nodes[0].desc.Digest.String()
 	// An index comes after what it lists: registries want it so, and so nobody finds a
 	// part of it.
@@ -79,6 +79,7 @@ func (r *Registry) SetTag(ctx context.Context, ref, digest string) (bool, error)
 	if !ok {
 		return false, &ReferenceError{ref, errors.New("it names no tag")}
 	}
+	r = r.anew()
 	if there, err := r.CheckTag(ctx, ref, digest); err != nil || there {
 		return false, err
 	}

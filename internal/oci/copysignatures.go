@@ -59,16 +59,13 @@ func (c *copier) tag(ctx context.Context, from, to name.Tag) error {
 	if err := c.uncounted(ctx, m); err != nil {
 		return err
 	}
-	put := func() error {
-		return explain(to.RegistryStr(), c.registry.pusher.Put(ctx, to, copied{raw, m.MediaType}))
-	}
-	err = c.registry.untilKept(ctx, put, func() (bool, error) {
-		for _, layer := range m.Layers {
-			if _, err := c.registry.look(ctx, to, layer); err != nil {
-				return false, err
-			}
-		}
-		return false, nil
+	r := c.registry.anew()
+	err = r.untilKept(ctx, write{
+		make: func(ctx context.Context) error {
+			return explain(to.RegistryStr(), r.pusher.Put(ctx, to, copied{raw, m.MediaType}))
+		},
+		look: func(ctx context.Context) (bool, error) { return false, r.look(ctx, to, m.Layers...) },
+		told: func(err error) error { return fmt.Errorf("copy to %s: %w", to, err) },
 	})
 	if err != nil {
 		return err
@@ -79,19 +76,19 @@ func (c *copier) tag(ctx context.Context, from, to name.Tag) error {
 
 // signatureManifest reads the image at a tag of signatures; without one it is nil.
 func (c *copier) signatureManifest(ctx context.Context, tag name.Tag) (*v1.Manifest, []byte, error) {
-	got, err := c.registry.puller.Get(ctx, tag)
+	got, err := c.registry.get(ctx, tag)
 	if notFound(err) {
 		return nil, nil, nil
 	}
 	if err != nil {
 		return nil, nil, explain(tag.RegistryStr(), err)
 	}
-	m, err := parseManifest(got.Manifest)
+	m, err := parseManifest(got.raw)
 	if err != nil {
 		return nil, nil, fmt.Errorf("parse manifest: %w", err)
 	}
-	m.MediaType = got.MediaType // as it is served, which is not always in it
-	return m, got.Manifest, nil
+	m.MediaType = got.mediaType // as it is served, which is not always in it
+	return m, got.raw, nil
 }
 
 // merge adds what the tag lacks.
@@ -107,7 +104,7 @@ func (c *copier) merge(ctx context.Context, m, there *v1.Manifest, to name.Tag) 
 		if err != nil {
 			return fmt.Errorf("read %s: %w", layer.Digest, explain(c.from.RegistryStr(), err))
 		}
-		if _, err := c.registry.appendLayer(ctx, to, content, layer.MediaType, layer.Annotations); err != nil {
+		if err := c.registry.appendLayer(ctx, to, content, layer.MediaType, layer.Annotations); err != nil {
 			return err
 		}
 		c.done.Signatures++
@@ -121,7 +118,7 @@ func (c *copier) referrer(ctx context.Context, img, target image, desc v1.Descri
 		c.done.Left++
 		return nil
 	}
-	got, err := c.registry.puller.Get(ctx, c.from.Digest(desc.Digest.String()))
+	got, err := c.registry.get(ctx, c.from.Digest(desc.Digest.String()))
 	if notFound(err) { // an index at a fallback tag may name what is gone
 		c.done.Left++
 		return nil
@@ -129,7 +126,7 @@ func (c *copier) referrer(ctx context.Context, img, target image, desc v1.Descri
 	if err != nil {
 		return explain(c.from.RegistryStr(), err)
 	}
-	m, err := parseManifest(got.Manifest)
+	m, err := parseManifest(got.raw)
 	if err != nil || m.Subject == nil || m.Subject.Digest != img.desc.Digest ||
 		!slices.ContainsFunc(m.Layers, func(d v1.Descriptor) bool { return isBundle(string(d.MediaType)) }) {
 		c.done.Left++ // nothing that verifying it would look at
@@ -138,7 +135,7 @@ func (c *copier) referrer(ctx context.Context, img, target image, desc v1.Descri
 	if err := c.uncounted(ctx, m); err != nil {
 		return err
 	}
-	if err := c.registry.putReferrer(ctx, target, desc.Digest, copied{got.Manifest, got.MediaType}); err != nil {
+	if err := c.registry.putReferrer(ctx, target, desc.Digest, copied{got.raw, got.mediaType}); err != nil {
 		return err
 	}
 	c.done.Signatures++

@@ -41,12 +41,15 @@ type Options struct {
 // safe for concurrent use.
 type Registry struct {
 	keychain  authn.Keychain
-	transport http.RoundTripper // guarded
+	transport http.RoundTripper // guarded, and pings once
 	allowHTTP bool
 	now       func() time.Time
 	ends
-	bulk    ends     // for blobs of any size
-	clients sync.Map // of *http.Client, by the name of the repository that it reads
+	bulk    ends      // for blobs of any size
+	clients *sync.Map // of *http.Client, by repository and what may be done there
+	emptied *sync.Map // repositories that have the empty blob
+	glance  *glance   // nil: everything is read anew
+	later   *later    // nil: what is written is looked at twice at once
 }
 
 // ends are the two of an exchange with registries.
@@ -66,9 +69,10 @@ func New(o Options) *Registry {
 	if o.Now == nil {
 		o.Now = func() time.Time { return time.Time{} }
 	}
-	r := &Registry{keychain: o.Keychain, transport: &guard{o.Transport, o.AllowHTTP, false}, allowHTTP: o.AllowHTTP, now: o.Now}
+	pings := newPings(&guard{o.Transport, o.AllowHTTP, false})
+	r := &Registry{keychain: o.Keychain, transport: pings, allowHTTP: o.AllowHTTP, now: o.Now, clients: new(sync.Map), emptied: new(sync.Map)}
 	r.ends = newEnds(o.Keychain, r.transport)
-	r.bulk = newEnds(o.Keychain, &guard{o.Transport, o.AllowHTTP, true})
+	r.bulk = newEnds(o.Keychain, newPings(&guard{o.Transport, o.AllowHTTP, true}))
 	return r
 }
 
@@ -85,10 +89,15 @@ func newEnds(keychain authn.Keychain, transport http.RoundTripper) ends {
 	return ends{puller, pusher}
 }
 
+// idleConnections are kept to one registry: as many as a run has requests in flight, so
+// that none is set up anew for each.
+const idleConnections = 64
+
 // newTransport is Go's default with a limit on how long a registry may think.
 func newTransport() http.RoundTripper {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.ResponseHeaderTimeout = 30 * time.Second
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 4*idleConnections, idleConnections
 	return t
 }
 

@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,14 +9,13 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -39,33 +39,113 @@ func (r *Registry) pushReferrer(ctx context.Context, img image, bundle []byte, p
 	if err != nil {
 		return v1.Hash{}, err
 	}
-	registry := img.repo.RegistryStr()
-	for _, blob := range []v1.Layer{static.NewLayer([]byte("{}"), emptyType), static.NewLayer(bundle, bundleType)} {
-		if err := r.pusher.Upload(ctx, img.repo, blob); err != nil {
-			return v1.Hash{}, fmt.Errorf("store bundle: %w", explain(registry, err))
-		}
+	if err := r.uploadReferrer(ctx, img.repo, bundle); err != nil {
+		return v1.Hash{}, fmt.Errorf("store bundle: %w", explain(img.repo.RegistryStr(), err))
 	}
 	digest := hashOf(raw)
-	if err := r.putReferrer(ctx, img, digest, rawManifest(raw)); err != nil {
+	if err := r.putReferrer(ctx, img, digest, copied{raw, types.OCIManifestSchema1}); err != nil {
 		return v1.Hash{}, fmt.Errorf("store bundle as referrer of %s: %w", img, err)
 	}
 	return digest, nil
 }
 
+// uploadReferrer stores the blobs of a referrer, of which the empty one is in the
+// repository already after the first.
+func (r *Registry) uploadReferrer(ctx context.Context, repo name.Repository, bundle []byte) error {
+	if _, there := r.emptied.Load(repo.Name()); !there {
+		if err := r.upload(ctx, repo, []byte("{}")); err != nil {
+			return err
+		}
+		r.emptied.Store(repo.Name(), true)
+	}
+	return r.upload(ctx, repo, bundle)
+}
+
 // putReferrer writes a manifest whose subject is img, and sees to it that it is listed.
 // Where there is no Referrers API this also adds to the index at the fallback tag, which
 // two writers can do at once like any other tag.
-func (r *Registry) putReferrer(ctx context.Context, img image, digest v1.Hash, m remote.Taggable) error {
-	put := func() error {
-		return explain(img.repo.RegistryStr(), r.pusher.Put(ctx, img.repo.Digest(digest.String()), m))
-	}
-	return r.untilKept(ctx, put, func() (bool, error) {
-		list, err := r.referrers(ctx, img)
-		if err == nil && !holdsDigest(list.descs, digest) {
-			err = errChanged
-		}
-		return list.native, err
+func (r *Registry) putReferrer(ctx context.Context, img image, digest v1.Hash, m copied) error {
+	list, known := r.glance.list(img)
+	r.glance.forget(img.String())
+	r.glance.forget(img.tag("").Name())
+	r = r.anew()
+	return r.untilKept(ctx, write{
+		make: func(ctx context.Context) error {
+			first := known
+			known = false
+			return explain(img.repo.RegistryStr(), r.writeReferrer(ctx, img, digest, m, first, list.native))
+		},
+		look: func(ctx context.Context) (bool, error) {
+			list, err := r.referrers(ctx, img)
+			if err == nil && !holdsDigest(list.descs, digest) {
+				err = errChanged
+			}
+			return list.native, err
+		},
+		told: func(err error) error { return err },
 	})
+}
+
+// writeReferrer stores the manifest and, if the registry is known to have no Referrers API,
+// adds it to the index at the fallback tag. Of a registry that is not known, or that does
+// not take it so, go-containerregistry finds out.
+func (r *Registry) writeReferrer(ctx context.Context, img image, digest v1.Hash, m copied, known, native bool) error {
+	if known {
+		err := r.putManifest(ctx, img.repo, digest, m)
+		if err == nil && !native {
+			err = r.addToFallback(ctx, img, digest, m)
+		}
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return r.pusher.Put(ctx, img.repo.Digest(digest.String()), m)
+}
+
+// addToFallback lists a referrer in the index at the fallback tag.
+func (r *Registry) addToFallback(ctx context.Context, img image, digest v1.Hash, m copied) error {
+	index := v1.IndexManifest{SchemaVersion: 2}
+	got, err := r.get(ctx, img.tag(""))
+	switch {
+	case notFound(err):
+	case err != nil:
+		return err
+	default:
+		descs, err := parseIndex(got.raw)
+		if err != nil {
+			return err
+		}
+		if holdsDigest(descs, digest) {
+			return nil
+		}
+		if err := json.Unmarshal(got.raw, &index); err != nil {
+			return fmt.Errorf("parse index: %w", err)
+		}
+	}
+	desc, err := describe(digest, m)
+	if err != nil {
+		return err
+	}
+	index.MediaType, index.Manifests = types.OCIImageIndex, append(index.Manifests, desc)
+	slices.SortFunc(index.Manifests, func(a, b v1.Descriptor) int { return cmp.Compare(a.Digest.String(), b.Digest.String()) })
+	raw, err := json.Marshal(index)
+	if err != nil {
+		return fmt.Errorf("encode index: %w", err)
+	}
+	return r.pusher.Put(ctx, img.tag(""), copied{raw, types.OCIImageIndex})
+}
+
+// describe is the entry of a referrer in a list (OCI distribution 1.1, "Pushing Manifests
+// with Subject").
+func describe(digest v1.Hash, m copied) (v1.Descriptor, error) {
+	var stated v1.Manifest
+	if err := json.Unmarshal(m.raw, &stated); err != nil {
+		return v1.Descriptor{}, fmt.Errorf("parse manifest: %w", err)
+	}
+	return v1.Descriptor{
+		MediaType: m.mediaType, Digest: digest, Size: int64(len(m.raw)),
+		ArtifactType: cmp.Or(stated.ArtifactType, string(stated.Config.MediaType)), Annotations: stated.Annotations,
+	}, nil
 }
 
 func referrerManifest(img image, bundle []byte, predicateType, created string) ([]byte, error) {
@@ -89,22 +169,24 @@ func referrerManifest(img image, bundle []byte, predicateType, created string) (
 	return raw, nil
 }
 
-// rawManifest is a finished manifest, as remote takes it.
-type rawManifest []byte
-
-// RawManifest implements remote.Taggable.
-func (m rawManifest) RawManifest() ([]byte, error) { return m, nil }
-
-// MediaType says what RawManifest is.
-func (m rawManifest) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
-
 // referrers lists what refers to img: every page of the Referrers API, without
 // its filter, because some registries filter by the config's type; where there is
 // no such API, the index at the fallback tag (OCI distribution 1.1, "Listing
 // Referrers").
 func (r *Registry) referrers(ctx context.Context, img image) (referrerList, error) {
+	if list, ok := r.glance.list(img); ok {
+		return list, nil
+	}
+	list, err := r.listReferrers(ctx, img)
+	if err == nil {
+		r.glance.keepList(img, list)
+	}
+	return list, err
+}
+
+func (r *Registry) listReferrers(ctx context.Context, img image) (referrerList, error) {
 	registry := img.repo.RegistryStr()
-	client, err := r.client(ctx, img.repo)
+	client, err := r.client(ctx, img.repo, transport.PullScope)
 	if err != nil {
 		return referrerList{}, fmt.Errorf("list referrers: %w", explain(registry, err))
 	}
@@ -132,21 +214,22 @@ func (r *Registry) referrers(ctx context.Context, img image) (referrerList, erro
 	return list, nil
 }
 
-// client returns a client with the credentials to read repo: the same one each time,
-// since a new one asks the registry how to log in.
-func (r *Registry) client(ctx context.Context, repo name.Repository) (*http.Client, error) {
-	if known, ok := r.clients.Load(repo.Name()); ok {
+// client returns a client with the credentials for what scope names in repo: the same one
+// each time, since a new one logs in.
+func (r *Registry) client(ctx context.Context, repo name.Repository, scope string) (*http.Client, error) {
+	key := scope + " " + repo.Name()
+	if known, ok := r.clients.Load(key); ok {
 		return known.(*http.Client), nil
 	}
 	auth, err := authn.Resolve(ctx, r.keychain, repo)
 	if err != nil {
 		return nil, err
 	}
-	t, err := transport.NewWithContext(ctx, repo.Registry, auth, transport.NewRetry(r.transport), []string{repo.Scope(transport.PullScope)})
+	t, err := transport.NewWithContext(ctx, repo.Registry, auth, transport.NewRetry(r.transport), []string{repo.Scope(scope)})
 	if err != nil {
 		return nil, err
 	}
-	client, _ := r.clients.LoadOrStore(repo.Name(), &http.Client{Transport: t, CheckRedirect: stayAtHost})
+	client, _ := r.clients.LoadOrStore(key, &http.Client{Transport: t, CheckRedirect: stayAtHost})
 	return client.(*http.Client), nil
 }
 
@@ -224,14 +307,14 @@ func nextPage(from *url.URL, link string) (*url.URL, error) {
 
 // fallback reads the index at the tag that lists referrers where there is no API.
 func (r *Registry) fallback(ctx context.Context, img image) (referrerList, error) {
-	got, err := r.puller.Get(ctx, img.tag(""))
+	got, err := r.get(ctx, img.tag(""))
 	if notFound(err) {
 		return referrerList{}, nil
 	}
 	if err != nil {
 		return referrerList{}, fmt.Errorf("list referrers: %w", explain(img.repo.RegistryStr(), err))
 	}
-	descs, err := parseIndex(got.Manifest)
+	descs, err := parseIndex(got.raw)
 	if err != nil {
 		return referrerList{}, fmt.Errorf("list referrers: the index at %s: %w", img.tag(""), err)
 	}

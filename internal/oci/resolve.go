@@ -58,22 +58,22 @@ func (r *Registry) fetch(ctx context.Context, ref string) (image, []byte, error)
 	if byDigest && !strings.HasPrefix(pinned.DigestStr(), "sha256:") {
 		return image{}, nil, &ReferenceError{ref, errors.New("images are signed by their SHA-256 digest")}
 	}
-	got, err := r.puller.Get(ctx, parsed)
+	got, err := r.get(ctx, parsed)
 	registry := parsed.Context().RegistryStr()
 	switch {
 	case notFound(err):
 		return image{}, nil, fmt.Errorf("registry %s has no %s: %w", registry, parsed.Name(), err)
 	case err != nil:
 		return image{}, nil, fmt.Errorf("read %s: %w", parsed.Name(), explain(registry, err))
-	case got.MediaType.IsSchema1():
+	case got.mediaType.IsSchema1():
 		return image{}, nil, fmt.Errorf("read %s: it is a schema 1 image, which has no stable digest; push it anew", parsed.Name())
 	}
-	desc := v1.Descriptor{MediaType: got.MediaType, Digest: hashOf(got.Manifest), Size: int64(len(got.Manifest))}
+	desc := v1.Descriptor{MediaType: got.mediaType, Digest: hashOf(got.raw), Size: int64(len(got.raw))}
 	if byDigest && desc.Digest.String() != pinned.DigestStr() {
 		return image{}, nil, fmt.Errorf("read %s: the registry gave %s instead", parsed.Name(), desc.Digest)
 	}
-	_, index, _ := listed(desc, got.Manifest) // one that is broken is signed like any other
-	return image{parsed.Context(), desc, index}, got.Manifest, nil
+	_, index, _ := listed(desc, got.raw) // one that is broken is signed like any other
+	return image{parsed.Context(), desc, index}, got.raw, nil
 }
 
 func hashOf(data []byte) v1.Hash {
@@ -83,12 +83,12 @@ func hashOf(data []byte) v1.Hash {
 // manifest fetches and parses the manifest that ref names, with its digest and
 // size. An index is refused: signatures are stored in image manifests only.
 func (r *Registry) manifest(ctx context.Context, ref name.Reference) (*v1.Manifest, v1.Descriptor, error) {
-	got, err := r.puller.Get(ctx, ref)
+	got, err := r.get(ctx, ref)
 	if err != nil {
 		return nil, v1.Descriptor{}, err
 	}
-	desc := v1.Descriptor{Digest: hashOf(got.Manifest), Size: int64(len(got.Manifest))}
-	m, err := parseManifest(got.Manifest)
+	desc := v1.Descriptor{Digest: hashOf(got.raw), Size: int64(len(got.raw))}
+	m, err := parseManifest(got.raw)
 	if err != nil {
 		return nil, desc, fmt.Errorf("parse manifest of %s: %w", ref, err)
 	}
@@ -133,6 +133,9 @@ func (r *Registry) blob(ctx context.Context, repo name.Repository, desc v1.Descr
 	if desc.Size < 0 || desc.Size > maxBlob {
 		return nil, fmt.Errorf("its size of %d bytes is not between 0 and %d", desc.Size, maxBlob)
 	}
+	if data, ok := r.glance.blob(desc.Digest); ok && int64(len(data)) == desc.Size {
+		return data, nil
+	}
 	layer, err := r.puller.Layer(ctx, repo.Digest(desc.Digest.String()))
 	if err != nil {
 		return nil, err
@@ -149,5 +152,6 @@ func (r *Registry) blob(ctx context.Context, repo name.Repository, desc v1.Descr
 	if int64(len(data)) != desc.Size || hashOf(data) != desc.Digest {
 		return nil, fmt.Errorf("the registry gave %d bytes of digest %s for %s", len(data), hashOf(data), desc.Digest)
 	}
+	r.glance.keepBlob(desc.Digest, data)
 	return data, nil
 }

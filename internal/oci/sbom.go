@@ -63,7 +63,7 @@ func (r *Registry) AttachSBOM(ctx context.Context, ref string, content []byte, m
 		return Attached{}, fmt.Errorf("attach SBOM: %w", err)
 	}
 	attached := Attached{To: img.String(), Tag: tag.Name(), Image: img.repo.Name() + "@" + digest.String(), MediaType: mediaType}
-	was, err := r.digestAt(ctx, tag)
+	was, err := r.anew().digestAt(ctx, tag)
 	switch {
 	case err != nil:
 		return Attached{}, fmt.Errorf("attach SBOM: %w", explain(tag.RegistryStr(), err))

@@ -90,8 +90,7 @@ func (r *Registry) storeByTag(ctx context.Context, img image, suffix string, sig
 		return Signature{}, err
 	}
 	mediaTypes := map[string]types.MediaType{signatureSuffix: signatureType, attestationSuffix: attestationType}
-	_, err = r.appendLayer(ctx, img.tag(suffix), t.Payload, mediaTypes[suffix], layerAnnotations(t, predicateType))
-	if err != nil {
+	if err := r.appendLayer(ctx, img.tag(suffix), t.Payload, mediaTypes[suffix], layerAnnotations(t, predicateType)); err != nil {
 		return Signature{}, err
 	}
 	return newSignature(img, Tag, img.tag(suffix).Name(), signed), nil

@@ -3,6 +3,7 @@ package oci
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -20,32 +21,37 @@ const (
 	attestationSuffix = ".att"
 )
 
-// appendLayer adds a layer to the image at tag, which is made if there is none,
-// and returns the digest of a manifest that holds it beside all others.
-func (r *Registry) appendLayer(ctx context.Context, tag name.Tag, content []byte, mediaType types.MediaType, annotations map[string]string) (v1.Hash, error) {
+// appendLayer adds a layer to the image at tag, which is made if there is none.
+func (r *Registry) appendLayer(ctx context.Context, tag name.Tag, content []byte, mediaType types.MediaType, annotations map[string]string) error {
 	layer := mutate.Addendum{
 		Layer:       static.NewLayer(content, mediaType),
 		Annotations: annotations,
 		MediaType:   mediaType,
 	}
 	want := v1.Descriptor{MediaType: mediaType, Digest: hashOf(content), Annotations: annotations}
-	var digest v1.Hash
-	err := r.untilKept(ctx, func() error { return r.writeLayer(ctx, tag, layer) }, func() (_ bool, err error) {
-		digest, err = r.look(ctx, tag, want)
-		return false, err
+	absent := r.glance.absent(tag)
+	r.glance.forget(tag.Name())
+	r = r.anew()
+	return r.untilKept(ctx, write{
+		make: func(ctx context.Context) error {
+			first := absent
+			absent = false // from now on it may be there
+			return r.writeLayer(ctx, tag, layer, first)
+		},
+		look: func(ctx context.Context) (bool, error) { return false, r.look(ctx, tag, want) },
+		told: func(err error) error { return fmt.Errorf("write %s: %w", tag, explain(tag.RegistryStr(), err)) },
 	})
-	if err != nil {
-		return v1.Hash{}, fmt.Errorf("write %s: %w", tag, explain(tag.RegistryStr(), err))
-	}
-	return digest, nil
 }
 
 // writeLayer reads the image at tag, adds the layer and writes it back, unless
-// the tag has moved meanwhile.
-func (r *Registry) writeLayer(ctx context.Context, tag name.Tag, layer mutate.Addendum) error {
-	base, was, err := r.base(ctx, tag)
-	if err != nil {
-		return err
+// the tag has moved meanwhile. One that was absent a moment ago is not read first.
+func (r *Registry) writeLayer(ctx context.Context, tag name.Tag, layer mutate.Addendum, absent bool) error {
+	base, was := emptyImage(), v1.Hash{}
+	if !absent {
+		var err error
+		if base, was, err = r.base(ctx, tag); err != nil {
+			return err
+		}
 	}
 	img, err := mutate.Append(base, layer)
 	if err != nil {
@@ -63,7 +69,7 @@ func (r *Registry) writeLayer(ctx context.Context, tag name.Tag, layer mutate.Ad
 		return fmt.Errorf("add layer: %w", err)
 	}
 	for _, blob := range []v1.Layer{layer.Layer, config} {
-		if err := r.pusher.Upload(ctx, tag.Context(), blob); err != nil {
+		if err := r.uploadLayer(ctx, tag.Context(), blob); err != nil {
 			return err
 		}
 	}
@@ -76,6 +82,20 @@ func (r *Registry) writeLayer(ctx context.Context, tag name.Tag, layer mutate.Ad
 		return errChanged
 	}
 	return r.pusher.Put(ctx, tag, img)
+}
+
+// uploadLayer stores a blob that is in memory.
+func (r *Registry) uploadLayer(ctx context.Context, repo name.Repository, layer v1.Layer) error {
+	body, err := layer.Compressed()
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	content, err := io.ReadAll(body)
+	if err != nil {
+		return err
+	}
+	return r.upload(ctx, repo, content)
 }
 
 // base returns the image at tag with its digest, or an empty one and none.
@@ -101,26 +121,31 @@ func emptyImage() v1.Image {
 
 // digestAt returns the digest that tag points at, the zero value if nowhere.
 func (r *Registry) digestAt(ctx context.Context, tag name.Tag) (v1.Hash, error) {
-	got, err := r.puller.Get(ctx, tag)
+	got, err := r.get(ctx, tag)
 	if notFound(err) {
 		return v1.Hash{}, nil
 	}
 	if err != nil {
 		return v1.Hash{}, err
 	}
-	return hashOf(got.Manifest), nil
+	return hashOf(got.raw), nil
 }
 
-// look returns the digest of what tag points at, if it holds the layer.
-func (r *Registry) look(ctx context.Context, tag name.Tag, want v1.Descriptor) (v1.Hash, error) {
-	m, desc, err := r.manifest(ctx, tag)
-	switch {
-	case notFound(err) || err == nil && !holds(m, want):
-		return v1.Hash{}, errChanged
-	case err != nil:
-		return v1.Hash{}, err
+// look returns errChanged unless what tag points at holds the layers.
+func (r *Registry) look(ctx context.Context, tag name.Tag, want ...v1.Descriptor) error {
+	m, _, err := r.manifest(ctx, tag)
+	if notFound(err) {
+		return errChanged
 	}
-	return desc.Digest, nil
+	if err != nil {
+		return err
+	}
+	for _, layer := range want {
+		if !holds(m, layer) {
+			return errChanged
+		}
+	}
+	return nil
 }
 
 func holds(m *v1.Manifest, want v1.Descriptor) bool {

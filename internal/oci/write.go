@@ -25,36 +25,50 @@ const (
 // errChanged says that somebody else wrote a tag at the same time.
 var errChanged = errors.New("it was changed by somebody else meanwhile")
 
+// write is one that others can undo without noticing. Both make and look return errChanged
+// for a write that was or would be lost.
+type write struct {
+	make func(context.Context) error
+	look func(context.Context) (forGood bool, err error)
+	told func(error) error // says of an error what was written
+}
+
 // untilKept writes until two looks have found the write in place, or one that says
-// it is for good. Both functions return errChanged for a write that was or would
-// be lost.
-func (r *Registry) untilKept(ctx context.Context, write func() error, look func() (forGood bool, err error)) error {
+// it is for good. Where looks are put off, it writes once, and Settle does the rest.
+func (r *Registry) untilKept(ctx context.Context, w write) error {
 	var err error
 	for range writeAttempts {
 		start := r.now()
-		if err = write(); err == nil {
+		if err = w.make(ctx); err == nil {
 			// Others are as slow as we were; what they do between reading and
 			// writing is less than all of a write.
-			err = lookTwice(ctx, look, max(settleTime, min(2*r.now().Sub(start), longestSettle)))
+			after := max(settleTime, min(2*r.now().Sub(start), longestSettle))
+			if r.later != nil {
+				return r.putOff(ctx, pending{w, r.now().Add(after)})
+			}
+			err = lookTwice(ctx, w.look, after)
+		}
+		if err == nil {
+			return nil
 		}
 		if !errors.Is(err, errChanged) && !crossed(err) {
-			return err
+			return w.told(err)
 		}
 		if err := sleep(ctx, jitter(longestPause)); err != nil {
 			return err
 		}
 	}
-	return fmt.Errorf("%w, each of %d times; sign again when they are done", err, writeAttempts)
+	return w.told(fmt.Errorf("%w, each of %d times; sign again when they are done", err, writeAttempts))
 }
 
-func lookTwice(ctx context.Context, look func() (bool, error), after time.Duration) error {
-	if forGood, err := look(); err != nil || forGood {
+func lookTwice(ctx context.Context, look func(context.Context) (bool, error), after time.Duration) error {
+	if forGood, err := look(ctx); err != nil || forGood {
 		return err
 	}
 	if err := sleep(ctx, after); err != nil {
 		return err
 	}
-	_, err := look()
+	_, err := look(ctx)
 	return err
 }
 

@@ -39,11 +39,26 @@ type SignedImage struct {
 	Signatures []ImageSignature `json:"signatures"`
 }
 
-// signImage signs one image in every style, or verifies that it is signed.
+// signImage signs one image in every style, or verifies that it is signed. The last one to
+// be signed has the registry looked at again for all of them, while files are signed.
 func (r *run) signImage(ctx context.Context, i int, t target) error {
-	proofs, _, err := r.Images.Registry.Proofs(ctx, t.pinned, r.Session.Trusted(), r.identity, nil)
-	if err != nil {
+	r.targets[i].glance = nil
+	if err := r.signStyles(ctx, i, t); err != nil {
 		return imageFailed(t.pinned, err)
+	}
+	if r.Images.done.Add(1) < int64(len(r.targets)) {
+		return nil
+	}
+	if err := r.Images.Registry.Settle(ctx); err != nil {
+		return imageFailed("look at what was stored", err)
+	}
+	return nil
+}
+
+func (r *run) signStyles(ctx context.Context, i int, t target) error {
+	proofs, _, err := t.glance.Proofs(ctx, t.pinned, r.Session.Trusted(), r.identity, nil)
+	if err != nil {
+		return err
 	}
 	out := SignedImage{Image: t.pinned, Ref: t.Ref, Child: t.child, Signatures: make([]ImageSignature, len(r.Images.Styles))}
 	// A style has its own place in the registry, and most of its time is spent waiting.
@@ -54,7 +69,7 @@ func (r *run) signImage(ctx context.Context, i int, t target) error {
 			continue
 		}
 		g.Go(func() error {
-			signed, resumed, err := r.journal.signImage(ctx, r.Session, r.Images.Registry, t.pinned, style, nil, r.Now)
+			signed, resumed, err := r.journal.signImage(ctx, r.Session, t.glance, t.pinned, style, nil, r.Now)
 			out.Signatures[k] = ImageSignature{Storage: style, Stored: signed.Stored, How: Signed, LogIndex: signed.LogIndex}
 			if resumed {
 				out.Signatures[k].How = Resumed
@@ -62,11 +77,8 @@ func (r *run) signImage(ctx context.Context, i int, t target) error {
 			return err
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return imageFailed(t.pinned, err)
-	}
 	r.images[i] = out
-	return nil
+	return g.Wait()
 }
 
 // imageFailed names the image, and what to do about a registry.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/http"
 	"slices"
+	"sync/atomic"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
@@ -21,6 +22,8 @@ type ImagesConfig struct {
 	List     string        // file; "": that beside the tree, if there is one; NoImages: none
 	Registry *oci.Registry // may be nil without images
 	Styles   []oci.Style   // to sign or to demand in; none: both
+
+	done *atomic.Int64 // images that this run has signed
 }
 
 // load reads the list for the tree at dir. Without images path is empty.
@@ -44,6 +47,7 @@ func (c *ImagesConfig) load(dir string) (path string, images []Image, err error)
 	case c.Registry == nil:
 		return "", nil, fmt.Errorf("there are images in %s, and offline no registry may be asked: leave out --offline, or leave images out with --images %s", path, NoImages)
 	}
+	c.Registry, c.done = c.Registry.PuttingOff(), new(atomic.Int64)
 	if len(c.Styles) == 0 {
 		c.Styles = []oci.Style{oci.Tag, oci.Referrer}
 	}
@@ -61,6 +65,8 @@ type target struct {
 	Image
 	pinned string // registry/repository@sha256:<hex>
 	child  bool   // below the index that Image names
+	// glance is what was read of it so far, until it is done.
+	glance *oci.Registry
 }
 
 // found is what became of one line of a list.
@@ -102,7 +108,8 @@ func findTarget(ctx context.Context, registry *oci.Registry, image Image) (f fou
 	problem := func(kind Kind, detail string) {
 		f.problems = append(f.problems, Problem{Path: image.String(), Kind: kind, Detail: detail})
 	}
-	there, err := registry.CheckTag(ctx, image.Ref, image.Digest)
+	glance := registry.Glance()
+	there, err := glance.CheckTag(ctx, image.Ref, image.Digest)
 	var moved *oci.TagMovedError
 	switch {
 	case errors.As(err, &moved):
@@ -113,7 +120,7 @@ func findTarget(ctx context.Context, registry *oci.Registry, image Image) (f fou
 	case !there:
 		problem(Missing, "the registry has no such tag")
 	}
-	refs, err := registry.Tree(ctx, image.Pinned())
+	refs, err := glance.Tree(ctx, image.Pinned())
 	switch {
 	case isNotFound(err):
 		problem(Missing, err.Error())
@@ -121,7 +128,7 @@ func findTarget(ctx context.Context, registry *oci.Registry, image Image) (f fou
 		problem(Unreadable, err.Error())
 	}
 	for i, ref := range refs {
-		f.targets = append(f.targets, target{Image: image, pinned: ref, child: i > 0})
+		f.targets = append(f.targets, target{Image: image, pinned: ref, child: i > 0, glance: glance.Glance(ref)})
 	}
 	return f
 }

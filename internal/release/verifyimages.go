@@ -69,7 +69,8 @@ func (v *verification) checkComplete(list string, images []Image) {
 func (v *verification) verifyImage(ctx context.Context, i int, t target) error {
 	r := &v.images[i]
 	r.Image, r.Ref, r.Child = t.pinned, t.Ref, t.child
-	proofs, reasons, err := v.Images.Registry.Proofs(ctx, t.pinned, v.Trusted, v.Identity, nil)
+	v.targets[i].glance = nil
+	proofs, reasons, err := t.glance.Proofs(ctx, t.pinned, v.Trusted, v.Identity, nil)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
