@@ -138,7 +138,7 @@ func open(ctx context.Context, c Config) (*run, error) {
 }
 
 // describe returns a tree and its newest root.
-func describe(ctx context.Context, s Source, id int64) (*trillian.Tree, merkle.Head, error) {
+func describe(ctx context.Context, s merkle.Storage, id int64) (*trillian.Tree, merkle.Head, error) {
 	t, err := storage.GetTree(ctx, s.Admin(), id)
 	if err != nil {
 		return nil, merkle.Head{}, err
@@ -180,7 +180,12 @@ func (r *run) copy(ctx context.Context) error {
 	r.result = Copied{
 		Tree: r.Tree, Name: r.tree.DisplayName, Head: r.head, Frozen: r.tree.TreeState == trillian.TreeState_FROZEN, Had: have, Whole: whole,
 	}
-	if !whole {
+	if whole {
+		if _, there, err := describe(ctx, r.To, r.Tree); err != nil || there != r.head {
+			return errors.Join(err, fault.Newf(fault.Conflict, "there is a log %q already, with %d entries of %v; this one has %d of %v",
+				r.tree.DisplayName, there.Size, there.Time, r.head.Size, r.head.Time))
+		}
+	} else {
 		if err := r.leaves(ctx, have); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -142,6 +143,9 @@ func TestHalfCopiesAreNoLogAndAreGoneOnWith(t *testing.T) {
 				if found, err := merkle.FindTree(t.Context(), to, "tlog"); err != nil || found != 0 {
 					t.Fatalf("cut after %d commits: half a copy is found as tree %d, %v", cut, found, err)
 				}
+				if got, err := logcopy.List(t.Context(), to); err != nil || len(got) > 0 {
+					t.Fatalf("cut after %d commits: half a copy is listed as %+v, %v", cut, got, err)
+				}
 				grow(t, from, id, size, size+3)
 				size += 3
 			}
@@ -149,6 +153,10 @@ func TestHalfCopiesAreNoLogAndAreGoneOnWith(t *testing.T) {
 				t.Errorf("got %+v, want it gone on with", done)
 			}
 			same(t, look(t, to, id), look(t, from, id))
+			want := []logcopy.Listed{{ID: id, Name: "tlog", Size: uint64(size)}}
+			if got, err := logcopy.List(t.Context(), to); err != nil || !slices.Equal(got, want) {
+				t.Errorf("listed: got %+v, %v, want %+v", got, err, want)
+			}
 			if done := mustCopy(t, from, to, id); !done.Whole {
 				t.Errorf("again: got %+v, want nothing written", done)
 			}
@@ -211,7 +219,7 @@ func TestWhatDiffersIsNamed(t *testing.T) {
 		{"row", "UPDATE ExtraRow SET Value = 'x' WHERE Key = 'last 3'", fmt.Sprintf("row %x differs", "last 3")},
 		{"row gone", "DELETE FROM ExtraRow WHERE Key = 'last 3'", fmt.Sprintf("row %x is missing", "last 3")},
 		{"row more", "INSERT INTO ExtraRow SELECT TreeId, 'a', '' FROM Trees", fmt.Sprintf("row %x that the log has not", "a")},
-		{"root", "INSERT INTO TreeHead SELECT TreeId, TreeHeadTimestamp + 1, TreeSize, RootHash, '' FROM TreeHead", "with head"},
+		{"root", "INSERT INTO TreeHead SELECT TreeId, TreeHeadTimestamp + 1, TreeSize, RootHash, '' FROM TreeHead", "there is a log"},
 		{"state", "UPDATE Trees SET TreeState = 'FROZEN'", "FROZEN"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
