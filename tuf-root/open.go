@@ -1,6 +1,7 @@
 package tufroot
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,6 +26,26 @@ func Open(cfg Config) (*Repository, error) {
 		return nil, fmt.Errorf("open TUF repository: %w", err)
 	}
 	return r, nil
+}
+
+// Reload takes what another process has put into the directory, after verifying all
+// of it as Open does. An error leaves the repository as it was.
+func (r *Repository) Reload() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	next, err := newRepository(r.config(), r.disk)
+	if err != nil {
+		return err
+	}
+	if err := next.load(); err != nil {
+		return fmt.Errorf("reload TUF repository: %w", err)
+	}
+	if !bytes.Equal(next.first, r.first) {
+		return errors.New("reload TUF repository: its first root is another one")
+	}
+	r.root, r.targets, r.snapshot, r.timestamp = next.root, next.targets, next.snapshot, next.timestamp
+	r.signed, r.pending, r.published, r.record = next.signed, next.pending, next.published, next.record
+	return nil
 }
 
 func (r *Repository) load() error {

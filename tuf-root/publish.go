@@ -159,6 +159,11 @@ func (r *Repository) finish() error {
 	if err := r.noteTimestamp(); err != nil {
 		return err
 	}
+	if r.before != nil {
+		if err := r.before(r.pending); err != nil {
+			return fmt.Errorf("publish %s: %w", timestampFile, err)
+		}
+	}
 	if err := r.replace(timestampFile, r.pending); err != nil {
 		return err
 	}

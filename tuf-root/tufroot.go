@@ -54,6 +54,10 @@ type Config struct {
 	Dir       string
 	Lifetimes Lifetimes
 	Now       func() time.Time
+	// Before, if set, is called with each new timestamp.json once all that it refers to
+	// is in Dir, and before any client sees it. An error leaves to clients what they
+	// had; it is asked again when the publication is carried through.
+	Before func(timestamp []byte) error
 }
 
 func (c Config) check() error {
@@ -102,6 +106,7 @@ type Repository struct {
 	dir       string
 	lifetimes Lifetimes
 	now       func() time.Time
+	before    func(timestamp []byte) error // nil: nobody is asked
 	disk      disk
 
 	first []byte // 1.root.json; never changes
@@ -120,13 +125,13 @@ type Repository struct {
 }
 
 // config is what r was made of, without zeros.
-func (r *Repository) config() Config { return Config{Dir: r.dir, Lifetimes: r.lifetimes, Now: r.now} }
+func (r *Repository) config() Config { return Config{Dir: r.dir, Lifetimes: r.lifetimes, Now: r.now, Before: r.before} }
 
 func newRepository(cfg Config, d disk) (*Repository, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	return &Repository{dir: cfg.Dir, lifetimes: cfg.Lifetimes.withDefaults(), now: cfg.Now, disk: d}, nil
+	return &Repository{dir: cfg.Dir, lifetimes: cfg.Lifetimes.withDefaults(), now: cfg.Now, before: cfg.Before, disk: d}, nil
 }
 
 // Dir returns the repository's directory. Clients may have the files below it

@@ -61,7 +61,7 @@ type Detailed interface {
 	Details() map[string]string
 }
 
-// Config configures New. Every field but Version is required.
+// Config configures New. Every field but Version, May and Done is required.
 type Config struct {
 	// Lock of the data directory; it must be held until Close has returned.
 	Lock *durable.Lock
@@ -73,8 +73,14 @@ type Config struct {
 	// Record puts an act on record, durably, before it is answered. An error
 	// means that it is not on record.
 	Record func(context.Context, Act) error
-	Now    func() time.Time
-	Log    *slog.Logger
+	// May, if set, is asked before an act that is to be recorded; its error is the
+	// answer then, and on record.
+	May func(ctx context.Context, act string) error
+	// Done, if set, is called after such an act that May let through, with how it ended.
+	// Its error makes the act a failed one.
+	Done func(ctx context.Context, act string, err error) error
+	Now  func() time.Time
+	Log  *slog.Logger
 }
 
 // Server answers on the socket. Acts are added before Run.
@@ -148,7 +154,7 @@ func (s *Server) Do(ctx context.Context, act Act, do func(context.Context) (any,
 	if err := s.cfg.Ready(ctx); err != nil {
 		return nil, fault.Wrap(fault.Unavailable, err, act.Name+" was not begun, because it could not be recorded")
 	}
-	answer, err := do(ctx)
+	answer, err := s.carryOut(ctx, act.Name, do)
 	act.Outcome, act.Detail = outcome(err), details(act.Detail, answer, err)
 	if recordErr := s.cfg.Record(ctx, act); recordErr != nil {
 		what := "was done"
@@ -156,6 +162,23 @@ func (s *Server) Do(ctx context.Context, act Act, do func(context.Context) (any,
 			what = "failed (" + err.Error() + ")"
 		}
 		return nil, fault.Wrap(fault.Unavailable, recordErr, act.Name+" "+what+", and cannot be recorded")
+	}
+	return answer, err
+}
+
+// carryOut does an act that may be done.
+func (s *Server) carryOut(ctx context.Context, name string, do func(context.Context) (any, error)) (any, error) {
+	if s.cfg.May != nil {
+		if err := s.cfg.May(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	answer, err := do(ctx)
+	if s.cfg.Done == nil {
+		return answer, err
+	}
+	if doneErr := s.cfg.Done(ctx, name, err); doneErr != nil {
+		return nil, errors.Join(err, doneErr)
 	}
 	return answer, err
 }

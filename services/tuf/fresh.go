@@ -38,7 +38,11 @@ func (s *Service) Run(ctx context.Context) error {
 			return nil
 		case <-timer.C:
 		}
-		if b.left <= 0 {
+		switch {
+		case s.cfg.Leads != nil && !s.cfg.Leads():
+			b.next(true) // another process does
+			s.setFailing(nil)
+		case b.left <= 0:
 			b.next(s.refresh(ctx))
 		}
 		s.sayStages(ctx)

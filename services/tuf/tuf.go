@@ -18,7 +18,8 @@ import (
 	tufroot "sigstack/tuf-root"
 )
 
-// Config configures New. Every field is required but Report and CheckEvery.
+// Config configures New. Every field is required but Report, Leads
+// and CheckEvery.
 type Config struct {
 	Repository *tufroot.Repository
 	// Online are the keys that keep the repository fresh; its root must trust
@@ -28,6 +29,9 @@ type Config struct {
 	KitDir string
 	// Report, if set, is told the service's health by Run, at least every CheckEvery.
 	Report func(status httpd.Status, detail string)
+	// Leads, if set, says whether this process is the one that keeps the repository
+	// fresh; nil: it is.
+	Leads func() bool
 	// CheckEvery is how often the clock is looked at, which may be set at any time.
 	// 0: every second.
 	CheckEvery time.Duration
