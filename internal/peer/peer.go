@@ -92,9 +92,7 @@ func (id Identity) config(known func(Pin) bool) *tls.Config {
 
 // ServerConfig accepts the given callers alone.
 func (id Identity) ServerConfig(callers []Caller) *tls.Config {
-	c := id.config(func(p Pin) bool { _, ok := find(callers, p); return ok })
-	c.ClientAuth = tls.RequireAnyClientCert
-	return c
+	return id.ServerConfigFor(func(p Pin) bool { _, ok := find(callers, p); return ok })
 }
 
 // clientConfig accepts the one server with the given key.

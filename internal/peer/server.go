@@ -53,6 +53,14 @@ func Listen(l net.Listener, id Identity, callers []Caller) net.Listener {
 	return tls.NewListener(l, id.ServerConfig(callers))
 }
 
+// ServerConfigFor is ServerConfig for callers that come and go: known is asked at each
+// handshake.
+func (id Identity) ServerConfigFor(known func(Pin) bool) *tls.Config {
+	c := id.config(known)
+	c.ClientAuth = tls.RequireAnyClientCert
+	return c
+}
+
 // Handler answers with next what a caller may ask, and refuses the rest. The
 // context of a request has an httpd.PeerInfo: with the client, if a relay passes
 // the request on, and nobody else is believed one. Requests must come from a
