@@ -12,7 +12,7 @@ import (
 )
 
 func (a *app) logFsckCommand() *cobra.Command {
-	c := stack.LogCheck{}
+	c := stack.LogCheck{Now: a.now}
 	cmd := &cobra.Command{
 		Use:   "fsck",
 		Short: "Recompute both logs of a stopped stack from the stored bytes, and name what differs",
@@ -21,6 +21,9 @@ that nothing serves, or of a copy of one: every block of every file of the datab
 each entry's leaf hash, each node of the Merkle trees, each row of the indexes, each
 root and each file in checkpoints/. What differs is named: the entry, node, row and
 field; damage of the disk by file and the rows that may be lost.
+
+Of logs in a PostgreSQL database each entry, node and root is recomputed, up to the
+first that is wrong.
 
 It changes no byte, and repairs nothing. Exit code 1 if anything differs.`,
 		Example: `  sigstack log fsck --dir /var/lib/sigstack
@@ -70,7 +73,10 @@ func (a *app) printFsck(r *stack.LogReport) {
 	for _, t := range r.Trees {
 		a.printf("%s: %d entries and %d rows, root %s\n", t.Name, t.Size, t.Rows, t.Root)
 	}
-	if r.Count == 0 {
+	switch {
+	case r.Count == 0 && r.Files == 0: // in a database
+		a.printf("every entry and every node is as it must be\n")
+	case r.Count == 0:
 		a.printf("every byte of %d files, every entry and every row is as it must be\n", r.Files)
 	}
 }

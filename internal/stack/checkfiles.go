@@ -34,6 +34,7 @@ func Check(f *config.File, dir string, now time.Time) {
 	}
 	c := fileCheck{Layout: Layout{dir}, conf: f.Config, now: now, public: map[string]crypto.PublicKey{}}
 	c.keys()
+	c.database()
 	c.chains()
 	c.ctLogs()
 	c.publishedCT()
@@ -72,6 +73,16 @@ func (c *fileCheck) split() {
 	if into != "" {
 		c.list = append(c.list, config.Problem{Warning: true, Message: fmt.Sprintf(
 			"directory %s was split into processes, in %s: those are served, each by its own configuration, and this one never again", c.Dir, into)})
+	}
+}
+
+// database is not asked: only what is to be read at a start.
+func (c *fileCheck) database() {
+	if c.conf.Database == nil {
+		return
+	}
+	if _, err := c.databaseURL(c.conf.Database); err != nil {
+		c.add("database.url_file", "%v", err)
 	}
 }
 

@@ -209,8 +209,14 @@ func (sh *share) take() {
 	if c.TLog != nil {
 		sh.keys = append(sh.keys, c.TLog.Key)
 	}
+	if c.Database != nil {
+		sh.files = append(sh.files, c.Database.URLFile)
+	}
 	if c.CTLog != nil || c.TLog != nil {
-		sh.trees = append(sh.trees, l.LogDB(), l.Checkpoints())
+		sh.trees = append(sh.trees, l.Checkpoints())
+		if c.Database == nil { // what is in a database stays there
+			sh.trees = append(sh.trees, l.LogDB())
+		}
 	}
 	if c.OIDC != nil {
 		sh.keys, sh.trees = append(sh.keys, c.OIDC.Secret), append(sh.trees, l.OIDCDB())

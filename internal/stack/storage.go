@@ -105,7 +105,7 @@ type database struct {
 func (l Layout) database(conf *config.Database, now func() time.Time) (*database, error) {
 	url, err := l.databaseURL(conf)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("database.url_file: %w", err)
 	}
 	return &database{conf: conf, url: url, dir: l.Dir, now: now, stores: map[string]*pglog.Store{}}, nil
 }
@@ -114,10 +114,10 @@ func (l Layout) database(conf *config.Database, now func() time.Time) (*database
 func (l Layout) databaseURL(conf *config.Database) (string, error) {
 	url, err := l.secret(conf.URLFile)
 	if err != nil {
-		return "", fmt.Errorf("database.url_file: %w", err)
+		return "", err
 	}
 	if err := pgdb.CheckURL(url); err != nil {
-		return "", fmt.Errorf("database.url_file: %s: %w", l.path(conf.URLFile), err)
+		return "", fmt.Errorf("%s: %w", l.path(conf.URLFile), err)
 	}
 	return url, nil
 }

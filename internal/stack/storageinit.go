@@ -49,8 +49,10 @@ func (d InitDatabase) check(l Layout) error {
 	if err := config.CheckSchema(conf.Prefix()); err != nil {
 		return fmt.Errorf("schema: %w", err)
 	}
-	_, err = l.databaseURL(conf)
-	return err
+	if _, err = l.databaseURL(conf); err != nil {
+		return fmt.Errorf("database: %w", err)
+	}
+	return nil
 }
 
 // makeTrees makes the empty logs.
