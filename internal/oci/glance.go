@@ -130,13 +130,22 @@ func (g *glance) keepBlob(digest v1.Hash, content []byte) {
 	g.blobs[digest] = content
 }
 
-// forget is for a tag or an image's list that was written since.
-func (g *glance) forget(ref string) {
+// forget is for a tag that was written since.
+func (g *glance) forget(tag name.Tag) {
 	if g == nil {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.manifests, ref)
-	delete(g.lists, ref)
+	delete(g.manifests, tag.Name())
+}
+
+// forgetList is for an image that something else refers to since.
+func (g *glance) forgetList(img image) {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.lists, img.String())
 }

@@ -66,8 +66,8 @@ func (r *Registry) uploadReferrer(ctx context.Context, repo name.Repository, bun
 // two writers can do at once like any other tag.
 func (r *Registry) putReferrer(ctx context.Context, img image, digest v1.Hash, m copied) error {
 	list, known := r.glance.list(img)
-	r.glance.forget(img.String())
-	r.glance.forget(img.tag("").Name())
+	r.glance.forgetList(img)
+	r.glance.forget(img.tag(""))
 	r = r.anew()
 	return r.untilKept(ctx, write{
 		make: func(ctx context.Context) error {

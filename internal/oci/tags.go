@@ -30,7 +30,7 @@ func (r *Registry) appendLayer(ctx context.Context, tag name.Tag, content []byte
 	}
 	want := v1.Descriptor{MediaType: mediaType, Digest: hashOf(content), Annotations: annotations}
 	absent := r.glance.absent(tag)
-	r.glance.forget(tag.Name())
+	r.glance.forget(tag)
 	r = r.anew()
 	return r.untilKept(ctx, write{
 		make: func(ctx context.Context) error {
