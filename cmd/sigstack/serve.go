@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +22,9 @@ sigstack-passphrase and the variable SIGSTACK_PASSPHRASE.
 The first line on stdout is "ready URL", printed when keys, chains and the newest
 entry have been checked. A plaintext listener outside loopback is refused unless
 --behind-proxy says that a proxy terminates TLS. A hangup signal does what
-sigstack reload does.`,
+sigstack reload does. A termination signal ends the process when requests under way
+are answered; with --drain it serves on that long first, with /readyz at 503, so
+that balancers go elsewhere and no request is refused.`,
 		Example: `  sigstack serve --dir /var/lib/sigstack --passphrase-file /run/secrets/passphrase
   sigstack serve --dir /data --listen 0.0.0.0:8080 --behind-proxy`,
 		Args: cobra.NoArgs,
@@ -32,6 +35,7 @@ sigstack reload does.`,
 	f.StringVar(&s.url, "url", "", "refuse to start unless this is the `URL` fixed at init")
 	f.StringVar(&s.listen, "listen", "", "`host:port` to listen on (default: the stored one)")
 	f.BoolVar(&s.behindProxy, "behind-proxy", false, "a proxy terminates TLS: allow a plaintext listener outside loopback")
+	f.DurationVar(&s.drain, "drain", 0, "how `long` to serve on after a termination signal, with /readyz at 503")
 	s.passphrase.add(f)
 	s.plugins.add(f)
 	s.log.add(f, "info")
@@ -41,6 +45,7 @@ sigstack reload does.`,
 type serveFlags struct {
 	dir, url, listen string
 	behindProxy      bool
+	drain            time.Duration
 	passphrase       passphraseFlags
 	plugins          pluginFlags
 	log              logFlags
@@ -56,6 +61,9 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 			return usagef("--listen: %w", err)
 		}
 	}
+	if f.drain < 0 {
+		return usagef("--drain %v: want no less than 0", f.drain)
+	}
 	passphrase, err := f.passphrase.read(ctx)
 	if err != nil {
 		return err
@@ -68,7 +76,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	defer stop()
 	s, err := stack.Open(ctx, stack.Options{
 		Version: version, Dir: f.dir, Profile: config.ProfileServe, URL: f.url, Listen: f.listen,
-		BehindProxy: f.behindProxy, Passphrase: passphrase, KMSPlugins: f.plugins.dir, Now: a.now, CheckEvery: a.checkEvery, Log: log,
+		BehindProxy: f.behindProxy, Drain: f.drain, Passphrase: passphrase, KMSPlugins: f.plugins.dir, Now: a.now, CheckEvery: a.checkEvery, Log: log,
 	})
 	if err != nil {
 		return explainPassphrase(err)

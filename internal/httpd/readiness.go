@@ -36,7 +36,11 @@ type Readiness struct {
 	mu       sync.Mutex
 	services map[string]map[string]ServiceStatus // guarded by mu: by service and part
 	aliases  map[string]string                   // guarded by mu: services by other names
+	leaving  bool                                // guarded by mu: the process is about to stop
 }
+
+// Stopping is the detail of every service of a process that is about to stop.
+const Stopping = "stopping"
 
 // NewReadiness returns a Readiness in which every named service is down,
 // starting: nothing is ready until it says so.
@@ -62,6 +66,22 @@ func (r *Readiness) SetPart(service, part string, s Status, detail string) {
 	r.services[service][part] = ServiceStatus{s, detail}
 }
 
+// Leave says that the process is about to stop: whatever else is told, from now on
+// everything is down, so that balancers go elsewhere while requests are answered
+// still.
+func (r *Readiness) Leave() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.leaving = true
+}
+
+// Left reports whether the process is about to stop.
+func (r *Readiness) Left() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.leaving
+}
+
 // Report returns the present state.
 func (r *Readiness) Report() Report {
 	r.mu.Lock()
@@ -69,6 +89,9 @@ func (r *Readiness) Report() Report {
 	rep := Report{OK, map[string]ServiceStatus{}}
 	for name, parts := range r.services {
 		s := worstPart(parts)
+		if r.leaving {
+			s = ServiceStatus{Down, Stopping}
+		}
 		rep.Services[name] = s
 		rep.Status = worse(rep.Status, s.Status)
 	}

@@ -29,3 +29,23 @@ func TestPartsOfAService(t *testing.T) {
 	r.Set("ca", httpd.Down, "stopped")
 	want(httpd.Down, "stopped")
 }
+
+// TestLeave: what a process that is about to stop is told changes nothing.
+func TestLeave(t *testing.T) {
+	r := httpd.NewReadiness("ca", "tlog")
+	r.Set("ca", httpd.OK, "checked")
+	if r.Left() {
+		t.Error("left before it was said")
+	}
+	r.Leave()
+	r.Set("tlog", httpd.OK, "checked")
+	rep := r.Report()
+	for name, got := range rep.Services {
+		if got != (httpd.ServiceStatus{Status: httpd.Down, Detail: httpd.Stopping}) {
+			t.Errorf("%s is %+v, want it stopping", name, got)
+		}
+	}
+	if !r.Left() || rep.Status != httpd.Down || len(rep.Services) != 2 {
+		t.Errorf("left %v, report %+v, want both services down", r.Left(), rep)
+	}
+}

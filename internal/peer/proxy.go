@@ -28,10 +28,15 @@ type passed struct {
 
 type passedKey struct{}
 
-// NewProxy returns a Proxy to the process of client.
-func NewProxy(client *Client, log *slog.Logger) *Proxy {
+// Hold waits when no connection could be made to a process, and reports whether
+// another try is worth it.
+type Hold func(ctx context.Context) bool
+
+// NewProxy returns a Proxy to the process of client. A request that could not even
+// be sent is tried again as long as hold says so; nil: not.
+func NewProxy(client *Client, hold Hold, log *slog.Logger) *Proxy {
 	return &Proxy{client, &httputil.ReverseProxy{
-		Transport: client,
+		Transport: patient{client, hold},
 		Rewrite: func(r *httputil.ProxyRequest) {
 			introduce(r.In.Context(), r.Out.Header)
 			r.Out.Host = r.In.Host

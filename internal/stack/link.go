@@ -36,8 +36,9 @@ type link struct {
 
 	mu     sync.Mutex // guards what is below
 	report map[string]httpd.ServiceStatus
-	keys   error // nil: the live keys are the published ones
-	up     bool  // it answered when last asked
+	keys   error     // nil: the live keys are the published ones
+	up     bool      // it answered when last asked
+	left   time.Time // when it last said that it stops
 
 	marks []byte // what it last told of issuers, in the kit; of the goroutine that asks
 }
@@ -48,7 +49,8 @@ var errNotAsked = errors.New("it was not reached yet")
 func (s *Stack) newLink(conf config.Peer, pin peer.Pin) *link {
 	client := peer.NewClient(conf.Name, conf.Address, pin, s.peers.identity)
 	s.onClose(func() error { client.Close(); return nil })
-	l := &link{conf: conf, client: client, proxy: peer.NewProxy(client, s.opts.Log), keys: errNotAsked}
+	l := &link{conf: conf, client: client, keys: errNotAsked}
+	l.proxy = peer.NewProxy(client, l.hold, s.opts.Log)
 	l.report = l.all("its process was not reached yet")
 	return l
 }
@@ -87,6 +89,9 @@ func (l *link) set(report map[string]httpd.ServiceStatus, keys error, up bool) (
 	defer l.mu.Unlock()
 	changed = up != l.up
 	l.report, l.keys, l.up = report, keys, up
+	if up && stopping(report) {
+		l.left = time.Now()
+	}
 	return changed
 }
 

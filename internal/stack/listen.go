@@ -79,7 +79,7 @@ func (s *Stack) tellAddresses(metrics net.Addr) error {
 // new connections and waits for requests under way, those of slow clients for
 // drainTimeout at most.
 func (s *Stack) server(l net.Listener, h http.Handler) func(context.Context) error {
-	srv := s.newServer(h)
+	srv := s.newServer(s.farewell(h))
 	serve := srv.Serve
 	if s.tls != nil {
 		srv.TLSConfig = s.tls.ServerConfig()
@@ -118,17 +118,4 @@ func (s *Stack) newServer(h http.Handler) *http.Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.opts.Log.Handler(), slog.LevelDebug),
 	})
-}
-
-// drain ends srv. Cutting off who is too slow is part of stopping, not a failure
-// of it.
-func (s *Stack) drain(ctx context.Context, srv *http.Server) error {
-	limit, cancel := context.WithTimeout(ctx, s.drainTimeout)
-	defer cancel()
-	err := srv.Shutdown(limit)
-	if !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	s.opts.Log.WarnContext(ctx, "cut connections that were still busy", slog.Duration("after", s.drainTimeout))
-	return srv.Close()
 }

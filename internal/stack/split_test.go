@@ -189,7 +189,12 @@ type process struct {
 
 func startProcess(t *testing.T, dir string) *process {
 	t.Helper()
-	s, err := stack.Open(t.Context(), options(dir, config.ProfileUp))
+	return startProcessWith(t, options(dir, config.ProfileUp))
+}
+
+func startProcessWith(t *testing.T, opts stack.Options) *process {
+	t.Helper()
+	s, err := stack.Open(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}

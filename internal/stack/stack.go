@@ -59,6 +59,10 @@ type Options struct {
 	Version string
 	// Now is the clock of everything in the stack. It may be set at any time.
 	Now func() time.Time
+	// Drain is how long the stack goes on to serve when it is told to stop, with
+	// readiness down, so that balancers go elsewhere before the listener is closed. 0:
+	// it stops at once.
+	Drain time.Duration
 	// CheckEvery is how often that which waits for a time looks at Now. 0: every
 	// second.
 	CheckEvery time.Duration
@@ -359,5 +363,7 @@ func (s *Stack) Run(ctx context.Context, onReady func()) error {
 		<-ctx.Done()
 		return nil
 	})
+	ctx, cancel := s.drained(ctx)
+	defer cancel()
 	return errors.Join(g.Run(ctx), s.Close())
 }
