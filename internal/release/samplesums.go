@@ -50,11 +50,7 @@ func (b *builder) writeSums(ctx context.Context) error {
 		if err := b.put(name, data); err != nil {
 			return err
 		}
-		d, err := digestOf(ctx, strings.NewReader(string(data)))
-		if err != nil {
-			return err
-		}
-		if err := b.writeOwnSums(name, d); err != nil {
+		if err := b.writeOwnSums(name, digestOf(data)); err != nil {
 			return err
 		}
 	}

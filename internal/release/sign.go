@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"time"
 
-	"sigstack/internal/durable"
 	"sigstack/internal/signing"
 )
 
@@ -62,9 +62,6 @@ func Sign(ctx context.Context, c SignConfig) (_ *SignReport, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := sweep(dir); err != nil {
-		return nil, err
-	}
 	t, err := openTree(dir)
 	if err != nil {
 		return nil, err
@@ -78,6 +75,9 @@ func Sign(ctx context.Context, c SignConfig) (_ *SignReport, err error) {
 		return nil, fmt.Errorf("sign release: %w", err)
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
+	if err := t.sweep(); err != nil {
+		return nil, err
+	}
 	s, err := newSigning(ctx, t, j, c)
 	if err != nil {
 		return nil, err
@@ -89,7 +89,8 @@ func Sign(ctx context.Context, c SignConfig) (_ *SignReport, err error) {
 		}
 		return s.signFile(ctx, w.index[i], f)
 	})
-	if err != nil {
+	// What is finished is kept, whatever became of the rest.
+	if err := errors.Join(err, s.sidecars.commit()); err != nil {
 		return nil, fmt.Errorf("sign release: %w", err)
 	}
 	return s.report(), nil
@@ -101,6 +102,7 @@ type run struct {
 	SignConfig
 	tree            *tree
 	journal         *journal
+	sidecars        *sidecars
 	subject, issuer string
 	identity        *signing.Identity // exactly the session's
 	sums            map[string][]byte // SHA256SUMS
@@ -118,7 +120,10 @@ func newSigning(ctx context.Context, t *tree, j *journal, c SignConfig) (*run, e
 	if len(t.odd) > 0 {
 		return nil, fmt.Errorf("sign release: %s is neither a regular file nor a directory, or not a usable name", t.odd[0])
 	}
-	r := &run{SignConfig: c, tree: t, journal: j, sums: map[string][]byte{}, present: map[string]bool{}}
+	r := &run{
+		SignConfig: c, tree: t, journal: j, sidecars: newSidecars(t.dir, c.Now),
+		sums: map[string][]byte{}, present: map[string]bool{},
+	}
 	for _, f := range t.files {
 		r.present[f.path] = true
 		if Signable(f.path) {
@@ -166,7 +171,7 @@ func (r *run) findImages(ctx context.Context) error {
 
 // signFile signs one file, or verifies that it is signed.
 func (r *run) signFile(ctx context.Context, i int, f file) error {
-	d, err := r.tree.digest(ctx, f.path)
+	d, err := r.tree.sha256(ctx, f.path)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.path, err)
 	}
@@ -189,25 +194,26 @@ func (r *run) signFile(ctx context.Context, i int, f file) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.path, err)
 	}
-	// The bundle comes first: the others can be made again from it, so that a
-	// crash in between loses nothing.
-	if err := r.write(f.path+signing.BundleSuffix, signed.JSON); err != nil {
+	if err := r.sidecars.write(f.path, signing.BundleSuffix, signed.JSON); err != nil {
 		return err
 	}
-	return r.writeLegacy(f.path, signed.Bundle)
+	if err := r.writeLegacy(f.path, signed.Bundle); err != nil {
+		return err
+	}
+	return r.sidecars.commitSome()
 }
 
 // signature is the one that an interrupted run made of the same bytes, if it can still
 // be submitted, or a new one. The journal has it before any service.
-func (r *run) signature(ctx context.Context, i int, f file, d digests) (*signing.Signed, error) {
-	if draft, ok := r.journal.last[f.path]; ok && draft.Digest == d.sha256 {
+func (r *run) signature(ctx context.Context, i int, f file, digest [sha256.Size]byte) (*signing.Signed, error) {
+	if draft, ok := r.journal.last[f.path]; ok && draft.Digest == digest {
 		signed, err := r.Session.Submit(ctx, draft)
 		if !errors.Is(err, signing.ErrSpent) && !errors.Is(err, signing.ErrOtherSigner) {
 			r.resumed[i] = err == nil
 			return signed, err
 		}
 	}
-	draft, err := r.Session.DraftDigest(ctx, d.sha256)
+	draft, err := r.Session.DraftDigest(ctx, digest)
 	if err != nil {
 		return nil, err
 	}
@@ -223,10 +229,10 @@ func (r *run) signature(ctx context.Context, i int, f file, d digests) (*signing
 
 // checkListed keeps a damaged file from being signed: a signature would vouch for
 // the damage, and the tree would never verify.
-func (r *run) checkListed(name string, d digests) error {
+func (r *run) checkListed(name string, digest [sha256.Size]byte) error {
 	want, ok := r.sums[name]
 	switch {
-	case ok && string(want) != string(d.sha256[:]):
+	case ok && string(want) != string(digest[:]):
 		return fmt.Errorf("its checksum is not the one in %s; make the checksums again, or the file", SHA256Sums)
 	case !ok && !unlistable(name):
 		return fmt.Errorf("it is not listed in %s; make the checksums again, or remove it", SHA256Sums)
@@ -236,7 +242,7 @@ func (r *run) checkListed(name string, d digests) error {
 
 // keep verifies the sidecars of a file signed before, and completes them if a
 // run was interrupted between the bundle and the others.
-func (r *run) keep(name string, d digests) error {
+func (r *run) keep(name string, digest [sha256.Size]byte) error {
 	data, err := r.tree.read(name+signing.BundleSuffix, signing.MaxBundle)
 	if err != nil {
 		return fmt.Errorf("read bundle: %w", err)
@@ -245,7 +251,7 @@ func (r *run) keep(name string, d digests) error {
 	if err != nil {
 		return err
 	}
-	if _, err := signing.VerifyDigest(d.sha256[:], b, r.Session.Trusted(), r.identity); err != nil {
+	if _, err := signing.VerifyDigest(digest[:], b, r.Session.Trusted(), r.identity); err != nil {
 		return err
 	}
 	return r.writeLegacy(name, b)
@@ -257,30 +263,24 @@ func (r *run) writeLegacy(name string, b *signing.Bundle) error {
 	if bundleOnly(name) {
 		return nil
 	}
-	sig, err := r.writeOrRead(name+signing.SignatureSuffix, signing.EncodeSignature(b.Signature()))
+	sig, err := r.writeOrRead(name, signing.SignatureSuffix, signing.EncodeSignature(b.Signature()))
 	if err != nil {
 		return err
 	}
-	cert, err := r.writeOrRead(name+signing.CertificateSuffix, signing.EncodeCertificate(b.Certificate()))
+	cert, err := r.writeOrRead(name, signing.CertificateSuffix, signing.EncodeCertificate(b.Certificate()))
 	if err != nil {
 		return err
 	}
 	return signing.CheckSidecars(b, sig, cert)
 }
 
-// writeOrRead writes data to a file that does not exist, and returns the content
-// that the file has then.
-func (r *run) writeOrRead(name string, data []byte) ([]byte, error) {
-	if r.present[name] {
-		return r.tree.read(name, signing.MaxBundle)
+// writeOrRead writes data to a sidecar that does not exist, and returns the content
+// that it has then.
+func (r *run) writeOrRead(name, suffix string, data []byte) ([]byte, error) {
+	if r.present[name+suffix] {
+		return r.tree.read(name+suffix, signing.MaxBundle)
 	}
-	return data, r.write(name, data)
-}
-
-// write creates a file that must not exist. The walk has seen every directory on
-// the way to it, and none was a symlink.
-func (r *run) write(name string, data []byte) error {
-	return durable.CreateFile(filepath.Join(r.tree.dir, filepath.FromSlash(name)), data, 0o644)
+	return data, r.sidecars.write(name, suffix, data)
 }
 
 func (r *run) report() *SignReport {
@@ -307,19 +307,19 @@ func (r *run) report() *SignReport {
 // is killed while writing a sidecar.
 var strayPattern = regexp.MustCompile(`^\..+(\.sig|\.cert|\.sigstore\.json)\.tmp-[0-9]+$`)
 
-// sweep removes what a killed run left behind; it would be signed otherwise.
-func sweep(dir string) error {
-	t, err := openTree(dir)
-	if err != nil {
-		return err
-	}
-	defer t.close() //nolint:errcheck // only read
+// sweep removes what a killed run left behind; it would be signed otherwise. No other run
+// may be at the tree.
+func (t *tree) sweep() error {
+	var kept []file
 	for _, f := range t.files {
-		if strayPattern.MatchString(filepath.Base(f.path)) {
-			if err := t.root.Remove(filepath.FromSlash(f.path)); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return fmt.Errorf("remove leftover of an interrupted run: %w", err)
-			}
+		if !strayPattern.MatchString(path.Base(f.path)) {
+			kept = append(kept, f)
+			continue
+		}
+		if err := t.root.Remove(filepath.FromSlash(f.path)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove leftover of an interrupted run: %w", err)
 		}
 	}
+	t.files = kept
 	return nil
 }

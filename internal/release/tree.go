@@ -1,17 +1,21 @@
 package release
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/sha512"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // maxSums is the most bytes that a checksum file may have: 100,000 files.
@@ -86,7 +90,15 @@ type tree struct {
 	root  *os.Root
 	files []file // regular files in walk order: lexical within each directory
 	odd   []string
+
+	buffers sync.Pool // *[readSize]byte
+
+	mu   sync.Mutex
+	dirs map[string]*os.Root // below root, those that were read from
 }
+
+// readSize is how much of a file is read at once, in bytes.
+const readSize = 64 << 10
 
 // file is a regular file of a tree.
 type file struct {
@@ -101,7 +113,8 @@ func openTree(dir string) (*tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open release tree: %w", err)
 	}
-	t := &tree{dir: dir, root: root}
+	t := &tree{dir: dir, root: root, dirs: map[string]*os.Root{}}
+	t.buffers.New = func() any { return new([readSize]byte) }
 	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -123,17 +136,66 @@ func openTree(dir string) (*tree, error) {
 	return t, nil
 }
 
-func (t *tree) close() error { return t.root.Close() }
+func (t *tree) close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var errs []error
+	for _, dir := range t.dirs {
+		errs = append(errs, dir.Close())
+	}
+	return errors.Join(append(errs, t.root.Close())...)
+}
+
+// open opens a file. Its directory is looked up once: from the root it is a step for each
+// part of the name.
+func (t *tree) open(name string) (*os.File, error) {
+	dir, base := path.Split(name)
+	parent, err := t.parent(dir)
+	if err != nil {
+		return nil, err
+	}
+	f, err := parent.Open(base)
+	var failed *fs.PathError
+	if errors.As(err, &failed) {
+		failed.Path = name
+	}
+	return f, err
+}
+
+func (t *tree) parent(dir string) (*os.Root, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if parent, ok := t.dirs[dir]; ok {
+		return parent, nil
+	}
+	if dir == "" {
+		return t.root, nil
+	}
+	parent, err := t.root.OpenRoot(filepath.FromSlash(dir))
+	if err != nil {
+		return nil, err
+	}
+	t.dirs[dir] = parent
+	return parent, nil
+}
 
 // read returns a small file's content.
 func (t *tree) read(name string, limit int64) (_ []byte, err error) {
-	f, err := t.root.Open(filepath.FromSlash(name))
+	f, err := t.open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
+	piece := t.buffers.Get().(*[readSize]byte)
+	defer t.buffers.Put(piece)
+	n, err := io.ReadFull(f, piece[:min(readSize, limit+1)])
+	data := bytes.Clone(piece[:n])
+	if err == nil { // there may be more
+		var more []byte
+		more, err = io.ReadAll(io.LimitReader(f, limit+1-int64(n)))
+		data = append(data, more...)
+	}
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, err
 	}
 	if int64(len(data)) > limit {
@@ -149,34 +211,52 @@ type digests struct {
 }
 
 // digest streams the file once, in bounded memory.
-func (t *tree) digest(ctx context.Context, name string) (_ digests, err error) {
-	f, err := t.root.Open(filepath.FromSlash(name))
-	if err != nil {
+func (t *tree) digest(ctx context.Context, name string) (d digests, err error) {
+	h256, h512 := sha256.New(), sha512.New()
+	if err := t.stream(ctx, name, h256, h512); err != nil {
 		return digests{}, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	return digestOf(ctx, f)
-}
-
-func digestOf(ctx context.Context, r io.Reader) (digests, error) {
-	h256, h512 := sha256.New(), sha512.New()
-	buf := make([]byte, 64<<10)
-	for {
-		if err := ctx.Err(); err != nil {
-			return digests{}, err
-		}
-		n, err := r.Read(buf)
-		h256.Write(buf[:n])
-		h512.Write(buf[:n])
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return digests{}, err
-		}
-	}
-	var d digests
 	h256.Sum(d.sha256[:0])
 	h512.Sum(d.sha512[:0])
 	return d, nil
+}
+
+// sha256 is digest where only that is needed.
+func (t *tree) sha256(ctx context.Context, name string) (d [sha256.Size]byte, err error) {
+	h := sha256.New()
+	if err := t.stream(ctx, name, h); err != nil {
+		return d, err
+	}
+	h.Sum(d[:0])
+	return d, nil
+}
+
+// stream writes the content of a file to hashes.
+func (t *tree) stream(ctx context.Context, name string, to ...hash.Hash) (err error) {
+	f, err := t.open(name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	piece := t.buffers.Get().(*[readSize]byte)
+	defer t.buffers.Put(piece)
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := f.Read(piece[:])
+		for _, h := range to {
+			h.Write(piece[:n])
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func digestOf(data []byte) digests {
+	return digests{sha256: sha256.Sum256(data), sha512: sha512.Sum512(data)}
 }
