@@ -48,29 +48,69 @@ func (c *copier) tag(ctx context.Context, from, to name.Tag) error {
 	if m == nil {
 		return err
 	}
-	there, _, err := c.registry.manifest(ctx, to)
-	switch {
-	case notFound(err):
-	case err != nil:
+	missing, err := c.missing(ctx, m, to)
+	if err != nil {
 		return explain(to.RegistryStr(), err)
-	default:
-		return c.merge(ctx, m, there, to)
+	}
+	if len(missing) == 0 {
+		return nil
 	}
 	if err := c.uncounted(ctx, m); err != nil {
 		return err
 	}
-	r := c.registry.anew()
-	err = r.untilKept(ctx, write{
-		make: func(ctx context.Context) error {
-			return explain(to.RegistryStr(), r.pusher.Put(ctx, to, copied{raw, m.MediaType}))
-		},
-		look: func(ctx context.Context) (bool, error) { return false, r.look(ctx, to, m.Layers...) },
-		told: func(err error) error { return fmt.Errorf("copy to %s: %w", to, err) },
+	err = c.registry.untilKept(ctx, write{
+		make: func(ctx context.Context) error { return c.writeTag(ctx, m, raw, to) },
+		look: func(ctx context.Context) (bool, error) { return false, c.registry.look(ctx, to, m.Layers...) },
+		told: func(err error) error { return fmt.Errorf("copy to %s: %w", to, explain(to.RegistryStr(), err)) },
 	})
 	if err != nil {
 		return err
 	}
-	c.done.Signatures += len(m.Layers)
+	c.done.Signatures += len(missing)
+	return nil
+}
+
+// missing are the layers of m that the image at the tag lacks.
+func (c *copier) missing(ctx context.Context, m *v1.Manifest, at name.Tag) ([]v1.Descriptor, error) {
+	there, _, err := c.registry.manifest(ctx, at)
+	if notFound(err) {
+		return m.Layers, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	missing := slices.DeleteFunc(slices.Clone(m.Layers), func(d v1.Descriptor) bool { return holds(there, d) })
+	for _, layer := range missing {
+		if layer.MediaType != signatureType && layer.MediaType != attestationType {
+			return nil, fmt.Errorf("%s holds something else already; remove one of them", at)
+		}
+	}
+	return missing, nil
+}
+
+// writeTag writes m to a tag that is not there, and adds what is missing to one that is:
+// others may have made it since.
+func (c *copier) writeTag(ctx context.Context, m *v1.Manifest, raw []byte, to name.Tag) error {
+	is, err := c.registry.digestAt(ctx, to)
+	if err != nil {
+		return err
+	}
+	if is == (v1.Hash{}) {
+		return c.registry.pusher.Put(ctx, to, copied{raw, m.MediaType})
+	}
+	missing, err := c.missing(ctx, m, to)
+	if err != nil {
+		return err
+	}
+	for _, layer := range missing {
+		content, err := c.registry.blob(ctx, c.from, layer)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", layer.Digest, err)
+		}
+		if err := c.registry.writeLayer(ctx, to, addendum(layer, content), false); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -89,27 +129,6 @@ func (c *copier) signatureManifest(ctx context.Context, tag name.Tag) (*v1.Manif
 	}
 	m.MediaType = got.mediaType // as it is served, which is not always in it
 	return m, got.raw, nil
-}
-
-// merge adds what the tag lacks.
-func (c *copier) merge(ctx context.Context, m, there *v1.Manifest, to name.Tag) error {
-	for _, layer := range m.Layers {
-		if holds(there, layer) {
-			continue
-		}
-		if layer.MediaType != signatureType && layer.MediaType != attestationType {
-			return fmt.Errorf("%s holds something else already; remove one of them", to)
-		}
-		content, err := c.registry.blob(ctx, c.from, layer)
-		if err != nil {
-			return fmt.Errorf("read %s: %w", layer.Digest, explain(c.from.RegistryStr(), err))
-		}
-		if err := c.registry.appendLayer(ctx, to, content, layer.MediaType, layer.Annotations); err != nil {
-			return err
-		}
-		c.done.Signatures++
-	}
-	return nil
 }
 
 // referrer copies a manifest that refers to the image and holds a bundle; others stay.

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"sigstack/internal/oci"
+	"sigstack/internal/signing/signingtest"
 )
 
 // TestSettleMendsOverwritten: what another signer overwrites between a write and Settle, by
@@ -113,4 +114,33 @@ func TestSettleFails(t *testing.T) {
 			t.Errorf("by %s: got %v, want the registry's error", style, err)
 		}
 	}
+}
+
+// TestCopyKeepsOthers: a copy that is made again does not overwrite what others have written
+// to the tag meanwhile.
+func TestCopyKeepsOthers(t *testing.T) {
+	t.Parallel()
+	stack := signingtest.New(t, time.Now)
+	first, second := newSigner(t, stack, "first@example.com"), newSigner(t, stack, "second@example.com")
+	registries(t, func(t *testing.T, host string) {
+		ref := host + "/staging:v1"
+		digest := pushImage(t, ref)
+		first.sign(t, ref, oci.Tag, nil)
+		r := oci.New(oci.Options{Now: time.Now}).PuttingOff()
+		pinned := host + "/prod@" + digest.String()
+		_, err := r.Copy(t.Context(), ref, host+"/prod:v1")
+		must(t, err)
+		// Somebody who read that there is no tag, before it was copied, writes it.
+		other := host + "/other:v1"
+		copyTag(t, ref, other)
+		second.sign(t, other, oci.Tag, nil)
+		sig := ":sha256-" + digest.Hex + ".sig"
+		copyTag(t, host+"/other"+sig, host+"/prod"+sig)
+		must(t, r.Settle(t.Context()))
+		for _, s := range []signer{first, second} {
+			if _, err := s.verify(t.Context(), pinned, nil); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }

@@ -23,11 +23,6 @@ const (
 
 // appendLayer adds a layer to the image at tag, which is made if there is none.
 func (r *Registry) appendLayer(ctx context.Context, tag name.Tag, content []byte, mediaType types.MediaType, annotations map[string]string) error {
-	layer := mutate.Addendum{
-		Layer:       static.NewLayer(content, mediaType),
-		Annotations: annotations,
-		MediaType:   mediaType,
-	}
 	want := v1.Descriptor{MediaType: mediaType, Digest: hashOf(content), Annotations: annotations}
 	absent := r.glance.absent(tag)
 	r.glance.forget(tag)
@@ -36,11 +31,18 @@ func (r *Registry) appendLayer(ctx context.Context, tag name.Tag, content []byte
 		make: func(ctx context.Context) error {
 			first := absent
 			absent = false // from now on it may be there
-			return r.writeLayer(ctx, tag, layer, first)
+			return r.writeLayer(ctx, tag, addendum(want, content), first)
 		},
 		look: func(ctx context.Context) (bool, error) { return false, r.look(ctx, tag, want) },
 		told: func(err error) error { return fmt.Errorf("write %s: %w", tag, explain(tag.RegistryStr(), err)) },
 	})
+}
+
+// addendum is a layer to add that is described already.
+func addendum(desc v1.Descriptor, content []byte) mutate.Addendum {
+	return mutate.Addendum{
+		Layer: static.NewLayer(content, desc.MediaType), Annotations: desc.Annotations, MediaType: desc.MediaType,
+	}
 }
 
 // writeLayer reads the image at tag, adds the layer and writes it back, unless

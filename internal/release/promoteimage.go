@@ -28,7 +28,7 @@ type promotionRecord struct {
 // free in the new place.
 func (p *promotion) check(ctx context.Context, i int, _ file) error {
 	done := &p.report.Images[i]
-	switch _, err := p.verify(ctx, done.From.Pinned(), p.Staging, nil); {
+	switch _, err := p.verify(ctx, p.Registry.Glance(), done.From.Pinned(), p.Staging, nil); {
 	case refused(err):
 		return fmt.Errorf("%s is not signed by %s: %w", done.From.Ref, p.Staging, err)
 	case err != nil:
@@ -39,10 +39,10 @@ func (p *promotion) check(ctx context.Context, i int, _ file) error {
 }
 
 // verify returns the image, and all below it if Recursive says so, each as verified.
-func (p *promotion) verify(ctx context.Context, ref string, by *signing.Identity, annotations map[string]string) ([]oci.Verified, error) {
-	judge := p.Registry.Verify
+func (p *promotion) verify(ctx context.Context, registry *oci.Registry, ref string, by *signing.Identity, annotations map[string]string) ([]oci.Verified, error) {
+	judge := registry.Verify
 	if p.Recursive {
-		judge = p.Registry.VerifyRecursive
+		judge = registry.VerifyRecursive
 	}
 	got, err := judge(ctx, ref, p.Session.Trusted(), by, annotations)
 	if err != nil {
@@ -56,10 +56,14 @@ func (p *promotion) verify(ctx context.Context, ref string, by *signing.Identity
 func (p *promotion) promote(ctx context.Context, i int, _ file) (err error) {
 	done := &p.report.Images[i]
 	to := done.To.Pinned()
-	if done.Copied, err = p.Registry.Copy(ctx, done.From.Pinned(), done.To.Ref); err != nil {
+	registry := p.Registry.PuttingOff()
+	if done.Copied, err = registry.Copy(ctx, done.From.Pinned(), done.To.Ref); err != nil {
 		return err
 	}
-	if err := p.vouch(ctx, done, to); err != nil {
+	if err := p.vouch(ctx, registry, done, to); err != nil {
+		return fmt.Errorf("%s: %w", done.To.Ref, err)
+	}
+	if err := registry.Settle(ctx); err != nil {
 		return fmt.Errorf("%s: %w", done.To.Ref, err)
 	}
 	if err := p.verifyPromoted(ctx, done, to); err != nil {
@@ -71,22 +75,23 @@ func (p *promotion) promote(ctx context.Context, i int, _ file) (err error) {
 
 // vouch adds the signatures and the record that are missing. Two tags of one image are
 // not signed at the same time: each would find nothing there.
-func (p *promotion) vouch(ctx context.Context, done *PromotedImage, to string) error {
+func (p *promotion) vouch(ctx context.Context, registry *oci.Registry, done *PromotedImage, to string) error {
 	refs := []string{to}
 	if p.Recursive {
 		var err error
-		if refs, err = p.Registry.Tree(ctx, to); err != nil {
+		if refs, err = registry.Tree(ctx, to); err != nil {
 			return err
 		}
 	}
 	for _, ref := range refs {
-		if err := p.signMissing(ctx, done, ref); err != nil {
+		if err := p.signMissing(ctx, registry, done, ref); err != nil {
 			return err
 		}
 	}
 	unlock := p.lock(to)
 	defer unlock()
-	recorded, err := p.recorded(ctx, done, to)
+	registry = registry.Glance()
+	recorded, err := p.recorded(ctx, registry, done, to)
 	if err != nil || recorded {
 		return err
 	}
@@ -97,7 +102,7 @@ func (p *promotion) vouch(ctx context.Context, done *PromotedImage, to string) e
 	if err != nil {
 		return fmt.Errorf("encode promotion record: %w", err)
 	}
-	if err := p.record(ctx, to, predicate); err != nil {
+	if err := p.record(ctx, registry, to, predicate); err != nil {
 		return fmt.Errorf("record promotion: %w", err)
 	}
 	done.Recorded = true
@@ -106,8 +111,8 @@ func (p *promotion) vouch(ctx context.Context, done *PromotedImage, to string) e
 
 // record signs and stores a promotion record. The journal explains it; one of a run that
 // was interrupted is made anew, since it tells another time.
-func (p *promotion) record(ctx context.Context, to string, predicate []byte) error {
-	content, err := p.Registry.PrepareAttestation(ctx, to, PromotionPredicate, predicate)
+func (p *promotion) record(ctx context.Context, registry *oci.Registry, to string, predicate []byte) error {
+	content, err := registry.PrepareAttestation(ctx, to, PromotionPredicate, predicate)
 	if err != nil {
 		return err
 	}
@@ -122,7 +127,7 @@ func (p *promotion) record(ctx context.Context, to string, predicate []byte) err
 	if err := p.journal.note(line); err != nil {
 		return err
 	}
-	_, err = p.Registry.SubmitAttestation(ctx, p.Session, content, draft)
+	_, err = registry.SubmitAttestation(ctx, p.Session, content, draft)
 	return err
 }
 
@@ -138,15 +143,16 @@ func (p *promotion) lock(ref string) (unlock func()) {
 	return one.Unlock
 }
 
-func (p *promotion) signMissing(ctx context.Context, done *PromotedImage, ref string) error {
+func (p *promotion) signMissing(ctx context.Context, registry *oci.Registry, done *PromotedImage, ref string) error {
 	unlock := p.lock(ref)
 	defer unlock()
-	styles, err := p.missing(ctx, ref)
+	registry = registry.Glance()
+	styles, err := p.missing(ctx, registry, ref)
 	if err != nil {
 		return err
 	}
 	for _, style := range styles {
-		_, resumed, err := p.journal.signImage(ctx, p.Session, p.Registry, ref, style, p.Annotations, p.Now)
+		_, resumed, err := p.journal.signImage(ctx, p.Session, registry, ref, style, p.Annotations, p.Now)
 		if err != nil {
 			return fmt.Errorf("sign: %w", err)
 		}
@@ -159,10 +165,10 @@ func (p *promotion) signMissing(ctx context.Context, done *PromotedImage, ref st
 }
 
 // missing are the styles in which the promotion identity has not signed the image for its
-// new place.
-func (p *promotion) missing(ctx context.Context, ref string) ([]oci.Style, error) {
+// new place. The registry is a glance at it.
+func (p *promotion) missing(ctx context.Context, registry *oci.Registry, ref string) ([]oci.Style, error) {
 	styles := []oci.Style{oci.Tag, oci.Referrer}
-	got, err := p.Registry.Verify(ctx, ref, p.Session.Trusted(), p.identity, p.Annotations)
+	got, err := registry.Verify(ctx, ref, p.Session.Trusted(), p.identity, p.Annotations)
 	if err != nil && !refused(err) {
 		return nil, err
 	}
@@ -177,7 +183,7 @@ func (p *promotion) missing(ctx context.Context, ref string) ([]oci.Style, error
 		return nil, nil
 	}
 	// What seems to be missing may be what could not be read.
-	_, _, err = p.Registry.Proofs(ctx, ref, p.Session.Trusted(), p.identity, p.Annotations)
+	_, _, err = registry.Proofs(ctx, ref, p.Session.Trusted(), p.identity, p.Annotations)
 	return styles, err
 }
 
@@ -191,8 +197,8 @@ func refused(err error) bool {
 }
 
 // recorded reports whether the promotion identity has recorded this very promotion.
-func (p *promotion) recorded(ctx context.Context, done *PromotedImage, to string) (bool, error) {
-	got, err := p.Registry.VerifyAttestation(ctx, to, p.Session.Trusted(), p.identity, PromotionPredicate)
+func (p *promotion) recorded(ctx context.Context, registry *oci.Registry, done *PromotedImage, to string) (bool, error) {
+	got, err := registry.VerifyAttestation(ctx, to, p.Session.Trusted(), p.identity, PromotionPredicate)
 	if refused(err) {
 		return false, nil
 	}
@@ -211,18 +217,19 @@ func (p *promotion) recorded(ctx context.Context, done *PromotedImage, to string
 	return false, nil
 }
 
-// verifyPromoted reads the new place as anybody would: staging's signature has come
+// verifyPromoted reads the new place anew, as anybody would: staging's signature has come
 // along, and nothing is missing of what was to be added.
 func (p *promotion) verifyPromoted(ctx context.Context, done *PromotedImage, to string) error {
-	if _, err := p.verify(ctx, to, p.Staging, nil); err != nil {
+	registry := p.Registry.Glance()
+	if _, err := p.verify(ctx, registry, to, p.Staging, nil); err != nil {
 		return err
 	}
-	got, err := p.verify(ctx, to, p.identity, p.Annotations)
+	got, err := p.verify(ctx, registry, to, p.identity, p.Annotations)
 	if err != nil {
 		return err
 	}
 	for _, manifest := range got {
-		styles, err := p.missing(ctx, manifest.Image)
+		styles, err := p.missing(ctx, registry, manifest.Image)
 		if err != nil {
 			return err
 		}
@@ -230,7 +237,7 @@ func (p *promotion) verifyPromoted(ctx context.Context, done *PromotedImage, to 
 			return fmt.Errorf("%s has no signature of %s by %s", manifest.Image, p.identity, styles[0])
 		}
 	}
-	recorded, err := p.recorded(ctx, done, to)
+	recorded, err := p.recorded(ctx, registry, done, to)
 	if err == nil && !recorded {
 		err = errors.New("its promotion record is not there")
 	}
