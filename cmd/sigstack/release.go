@@ -126,6 +126,7 @@ func (a *app) releaseSign(ctx context.Context, c release.SignConfig) error {
 	bar.unit = "files and images"
 	c.Progress = func(p release.Progress) { bar.set(p.Done, p.Total, p.Bytes, p.Path) }
 	start := a.now()
+	collectSeldom()
 	rep, err := release.Sign(ctx, c)
 	bar.end()
 	if err != nil {
@@ -231,6 +232,7 @@ func (a *app) releaseVerify(ctx context.Context, c release.VerifyConfig) error {
 	bar.unit = "files and images"
 	c.Progress = func(p release.Progress) { bar.set(p.Done, p.Total, p.Bytes, p.Path) }
 	start := a.now()
+	collectSeldom()
 	rep, err := release.Verify(ctx, c)
 	bar.end()
 	if err != nil {

@@ -25,6 +25,8 @@ func main() {
 	flag.IntVar(&m.images, "images", 40, "`number` of images to sign, indexes among them")
 	flag.IntVar(&m.rounds, "rounds", 3, "`number` of rounds")
 	flag.IntVar(&m.large, "large", 5000, "`number` of files of the tree whose memory is measured; 0: none")
+	flag.IntVar(&m.stackPID, "stack-pid", 0, "`process` of the stack, whose CPU time is told; 0: it is not")
+	flag.IntVar(&m.registryPID, "registry-pid", 0, "`process` of the registry, likewise")
 	flag.Parse()
 	m.out = os.Stdout
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

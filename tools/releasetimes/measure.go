@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"sigstack/tools/load/usage"
 )
 
 const user = "demo@sigstack.local"
@@ -22,13 +24,15 @@ const user = "demo@sigstack.local"
 type measurement struct {
 	bin, cosign, stack, url, registry, work string
 	files, images, rounds, large            int
+	stackPID, registryPID                   int // 0: its CPU time is not told
 	out                                     io.Writer
 }
 
 // cost is what one command, or several, took.
 type cost struct {
-	wall, cpu time.Duration
-	memory    int64 // bytes, the most that were resident
+	wall, cpu       time.Duration
+	stack, registry time.Duration // CPU of the servers meanwhile
+	memory          int64         // bytes, the most that were resident
 }
 
 // round is one tree, signed in both ways.
@@ -68,7 +72,10 @@ func (m *measurement) round(ctx context.Context, i int) (r round, err error) {
 	if r.sign, r.verify, err = m.release(ctx, dir); err != nil {
 		return r, err
 	}
-	r.loop, r.signed, err = m.loop(ctx, dir)
+	r.loop, err = m.served(func() (c cost, err error) {
+		c, r.signed, err = m.loop(ctx, dir)
+		return c, err
+	})
 	return r, err
 }
 
@@ -89,13 +96,47 @@ func (m *measurement) release(ctx context.Context, dir string) (sign, verify cos
 		return sign, verify, err
 	}
 	kit := filepath.Join(m.stack, "client")
-	sign, err = command(ctx, m.bin, "release", "sign", dir, "--client", kit, "--identity-token", token)
+	sign, err = m.served(func() (cost, error) {
+		return command(ctx, m.bin, "release", "sign", dir, "--client", kit, "--identity-token", token)
+	})
 	if err != nil {
 		return sign, verify, err
 	}
-	verify, err = command(ctx, m.bin, "release", "verify", dir, "--client", kit,
-		"--certificate-identity", user, "--certificate-oidc-issuer", m.url+"/dex")
+	verify, err = m.served(func() (cost, error) {
+		return command(ctx, m.bin, "release", "verify", dir, "--client", kit,
+			"--certificate-identity", user, "--certificate-oidc-issuer", m.url+"/dex")
+	})
 	return sign, verify, err
+}
+
+// served adds to the cost of do what the servers used meanwhile.
+func (m *measurement) served(do func() (cost, error)) (c cost, err error) {
+	watch := func(pid int) (used func() (time.Duration, error), err error) {
+		if pid == 0 {
+			return func() (time.Duration, error) { return 0, nil }, nil
+		}
+		p, err := usage.Watch(pid)
+		if err != nil {
+			return nil, err
+		}
+		return p.Used, nil
+	}
+	stack, err := watch(m.stackPID)
+	if err != nil {
+		return c, err
+	}
+	registry, err := watch(m.registryPID)
+	if err != nil {
+		return c, err
+	}
+	if c, err = do(); err != nil {
+		return c, err
+	}
+	if c.stack, err = stack(); err != nil {
+		return c, err
+	}
+	c.registry, err = registry()
+	return c, err
 }
 
 // token writes an identity token to a file.
@@ -158,7 +199,10 @@ func command(ctx context.Context, name string, args ...string) (cost, error) {
 
 // and is what two took that ran one after the other.
 func (c cost) and(d cost) cost {
-	return cost{c.wall + d.wall, c.cpu + d.cpu, max(c.memory, d.memory)}
+	return cost{
+		wall: c.wall + d.wall, cpu: c.cpu + d.cpu, stack: c.stack + d.stack, registry: c.registry + d.registry,
+		memory: max(c.memory, d.memory),
+	}
 }
 
 func (m *measurement) say(format string, args ...any) error {
@@ -179,7 +223,12 @@ func (m *measurement) print(rounds []round) error {
 		{"cosign sign-blob, in a loop", func(r round) float64 { return r.loop.wall.Seconds() }, "s"},
 		{"loop / (sign + verify)", func(r round) float64 { return r.loop.wall.Seconds() / (r.sign.wall + r.verify.wall).Seconds() }, "times"},
 		{"release sign, CPU of the command", func(r round) float64 { return r.sign.cpu.Seconds() }, "s"},
+		{"release sign, CPU of the stack", func(r round) float64 { return r.sign.stack.Seconds() }, "s"},
+		{"release sign, CPU of the registry", func(r round) float64 { return r.sign.registry.Seconds() }, "s"},
 		{"release verify, CPU of the command", func(r round) float64 { return r.verify.cpu.Seconds() }, "s"},
+		{"release verify, CPU of the registry", func(r round) float64 { return r.verify.registry.Seconds() }, "s"},
+		{"cosign sign-blob, CPU of the loop", func(r round) float64 { return r.loop.cpu.Seconds() }, "s"},
+		{"cosign sign-blob, CPU of the stack", func(r round) float64 { return r.loop.stack.Seconds() }, "s"},
 		{"most memory of both commands", func(r round) float64 { return float64(max(r.sign.memory, r.verify.memory)) / 1e6 }, "MB"},
 	}
 	for _, row := range rows {

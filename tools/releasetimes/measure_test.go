@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +19,27 @@ func TestCommand(t *testing.T) {
 	}
 	if _, err := command(t.Context(), "sh", "-c", "echo why; exit 3"); err == nil || !strings.Contains(err.Error(), "why") {
 		t.Errorf("got %v, want what the command said", err)
+	}
+}
+
+// TestServed has a stack that works while a command runs: this process itself.
+func TestServed(t *testing.T) {
+	m := &measurement{stackPID: os.Getpid()}
+	c, err := m.served(func() (cost, error) {
+		for start := time.Now(); time.Since(start) < 100*time.Millisecond; {
+			sha256.Sum256(make([]byte, 1<<16))
+		}
+		return cost{wall: time.Second}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.wall != time.Second || c.stack <= 0 || c.registry != 0 {
+		t.Errorf("got %+v, want the command's own wall time, CPU of the stack, and none of a registry that is not told", c)
+	}
+	m.stackPID = 1 << 30
+	if _, err := m.served(func() (cost, error) { return cost{}, nil }); err == nil {
+		t.Error("a process that is not there was measured")
 	}
 }
 
