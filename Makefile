@@ -12,7 +12,7 @@ export FUZZTIME ?= 10s
 export COUNT    ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: build build-kms build-pkcs11 check unit lint generated test deps race pkcs11 e2e e2e-tls e2e-split compat faults vuln fuzz bench bench-ca bench-growth bench-log bench-postgres bench-release demo up clients generate verify help
+.PHONY: build build-kms build-pkcs11 check unit lint generated test deps race pkcs11 e2e e2e-tls e2e-split e2e-postgres compat faults vuln fuzz bench bench-ca bench-growth bench-log bench-postgres bench-release demo up clients generate verify help
 
 build: ## build bin/sigstack, static and trimmed
 	go build -ldflags "-s -w -X main.version=$(VERSION)" -o $(OUT) ./cmd/sigstack
@@ -54,6 +54,9 @@ e2e-tls: build clients ## the same tests over TLS with an authority of each stac
 
 e2e-split: build clients ## the same tests with every stack in several processes
 	SIGSTACK_E2E_MODE=split go test -count=1 -timeout 40m ./e2e ./e2e/compat ./e2e/conformance ./e2e/e2etest ./e2e/faults ./e2e/keys ./e2e/login ./e2e/negatives ./e2e/publish
+
+e2e-postgres: build clients ## the same tests with the logs of every stack in a PostgreSQL database
+	SIGSTACK_E2E_MODE=postgres go test -count=1 -timeout 40m ./e2e ./e2e/compat ./e2e/conformance ./e2e/e2etest ./e2e/faults ./e2e/keys ./e2e/login ./e2e/negatives ./e2e/publish
 
 compat: build clients ## the matrix of clients; writes docs/compatibility.md
 	@tools/compat

@@ -7,7 +7,7 @@ import (
 
 // ModeVariable says how the stacks of all tests run: empty in plaintext, "tls"
 // over TLS by an authority of their own, "split" likewise and in several
-// processes.
+// processes, "postgres" in plaintext on a PostgreSQL database.
 const ModeVariable = "SIGSTACK_E2E_MODE"
 
 type mode string
@@ -16,23 +16,24 @@ const (
 	plaintext mode = ""
 	overTLS   mode = "tls"
 	split     mode = "split"
+	postgres  mode = "postgres"
 )
 
 func currentMode() mode { return mode(os.Getenv(ModeVariable)) }
 
 func (m mode) check() error {
 	switch m {
-	case plaintext, overTLS, split:
+	case plaintext, overTLS, split, postgres:
 		return nil
 	}
-	return fmt.Errorf("%s is %q, want nothing, %q or %q", ModeVariable, m, overTLS, split)
+	return fmt.Errorf("%s is %q, want nothing, %q, %q or %q", ModeVariable, m, overTLS, split, postgres)
 }
 
 // upArgs are what the mode adds to `sigstack up`: fresh is a directory that up
 // has yet to make.
 func (m mode) upArgs(fresh bool) []string {
 	var args []string
-	if m != plaintext && fresh {
+	if OverTLS() && fresh {
 		args = append(args, "--tls")
 	}
 	if m == split {
@@ -42,7 +43,10 @@ func (m mode) upArgs(fresh bool) []string {
 }
 
 // OverTLS tells whether stacks speak TLS.
-func OverTLS() bool { return currentMode() != plaintext }
+func OverTLS() bool { return currentMode() == overTLS || currentMode() == split }
+
+// OnPostgres tells whether stacks keep their logs in a database.
+func OnPostgres() bool { return currentMode() == postgres }
 
 // Scheme is that of the stacks' URLs.
 func Scheme() string {

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"sigstack/internal/pki"
+
+	"sigstack/internal/pgtest"
 )
 
 // runWithin bounds one run of a client.
@@ -52,7 +54,7 @@ func build(m *testing.M) (code int, err error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("build sigstack: %w\n%s", err, out)
 	}
-	return m.Run(), nil
+	return pgtest.Main(m), nil
 }
 
 // Sigstack is the path of the program under test.

@@ -59,6 +59,13 @@ func TryStart(t *testing.T, dir string, args ...string) (*Stack, error) {
 		args = append(args, "--listen", "127.0.0.1:0")
 	}
 	args = append(args, currentMode().upArgs(fresh)...)
+	if OnPostgres() && fresh {
+		more, err := databaseArgs(t, dir)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, more...)
+	}
 	cmd := exec.Command(Sigstack(t), append([]string{"up", "--dir", dir}, args...)...) // ended by Stop
 	s := &Stack{t: t, Dir: dir, cmd: cmd, logs: new(bytes.Buffer), done: make(chan struct{})}
 	cmd.Stderr = s.logs

@@ -71,8 +71,8 @@ var (
 	pure       = []string{"internal/fault", "internal/pki", "internal/trust"}
 	foundation = join(pure, "internal/merkle", "internal/keys", "internal/httpd", "internal/run", "internal/durable",
 		"internal/audit", "internal/limit", "internal/pgdb", "internal/pgtest")
-	edge = join(pure, "internal/stack", "internal/config", "internal/signing", "internal/oci", "internal/slsa", "internal/sbom", "internal/release",
-		"internal/keys", "internal/httpd", "internal/run", "internal/durable", "internal/audit", "internal/admin", "internal/tlsconf", "internal/rotate",
+	edge = join(pure, "internal/stack", "internal/config", "internal/fleet", "internal/signing", "internal/oci", "internal/slsa", "internal/sbom", "internal/release",
+		"internal/keys", "internal/httpd", "internal/run", "internal/durable", "internal/audit", "internal/admin", "internal/tlsconf", "internal/rotate", "internal/pgtest",
 		"tuf-root", "tuf-root/ceremony")
 )
 
