@@ -164,9 +164,15 @@ func (t *Tree) fail(ctx context.Context, ps []*pending, err error) error {
 		t.frozen.Store(true) // by somebody else; storage wrote nothing
 		err = errFrozen()
 	}
+	if t.cfg.Election != nil && ctx.Err() != nil {
+		t.stale, err = true, errNotLeading // deposed in the middle of it
+	}
 	if fault.KindOf(err) == fault.Internal {
 		err = fault.Wrap(fault.Unavailable, err, "the log could not store the entry; try again")
 		t.stale = true
+	}
+	if t.cfg.Election != nil {
+		t.stale = true // its cause may be that another leads
 	}
 	t.metrics.failed.Inc()
 	refuse(ps, err)

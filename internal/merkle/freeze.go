@@ -122,9 +122,15 @@ type handover struct {
 // or the tree stops.
 func (t *Tree) HandOver(ctx context.Context, next *Tree) error {
 	h := handover{next, make(chan error, 1)}
+	over, err := t.leads()
+	if err != nil {
+		return err
+	}
 	select {
 	case t.handing <- h:
 		return <-h.done // the batcher does not go away in between
+	case <-over:
+		return errNotLeading
 	case <-t.stopped:
 		return errClosed()
 	case <-ctx.Done():
@@ -132,19 +138,36 @@ func (t *Tree) HandOver(ctx context.Context, next *Tree) error {
 	}
 }
 
+// leads returns when the term of this process is over, nil for never, or an error if
+// another leads.
+func (t *Tree) leads() (over <-chan struct{}, err error) {
+	if t.cfg.Election == nil {
+		return nil, nil
+	}
+	now := t.term.Load()
+	if now == nil {
+		return nil, errNotLeading
+	}
+	return now.ended, nil
+}
+
 // Settle commits what is queued and lets the newest root be the last one, unless
 // something is added later: an idle tree gets no fresh root any more. It returns that
-// root's head. It is for trees that nobody adds to any more, while Run runs.
+// root's head. Where another process leads it makes none that is refreshed here. It is for trees that nobody adds to any more, while Run runs.
 func (t *Tree) Settle(ctx context.Context) (Head, error) {
+	if _, err := t.leads(); err != nil {
+		t.settled.Store(true)
+		return t.Newest(ctx)
+	}
 	if err := t.HandOver(ctx, nil); err != nil {
 		return Head{}, err
 	}
-	return t.Head(), nil
+	return t.Newest(ctx)
 }
 
 // settle runs between two batches.
 func (t *Tree) settle(ctx context.Context) error {
-	t.settled = true
+	t.settled.Store(true)
 	if err := t.drain(ctx); err != nil {
 		return err
 	}

@@ -114,7 +114,7 @@ func (t *Tree) sequence(ctx context.Context, capture *batchStorage, at time.Time
 	b := &batch{head: head, nodes: capture.nodes}
 	t.nodes.put(t.ID(), maps.All(b.nodes)) // new entries are read soon
 	t.edge = edgeOf(b)
-	t.head.Store(&head)
+	t.publish(head)
 	return b, nil
 }
 

@@ -8,14 +8,13 @@ import (
 )
 
 // hashes returns the hashes of stored nodes, in the order of ids: from memory,
-// else tile by tile from storage.
-func (t *Tree) hashes(ctx context.Context, ids []compact.NodeID) ([][]byte, error) {
+// else tile by tile from storage. They are nodes of a tree of that size.
+func (t *Tree) hashes(ctx context.Context, size uint64, ids []compact.NodeID) ([][]byte, error) {
 	hashes := make([][]byte, len(ids))
 	cold := t.nodes.get(t.ID(), ids, hashes)
 	if len(cold) == 0 {
 		return hashes, nil
 	}
-	size := t.Head().Size
 	err := t.view(ctx, func(tx storage.ReadOnlyLogTreeTX) error {
 		for tile, again := range cold {
 			if err := t.readTile(ctx, tx, tile, again, size, ids, hashes); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/google/trillian"
@@ -30,8 +31,17 @@ type Storage interface {
 
 // Config of a Tree.
 type Config struct {
-	// Storage holds the tree. No other Tree may be open on the same TreeID.
+	// Storage holds the tree. Without an Election no other Tree may be open on the
+	// same TreeID.
 	Storage Storage
+	// Election says when this process leads; nil: always, for no other writes.
+	Election Election
+	// Forward has the process that leads add a leaf, whose identity is set, and
+	// returns its answer, which is checked. It must not forward what was forwarded.
+	// An error of a kind other than fault.Internal, Timeout, Canceled and Unavailable
+	// is the leader's word; after those the leaf is sent again, for a while. Nil: who
+	// does not lead refuses leaves.
+	Forward func(ctx context.Context, leaf Leaf) (Added, error)
 	// TreeID is what CreateTree returned.
 	TreeID int64
 	// Now is the clock that stamps leaves and roots.
@@ -195,6 +205,7 @@ func Open(ctx context.Context, c Config) (*Tree, error) {
 
 		gathering: gathering{enough: make(chan struct{}, 1)},
 	}
+	t.close = sync.OnceFunc(func() { close(t.closing) })
 	t.frozen.Store(tree.TreeState == trillian.TreeState_FROZEN)
 	if err := t.reload(ctx); err != nil {
 		return nil, fmt.Errorf("open tree %d: %w", c.TreeID, err)

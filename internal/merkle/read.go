@@ -32,7 +32,11 @@ func (t *Tree) Entry(ctx context.Context, index uint64) (Entry, error) {
 // tree ends or the driver's own limit, of some thousands, is reached; at least
 // one. It fails with fault.NotFound if first is not in the tree.
 func (t *Tree) Entries(ctx context.Context, first, count uint64) ([]Entry, error) {
-	size := t.Head().Size
+	head, err := t.covering(ctx, first+1)
+	if err != nil {
+		return nil, err
+	}
+	size := head.Size
 	if first >= size {
 		return nil, fault.Newf(fault.NotFound, "no entry %d in a log of %d", first, size)
 	}
@@ -41,7 +45,7 @@ func (t *Tree) Entries(ctx context.Context, first, count uint64) ([]Entry, error
 	}
 	count = min(count, size-first)
 	var leaves []*trillian.LogLeaf
-	err := t.view(ctx, func(tx storage.ReadOnlyLogTreeTX) (err error) {
+	err = t.view(ctx, func(tx storage.ReadOnlyLogTreeTX) (err error) {
 		leaves, err = tx.GetLeavesByRange(ctx, int64(first), int64(count))
 		return err
 	})
@@ -63,7 +67,6 @@ func (t *Tree) Entries(ctx context.Context, first, count uint64) ([]Entry, error
 // EntryByHash returns the first entry whose RFC 6962 leaf hash is leafHash, or
 // fault.NotFound.
 func (t *Tree) EntryByHash(ctx context.Context, leafHash [32]byte) (Entry, error) {
-	size := t.Head().Size
 	var leaves []*trillian.LogLeaf
 	err := t.view(ctx, func(tx storage.ReadOnlyLogTreeTX) (err error) {
 		leaves, err = tx.GetLeavesByHash(ctx, [][]byte{leafHash[:]}, true)
@@ -72,7 +75,16 @@ func (t *Tree) EntryByHash(ctx context.Context, leafHash [32]byte) (Entry, error
 	if err != nil {
 		return Entry{}, fmt.Errorf("find entry: %w", err)
 	}
-	if len(leaves) == 0 || uint64(leaves[0].LeafIndex) >= size {
+	if len(leaves) > 0 {
+		head, err := t.covering(ctx, uint64(leaves[0].LeafIndex)+1)
+		if err != nil {
+			return Entry{}, err
+		}
+		if uint64(leaves[0].LeafIndex) >= head.Size {
+			leaves = nil
+		}
+	}
+	if len(leaves) == 0 {
 		return Entry{}, fault.New(fault.NotFound, "no entry with that hash")
 	}
 	return t.storedEntry(leaves[0])
@@ -99,9 +111,13 @@ func (t *Tree) Row(ctx context.Context, key []byte) (value []byte, err error) {
 // key, the newest entry first, at most limit of them. They are of published
 // entries only.
 func (t *Tree) RowsBefore(ctx context.Context, key []byte, before uint64, limit int) ([]IndexRow, error) {
-	before = min(before, t.Head().Size) // read before the rows are
+	head, err := t.covering(ctx, before) // read before the rows are
+	if err != nil {
+		return nil, err
+	}
+	before = min(before, head.Size)
 	var rows []IndexRow
-	err := t.view(ctx, func(tx storage.ReadOnlyLogTreeTX) error {
+	err = t.view(ctx, func(tx storage.ReadOnlyLogTreeTX) error {
 		r, ok := tx.(rowReader)
 		if !ok {
 			return errors.New("this storage driver keeps no extra rows")
@@ -124,13 +140,15 @@ func (t *Tree) RowsBefore(ctx context.Context, key []byte, before uint64, limit 
 // Inclusion proves entry index in the tree of the given size, which need not be
 // the newest. It fails with fault.Invalid unless index < size <= Head().Size.
 func (t *Tree) Inclusion(ctx context.Context, index, size uint64) (Proof, error) {
-	head := t.Head()
+	head, err := t.covering(ctx, size)
+	if err != nil {
+		return Proof{}, err
+	}
 	if index >= size || size > head.Size {
 		return Proof{}, fault.Newf(fault.Invalid, "no proof of entry %d in a tree of %d: the log has %d entries", index, size, head.Size)
 	}
 	p := Proof{Index: index, Size: size, Root: head.Root, Time: head.Time}
-	var err error
-	p.Hashes, err = inclusion(index, size, func(ids []compact.NodeID) ([][]byte, error) { return t.hashes(ctx, ids) })
+	p.Hashes, err = inclusion(index, size, func(ids []compact.NodeID) ([][]byte, error) { return t.hashes(ctx, head.Size, ids) })
 	if err != nil || size == head.Size {
 		return p, err
 	}
@@ -144,14 +162,18 @@ func (t *Tree) Inclusion(ctx context.Context, index, size uint64) (Proof, error)
 // prove: sizes that are equal, or first zero. It fails with fault.Invalid unless
 // first <= second <= Head().Size.
 func (t *Tree) Consistency(ctx context.Context, first, second uint64) ([][]byte, error) {
-	if size := t.Head().Size; first > second || second > size {
-		return nil, fault.Newf(fault.Invalid, "no proof between sizes %d and %d: the log has %d entries", first, second, size)
+	head, err := t.covering(ctx, second)
+	if err != nil {
+		return nil, err
+	}
+	if first > second || second > head.Size {
+		return nil, fault.Newf(fault.Invalid, "no proof between sizes %d and %d: the log has %d entries", first, second, head.Size)
 	}
 	nodes, err := proof.Consistency(first, second)
 	if err != nil {
 		return nil, err
 	}
-	hashes, err := t.hashes(ctx, nodes.IDs)
+	hashes, err := t.hashes(ctx, head.Size, nodes.IDs)
 	if err != nil {
 		return nil, fmt.Errorf("prove %d consistent with %d: %w", first, second, err)
 	}
@@ -163,7 +185,7 @@ func (t *Tree) rootAt(ctx context.Context, size uint64) (root [32]byte, err erro
 	if size == 0 {
 		return [32]byte(rfc6962.DefaultHasher.EmptyRoot()), nil
 	}
-	hashes, err := t.hashes(ctx, compact.RangeNodes(0, size, nil))
+	hashes, err := t.hashes(ctx, size, compact.RangeNodes(0, size, nil))
 	if err != nil {
 		return root, fmt.Errorf("compute root over %d: %w", size, err)
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Run owns the batcher, the refresh of an idle tree's root and the head file. It
+// Run stands for election, if there is one, and owns the batcher, the refresh of an idle tree's root and the head file. It
 // must be called once. When ctx ends it refuses new leaves, commits and answers
 // the queued ones, writes the head file and returns nil. It returns an error
 // when storage is lost for good: the process should then end, since only
@@ -20,18 +20,31 @@ func (t *Tree) Run(ctx context.Context) error {
 	stop := make(chan struct{})
 	headFile := make(chan error, 1)
 	go func() { headFile <- t.keepHeadFile(ctx, stop) }()
-	err := t.runBatches(ctx)
+	err := t.work(ctx)
 	close(stop)
 	return errors.Join(err, <-headFile)
 }
 
-// runBatches commits batches until ctx ends or storage is lost. A batch is
-// whatever queued while the one before was being committed, and what gather
-// waits for.
-func (t *Tree) runBatches(ctx context.Context) error {
+// work commits batches, if it leads, until ctx ends, and then what is queued.
+func (t *Tree) work(ctx context.Context) error {
+	if t.cfg.Election != nil {
+		return t.stand(ctx)
+	}
 	defer close(t.stopped)
 	// A batch under way is finished even when ctx ends: its callers wait.
 	work := context.WithoutCancel(ctx)
+	err := t.batches(ctx, work)
+	t.close()
+	if err != nil {
+		return err
+	}
+	return t.drain(work)
+}
+
+// batches commits batches in work until ctx ends or storage is lost. A batch is
+// whatever queued while the one before was being committed, and what gather
+// waits for.
+func (t *Tree) batches(ctx, work context.Context) error {
 	refresh, stop := t.refreshTicks()
 	defer stop()
 	for {
@@ -39,22 +52,18 @@ func (t *Tree) runBatches(ctx context.Context) error {
 		case p := <-t.queue:
 			t.gather(ctx)
 			if err := t.commit(work, p); err != nil {
-				close(t.closing)
 				return err
 			}
 		case h := <-t.handing:
 			if err := t.handOver(work, h); err != nil {
-				close(t.closing)
 				return err
 			}
 		case <-refresh:
 			if err := t.refreshRoot(work); err != nil {
-				close(t.closing)
 				return err
 			}
 		case <-ctx.Done():
-			close(t.closing)
-			return t.drain(work)
+			return nil
 		}
 	}
 }
@@ -91,7 +100,7 @@ func (t *Tree) refreshTicks() (ticks <-chan time.Time, stop func()) {
 // RefreshEvery before the next tick. The error it returns means that storage is
 // lost; lesser ones wait for the next tick.
 func (t *Tree) refreshRoot(ctx context.Context) error {
-	if t.frozen.Load() || t.settled || wall(t.cfg.Now()).Sub(t.Head().Time) < t.cfg.RefreshEvery/2 {
+	if t.frozen.Load() || t.settled.Load() || wall(t.cfg.Now()).Sub(t.Head().Time) < t.cfg.RefreshEvery/2 {
 		return nil
 	}
 	err := t.refreshState(ctx)

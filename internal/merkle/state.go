@@ -30,21 +30,17 @@ func (t *Tree) refreshState(ctx context.Context) error {
 // was published.
 func (t *Tree) reload(ctx context.Context) error {
 	t.edge = nil
+	old := t.head.Load() // before the question: others may write, and be read, meanwhile
 	head, err := storedHead(ctx, t)
 	if err != nil {
 		return fmt.Errorf("read newest root: %w", err)
 	}
-	old := t.head.Load()
-	t.head.Store(&head)
-	root, err := t.rootAt(ctx, head.Size)
-	if err == nil && root != head.Root {
-		err = fmt.Errorf("stored nodes hash to %x, the root over %d entries is %x", root, head.Size, head.Root)
-	}
+	err = t.proves(ctx, head)
 	if err == nil && old != nil && head.Size < old.Size {
 		err = fmt.Errorf("%w: it has %d entries, %d were published", errShrunk, head.Size, old.Size)
 	}
-	if err != nil && old != nil {
-		t.head.Store(old)
+	if err == nil {
+		t.publish(head)
 	}
 	return err
 }

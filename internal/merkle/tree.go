@@ -26,12 +26,13 @@ type Tree struct {
 
 	queue   chan *pending        // leaves for the next batch
 	waiting atomic.Int64         // bytes of what is in queue, or about to be
-	head    atomic.Pointer[Head] // newest durable root; written by the batcher and Open
+	head    atomic.Pointer[Head] // newest durable root known; written by Open, and by publish
 	running atomic.Bool          // Run was called
-	frozen  atomic.Bool          // it takes no entries; written by Open and by the batcher that hands over
+	frozen  atomic.Bool          // it takes no entries; written by Open, the batcher that hands over, and readNewest
 	handing chan handover        // an order to freeze, for the batcher
-	closing chan struct{}        // closed: Add refuses
-	stopped chan struct{}        // closed: nothing queued will be answered any more
+	closing chan struct{}        // closed, by close: Add refuses
+	close   func()
+	stopped chan struct{} // closed: nothing queued will be answered any more
 
 	gathering
 
@@ -39,7 +40,12 @@ type Tree struct {
 	edge  map[compact.NodeID][]byte // nodes that make the head's root; nil: read them from storage
 	stale bool                      // a commit failed: re-read the head before anything else
 
-	settled bool // owned by the batcher: no root is made anew
+	settled atomic.Bool // no root is made anew
+
+	// Where others may write, too.
+	term       atomic.Pointer[term] // nil: this process does not lead
+	forwarding atomic.Int64         // bytes of what waits for a leader's answer
+	fresh      freshness
 }
 
 // pending is a leaf on its way into the tree.
@@ -67,7 +73,8 @@ func (t *Tree) Head() Head { return *t.head.Load() }
 
 // Add logs leaf and returns once it is on disk. It fails with fault.Unavailable
 // when the queue is full, which says when to try again, the clock went back too far or the commit failed, and
-// with fault.Canceled or fault.Timeout when ctx ends first. After an error the
+// with fault.Canceled or fault.Timeout when ctx ends first. Where another process
+// leads, that one logs the leaf. After an error the
 // leaf may still have been logged: adding it again answers with that entry. An
 // error that matches ErrFrozen says that it was not.
 func (t *Tree) Add(ctx context.Context, leaf Leaf) (Added, error) {
@@ -79,21 +86,34 @@ func (t *Tree) Add(ctx context.Context, leaf Leaf) (Added, error) {
 	if leaf.Identity == ([32]byte{}) {
 		p.leaf.Identity = p.leafHash
 	}
+	if t.cfg.Election != nil {
+		return t.addElected(p)
+	}
+	return t.addHere(p, nil)
+}
+
+// addHere has the batcher of this process log p, before its term has ended; nil: it
+// has no end.
+func (t *Tree) addHere(p *pending, over <-chan struct{}) (Added, error) {
 	if err := t.enqueue(p); err != nil {
 		return Added{}, err
 	}
+	var late error
 	select {
 	case a := <-p.done:
-		return t.added(ctx, a)
-	case <-ctx.Done():
-		return Added{}, ended(ctx)
+		return t.added(p.ctx, a)
+	case <-p.ctx.Done():
+		return Added{}, ended(p.ctx)
+	case <-over:
+		late = errNotLeading
 	case <-t.stopped:
+		late = errClosed()
 	}
 	select {
 	case a := <-p.done: // answered just before the end
-		return t.added(ctx, a)
+		return t.added(p.ctx, a)
 	default:
-		return Added{}, errClosed()
+		return Added{}, late
 	}
 }
 
@@ -121,6 +141,10 @@ func (t *Tree) enqueue(p *pending) error {
 	}
 	t.waiting.Add(-size)
 	t.metrics.refused.Inc()
+	return errFull()
+}
+
+func errFull() error {
 	return &fault.Error{Kind: fault.Unavailable, Public: "the log's queue is full; try again", RetryAfter: retryFull}
 }
 
