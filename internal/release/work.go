@@ -3,6 +3,7 @@ package release
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -29,21 +30,25 @@ func each(ctx context.Context, files []file, workers int, progress func(Progress
 	for _, f := range files {
 		p.TotalBytes += f.size
 	}
+	// Few goroutines for many files: each grows its stack once.
+	var next atomic.Int64
 	g, workCtx := errgroup.WithContext(ctx)
-	g.SetLimit(workers)
-	for i, f := range files {
-		if workCtx.Err() != nil {
-			break
-		}
+	for range min(workers, len(files)) {
 		g.Go(func() error {
-			if err := do(workCtx, i, f); err != nil {
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			p.Done, p.Bytes, p.Path = p.Done+1, p.Bytes+f.size, f.path
-			if progress != nil {
-				progress(p)
+			for workCtx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= len(files) {
+					return nil
+				}
+				if err := do(workCtx, i, files[i]); err != nil {
+					return err
+				}
+				mu.Lock()
+				p.Done, p.Bytes, p.Path = p.Done+1, p.Bytes+files[i].size, files[i].path
+				if progress != nil {
+					progress(p)
+				}
+				mu.Unlock()
 			}
 			return nil
 		})
