@@ -48,6 +48,8 @@ type Target interface {
 	ImportLeaves(ctx context.Context, t *trillian.Tree, leaves []*trillian.LogLeaf, nodes []tree.Node) error
 	// ImportRows stores services' rows, in place of those with such keys.
 	ImportRows(ctx context.Context, t *trillian.Tree, keys, values [][]byte) error
+	// ReopenImport makes a log that FinishImport made no log again.
+	ReopenImport(ctx context.Context, t *trillian.Tree) error
 	// FinishImport makes it a log, all or nothing, and is durable, with all before it,
 	// when it returns.
 	FinishImport(ctx context.Context, t *trillian.Tree, root *trillian.SignedLogRoot) error
@@ -96,8 +98,9 @@ type Copied struct {
 }
 
 // Copy copies a log and proves that it is the same. A copy that was cut short, however
-// that was, is taken up again by another Copy of the same log; until it comes to its end
-// nobody can open it. The error is fault.Conflict where there is another log.
+// that was, is taken up again by another Copy of the same log, and so is one of an
+// earlier state; until it comes to its end nobody can open it. The error is
+// fault.Conflict where there is another log, or one that went on by itself.
 func Copy(ctx context.Context, c Config) (Copied, error) {
 	if c.Progress == nil {
 		c.Progress = func(string, uint64, uint64) {}
@@ -174,18 +177,18 @@ func (r *run) copy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if whole {
+		if have, whole, err = r.reopen(ctx); err != nil {
+			return err
+		}
+	}
 	if r.moved && !whole {
 		return fmt.Errorf("tree %q was moved to another place, and goes on there: copy that one", r.tree.DisplayName)
 	}
 	r.result = Copied{
 		Tree: r.Tree, Name: r.tree.DisplayName, Head: r.head, Frozen: r.tree.TreeState == trillian.TreeState_FROZEN, Had: have, Whole: whole,
 	}
-	if whole {
-		if _, there, err := describe(ctx, r.To, r.Tree); err != nil || there != r.head {
-			return errors.Join(err, fault.Newf(fault.Conflict, "there is a log %q already, with %d entries of %v; this one has %d of %v",
-				r.tree.DisplayName, there.Size, there.Time, r.head.Size, r.head.Time))
-		}
-	} else {
+	if !whole {
 		if err := r.leaves(ctx, have); err != nil {
 			return err
 		}
@@ -202,6 +205,25 @@ func (r *run) copy(ctx context.Context) error {
 		}
 	}
 	return r.ends(ctx)
+}
+
+// reopen makes a copy that had come to its end one that has not, where the log has grown
+// since, or has a fresh root.
+func (r *run) reopen(ctx context.Context) (have uint64, whole bool, err error) {
+	_, there, err := describe(ctx, r.To, r.Tree)
+	if err != nil || there == r.head {
+		return 0, true, err
+	}
+	other := fault.Newf(fault.Conflict, "there is a log %q already, with %d entries of %v; this one has %d of %v, and does not extend it",
+		r.tree.DisplayName, there.Size, there.Time, r.head.Size, r.head.Time)
+	if r.moved || there.Size > r.head.Size || !there.Time.Before(r.head.Time) {
+		return 0, false, other
+	}
+	before := &run{Config: r.Config, head: there}
+	if err := before.each(ctx, r.From, func(*chunk) error { return nil }); err != nil {
+		return 0, false, errors.Join(other, err)
+	}
+	return there.Size, false, r.To.ReopenImport(ctx, r.tree)
 }
 
 // room refuses a target that holds something else.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -164,6 +165,51 @@ func TestHalfCopiesAreNoLogAndAreGoneOnWith(t *testing.T) {
 	}
 }
 
+// TestOlderCopiesAreGoneOnWith copies again what has grown, or has but a fresh root.
+func TestOlderCopiesAreGoneOnWith(t *testing.T) {
+	for kind, place := range newPlaces(t) {
+		t.Run(kind, func(t *testing.T) {
+			from := open(t, newPlaces(t)["directory"]())
+			id := newLog(t, from, 10)
+			to := open(t, place())
+			mustCopy(t, from, to, id)
+			for i, fresh := range []func(){
+				func() { grow(t, from, id, 10, 700) },
+				func() { refresh(t, from, id) },
+			} {
+				fresh()
+				if done := mustCopy(t, from, to, id); done.Whole || done.Had == 0 {
+					t.Errorf("copy %d: got %+v, want the older one gone on with", i, done)
+				}
+				same(t, look(t, to, id), look(t, from, id))
+			}
+			if head, err := merkle.CheckTree(t.Context(), to, id); err != nil || head.Size != 700 {
+				t.Errorf("recomputed: got %+v, %v, want 700 entries", head, err)
+			}
+		})
+	}
+}
+
+// refresh gives a log a fresh root of the same entries.
+func refresh(t *testing.T, s merkle.Storage, id int64) {
+	t.Helper()
+	tree, err := merkle.Open(t.Context(), merkle.Config{Storage: s, TreeID: id, Now: time.Now, RefreshEvery: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := tree.Head()
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- tree.Run(ctx) }()
+	for tree.Head() == before {
+		runtime.Gosched()
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestPlacesThatHoldSomethingAreRefused(t *testing.T) {
 	for kind, place := range newPlaces(t) {
 		t.Run(kind, func(t *testing.T) {
@@ -173,12 +219,12 @@ func TestPlacesThatHoldSomethingAreRefused(t *testing.T) {
 			mustCopy(t, from, to, id)
 			before := look(t, to, id)
 			grow(t, from, id, 10, 11)
-			if done, err := logcopy.Copy(t.Context(), logcopy.Config{From: from, To: to, Tree: id}); err == nil {
-				t.Errorf("a whole copy of an older log was taken for this one: %+v", done)
-			}
-			grow(t, to, id, 10, 12)
-			if done, err := logcopy.Copy(t.Context(), logcopy.Config{From: from, To: to, Tree: id}); err == nil {
-				t.Errorf("a log that went on was taken for a copy: %+v", done)
+			grow(t, to, id, 20, 22)
+			for _, size := range []int{11, 12, 15} { // behind it, beside it, ahead of it
+				if done, err := logcopy.Copy(t.Context(), logcopy.Config{From: from, To: to, Tree: id}); fault.KindOf(err) != fault.Conflict {
+					t.Errorf("a log that went on was taken for a copy of one with %d entries: %+v, %v", size, done, err)
+				}
+				grow(t, from, id, size, size+3)
 			}
 			if after := look(t, to, id); after.Head.Size != before.Head.Size+2 {
 				t.Errorf("refused copies changed the log to %+v", after.Head)

@@ -135,6 +135,22 @@ func (t *writeTX) unfinished() error {
 	return fault.Newf(fault.Conflict, "there is no copy of tree %q under way", t.tree.DisplayName)
 }
 
+// ReopenImport makes a tree a copy that has not come to its end, in one durable commit.
+func (s *Store) ReopenImport(ctx context.Context, t *trillian.Tree) error {
+	err := s.Admin().ReadWriteTransaction(ctx, func(_ context.Context, tx storage.AdminTX) error {
+		admin, ok := tx.(*adminTX)
+		if !ok {
+			return errors.New("admin transaction is not a Store's")
+		}
+		admin.lock(t.TreeId)
+		return admin.put(imported(t, trillian.TreeState_DRAINING, t.DisplayName+copying))
+	})
+	if err != nil {
+		return fmt.Errorf("go on with the copy of tree %q: %w", t.DisplayName, err)
+	}
+	return nil
+}
+
 // FinishImport makes the copy a tree with its name, its state and its root, in one
 // durable commit.
 func (s *Store) FinishImport(ctx context.Context, t *trillian.Tree, root *trillian.SignedLogRoot) error {

@@ -145,6 +145,18 @@ func (t *writeTX) unfinished(ctx context.Context, want *trillian.Tree) error {
 	return err
 }
 
+// ReopenImport makes a tree a copy that has not come to its end, in one transaction.
+func (s *Store) ReopenImport(ctx context.Context, t *trillian.Tree) error {
+	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
+	defer cancel()
+	_, err := s.writers.Exec(ctx, "UPDATE Trees SET TreeState = 'DRAINING', DisplayName = $3 WHERE TreeId = $1 AND DisplayName = $2",
+		t.TreeId, t.DisplayName, t.DisplayName+copying)
+	if err != nil {
+		return fmt.Errorf("go on with the copy of tree %q: %w", t.DisplayName, err)
+	}
+	return nil
+}
+
 // FinishImport makes the copy a tree with its name, its state and its root, in one
 // durable transaction.
 func (s *Store) FinishImport(ctx context.Context, t *trillian.Tree, root *trillian.SignedLogRoot) error {
