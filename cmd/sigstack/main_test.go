@@ -71,6 +71,9 @@ func TestScripts(t *testing.T) {
 			"pushindex": pushIndex,
 
 			"githubtokens": githubTokens,
+
+			"postgres": postgres(t),
+			"sql":      sql,
 		},
 	})
 }
