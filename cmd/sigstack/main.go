@@ -74,7 +74,7 @@ interrupted before it was done.`,
 		a.upCommand(), a.initCommand(), a.serveCommand(), a.splitCommand(), a.reloadCommand(),
 		a.tokenCommand(), a.signCommand(), a.attachCommand(), a.attestCommand(), a.verifyCommand(), a.verifyAttestationCommand(), a.vsaCommand(), a.sbomCommand(), a.releaseCommand(),
 		a.tufCommand(),
-		a.clientCommand(), a.statusCommand(), a.configCommand(), a.keysCommand(), a.logCommand(), a.dbCommand(), a.auditCommand(), a.compromiseCommand(), a.caCommand(), a.tsaCommand(), a.ctlogCommand(), a.rotateCommand(), a.versionCommand(),
+		a.clientCommand(), a.statusCommand(), a.configCommand(), a.keysCommand(), a.logCommand(), a.dbCommand(), a.replicaCommand(), a.auditCommand(), a.compromiseCommand(), a.caCommand(), a.tsaCommand(), a.ctlogCommand(), a.rotateCommand(), a.versionCommand(),
 	)
 	addCobrasOwn(root)
 	for _, cmd := range root.Commands() {

@@ -74,15 +74,12 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	privateFiles()
 	received, stop := hangups()
 	defer stop()
-	s, err := stack.Open(ctx, stack.Options{
+	opts := stack.Options{
 		Version: version, Dir: f.dir, Profile: config.ProfileServe, URL: f.url, Listen: f.listen,
 		BehindProxy: f.behindProxy, Drain: f.drain, Passphrase: passphrase, KMSPlugins: f.plugins.dir, Now: a.now, CheckEvery: a.checkEvery, Log: log,
-	})
-	if err != nil {
-		return explainPassphrase(err)
 	}
-	defer reloadOn(ctx, received, s)()
-	return s.Run(ctx, func() {
+	opened := func(s *stack.Stack) func() { return reloadOn(ctx, received, s) }
+	return explainPassphrase(stack.Serve(ctx, opts, opened, func(s *stack.Stack) {
 		if s.Process() != "" {
 			a.announceProcess(s)
 			return
@@ -91,5 +88,5 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 			// One write, for readers of the first line only.
 			a.printf("ready %s\nlistening on %s\ntrust root sha256:%s\n", s.URL(), s.Address(), s.RootSHA256())
 		})
-	})
+	}))
 }

@@ -120,12 +120,8 @@ func (a *app) up(ctx context.Context, u upFlags, tls *bool) error {
 	}
 	received, stop := a.hangupsOfTests()
 	defer stop()
-	s, err := stack.Open(ctx, opts)
-	if err != nil {
-		return err
-	}
-	defer reloadOn(ctx, received, s)()
-	return s.Run(ctx, func() {
+	opened := func(s *stack.Stack) func() { return reloadOn(ctx, received, s) }
+	return stack.Serve(ctx, opts, opened, func(s *stack.Stack) {
 		if name := s.Process(); name != "" {
 			a.announceProcess(s)
 			return

@@ -101,7 +101,11 @@ func (f *Fleet) note(ctx context.Context, began time.Time, told int64, v view) {
 			f.lapsed, lapsed = true, true
 		}
 		f.beat = began
-		v.revision = max(v.revision, f.seen.revision)
+		// What a leader pushes it has: the answer may be ahead of its own knowledge, and
+		// to pull would undo what it has changed since.
+		if v.revision = max(v.revision, f.seen.revision); f.leading() && v.term == f.held.term {
+			v.revision = f.seen.revision
+		}
 		f.seen = v
 		// Others may have ceased to wait for this replica. It is back once the database
 		// has heard that it works with all there is.

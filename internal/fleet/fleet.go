@@ -72,6 +72,8 @@ type Fleet struct {
 	pool *pgxpool.Pool
 	wake chan struct{} // holds one: beat at once
 
+	pushing sync.Mutex // one push at a time
+
 	mu      sync.Mutex    // guards what follows
 	changed chan struct{} // closed, and replaced, when any of it changes
 	seen    view

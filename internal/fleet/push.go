@@ -20,6 +20,8 @@ const pushTimeout = 10 * time.Second
 // one has followed, whatever this process believes. After any error the lead is
 // given up, so that what the database has is taken again.
 func (f *Fleet) Push(ctx context.Context, instead map[string][]byte, only func(path string) bool) (int64, error) {
+	f.pushing.Lock()
+	defer f.pushing.Unlock()
 	f.mu.Lock()
 	h, base, leading := f.held, f.applied, f.leading()
 	f.mu.Unlock()

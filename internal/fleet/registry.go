@@ -142,6 +142,9 @@ func (f *Fleet) Replicas(ctx context.Context) ([]Replica, error) {
 // List lists the replicas of a fleet for who is none of them: name and pin of the
 // configuration may be anything valid.
 func List(ctx context.Context, cfg Config) (list []Replica, err error) {
+	if err := cfg.check(); err != nil { // which has the default of the lease
+		return nil, err
+	}
 	err = cfg.with(ctx, "list replicas", func(conn *pgx.Conn) error {
 		list, err = cfg.list(ctx, conn)
 		return err

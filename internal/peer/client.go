@@ -61,6 +61,9 @@ func NewClient(name, address string, pin Pin, id Identity) *Client {
 // Name is that of the other process.
 func (c *Client) Name() string { return c.name }
 
+// Address is where it listens.
+func (c *Client) Address() string { return c.address }
+
 // Close closes idle connections.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 

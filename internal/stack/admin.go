@@ -28,6 +28,7 @@ const (
 func (s *Stack) addAdmin(ctx context.Context, g *run.Group) error {
 	server, err := admin.New(ctx, admin.Config{
 		Lock: s.lock, Version: s.opts.Version, Ready: s.audit.Ready, Record: s.recordAct,
+		May: s.mayAct, Done: s.actDone,
 		Now: s.opts.Now, Log: s.opts.Log,
 	})
 	if err != nil {

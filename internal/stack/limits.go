@@ -58,7 +58,7 @@ func (s *Stack) guard() httpd.Guard {
 		Requests:       limit.NewBudget(int64(s.conf.Limits.Connections)),
 		Writes:         s.keyed(s.conf.Limits.Address, maxAddresses),
 		Access:         s.access,
-		Stopped:        s.stopped,
+		Stopped:        s.refused,
 		Bearer:         s.verifyBearer,
 		Denied:         s.recordDenied,
 		Bodies:         limit.NewShares(s.conf.Limits.BodyMemory),

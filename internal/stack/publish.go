@@ -106,7 +106,9 @@ func (s *Stack) buildTUF() error {
 	if waits, err := s.awaitRoot(); waits || err != nil {
 		return err
 	}
-	repo, err := tufroot.Open(s.layout.repository(s.conf, s.opts.Now))
+	published := s.layout.repository(s.conf, s.opts.Now)
+	published.Before = s.beforeTimestamp()
+	repo, err := tufroot.Open(published)
 	if err != nil {
 		return err
 	}
@@ -125,7 +127,7 @@ func (s *Stack) buildTUF() error {
 	}
 	s.services.tuf, err = tuf.New(tuf.Config{
 		Repository: repo, Online: s.online,
-		KitDir: s.layout.Client(), Report: s.reportTUF, CheckEvery: s.opts.CheckEvery,
+		KitDir: s.layout.Client(), Report: s.reportTUF, Leads: s.leads(), CheckEvery: s.opts.CheckEvery,
 		Now: s.opts.Now, Log: s.opts.Log, Metrics: s.metrics,
 	})
 	if err != nil {

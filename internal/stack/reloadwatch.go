@@ -116,7 +116,7 @@ func (s *Stack) runReloads(ctx context.Context) error {
 }
 
 func (s *Stack) lookAtFiles(ctx context.Context) {
-	if s.mayReload() {
+	if !s.follows() && s.mayReload() {
 		_, _ = s.reloadFor(ctx, byFiles) // it is noted, recorded and logged
 	}
 }

@@ -174,7 +174,7 @@ func (s *Stack) openTree(ctx context.Context, name string, id int64, adjust func
 	}
 	cfg := merkle.Config{
 		Storage: store, TreeID: id, Now: s.opts.Now, Log: s.opts.Log, Metrics: s.metrics,
-		HeadFile: s.layout.Head(name), Nodes: s.services.nodes,
+		HeadFile: s.layout.Head(name), Nodes: s.services.nodes, Election: s.election(), Forward: s.forward(name),
 	}
 	adjust(&cfg)
 	tree, err := merkle.Open(ctx, cfg)

@@ -72,6 +72,9 @@ type Options struct {
 	// alone.
 	AwaitedRoot bool
 
+	// member is this process as one replica of several; nil: it is alone.
+	member *member
+
 	// Unpublished: CT logs of config.yaml need not be published, because nothing is
 	// served.
 	Unpublished bool
@@ -108,6 +111,7 @@ type Stack struct {
 
 	repo         *tufroot.Repository  // nil without section tuf
 	online       tufroot.Online       // keys of repo
+	anew         bool                 // it is about to be opened anew
 	awaitsRoot   bool                 // repo is nil until the first root is published
 	keyUp        *prometheus.GaugeVec // of keys that live elsewhere; nil: none does
 	rootSHA256   string               // of root.json, hex
@@ -162,6 +166,7 @@ func Open(ctx context.Context, opts Options) (_ *Stack, err error) {
 	s.watchDatabase()
 	s.watchExpiry()
 	s.watchTrust()
+	s.watchFleet()
 	if err := s.mountPages(); err != nil {
 		return nil, err
 	}
@@ -217,6 +222,9 @@ func (s *Stack) load() error {
 		return err
 	}
 	s.loaded = s.conf
+	if err := s.wantReplica(); err != nil {
+		return err
+	}
 	if s.conf.Profile != s.opts.Profile {
 		return fmt.Errorf("directory %s was made by `%s`, not for `%s`: a test stack's keys are unprotected and its demo user is public",
 			s.opts.Dir, command(s.conf.Profile), s.opts.Profile)
@@ -234,14 +242,26 @@ func (s *Stack) load() error {
 	if s.conf.Peers != nil {
 		s.opts.Log = s.opts.Log.With(slog.String("process", s.conf.Peers.Name))
 	}
-	if s.lock, err = durable.LockDir(s.opts.Dir); err != nil {
+	if err := s.takeLock(); err != nil {
 		return err
 	}
-	s.onClose(s.lock.Unlock)
 	if err := s.layout.refuseSplit(); err != nil {
 		return err
 	}
 	return s.layout.finish()
+}
+
+// takeLock takes the directory's lock, which a replica has already.
+func (s *Stack) takeLock() (err error) {
+	if s.opts.member != nil {
+		s.lock = s.opts.member.lock
+		return nil
+	}
+	if s.lock, err = durable.LockDir(s.opts.Dir); err != nil {
+		return err
+	}
+	s.onClose(s.lock.Unlock)
+	return nil
 }
 
 // command is the command that makes a directory of a profile.

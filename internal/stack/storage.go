@@ -112,12 +112,18 @@ func (l Layout) database(conf *config.Database, now func() time.Time) (*database
 
 // databaseURL reads the file of section database. No error shows what is in it.
 func (l Layout) databaseURL(conf *config.Database) (string, error) {
-	url, err := l.secret(conf.URLFile)
+	file := conf.URLFile
+	if r, err := config.LoadReplica(l.Dir); err != nil {
+		return "", err
+	} else if r != nil && r.URLFile != "" {
+		file = r.URLFile
+	}
+	url, err := l.secret(file)
 	if err != nil {
 		return "", err
 	}
 	if err := pgdb.CheckURL(url); err != nil {
-		return "", fmt.Errorf("%s: %w", l.path(conf.URLFile), err)
+		return "", fmt.Errorf("%s: %w", l.path(file), err)
 	}
 	return url, nil
 }
