@@ -12,7 +12,7 @@ import (
 // How much is written before it is put in place: what a killed run has to submit again.
 const (
 	sidecarsAtOnce  = 768
-	sidecarsAtLeast = 2 * time.Second // how often, while files are signed
+	sidecarsAtLeast = 5 * time.Second // how often, while files are signed
 )
 
 // sidecars writes those of a tree, several files' at a time, each atomically. What is

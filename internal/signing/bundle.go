@@ -228,6 +228,9 @@ func CheckSidecars(b *Bundle, sig, cert []byte) error {
 	if !bytes.Equal(gotSig, b.Signature()) {
 		return refuse(CheckSidecar, errors.New("the signature file holds another signature than the bundle"))
 	}
+	if b.Certificate() != nil && bytes.Equal(cert, EncodeCertificate(b.Certificate())) {
+		return nil // as we write it: it need not be parsed
+	}
 	gotCert, err := DecodeCertificate(cert)
 	if err != nil {
 		return refuse(CheckSidecar, err)
