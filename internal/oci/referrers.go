@@ -66,6 +66,7 @@ func (r *Registry) uploadReferrer(ctx context.Context, repo name.Repository, bun
 // two writers can do at once like any other tag.
 func (r *Registry) putReferrer(ctx context.Context, img image, digest v1.Hash, m copied) error {
 	list, known := r.glance.list(img)
+	noAPI := known && !list.native
 	r.glance.forgetList(img)
 	r.glance.forget(img.tag(""))
 	r = r.anew()
@@ -76,7 +77,7 @@ func (r *Registry) putReferrer(ctx context.Context, img image, digest v1.Hash, m
 			return explain(img.repo.RegistryStr(), r.writeReferrer(ctx, img, digest, m, first, list.native))
 		},
 		look: func(ctx context.Context) (bool, error) {
-			list, err := r.referrers(ctx, img)
+			list, err := r.listWhere(ctx, img, noAPI)
 			if err == nil && !holdsDigest(list.descs, digest) {
 				err = errChanged
 			}
@@ -182,6 +183,14 @@ func (r *Registry) referrers(ctx context.Context, img image) (referrerList, erro
 		r.glance.keepList(img, list)
 	}
 	return list, err
+}
+
+// listWhere lists what refers to img where it is known to be listed.
+func (r *Registry) listWhere(ctx context.Context, img image, noAPI bool) (referrerList, error) {
+	if noAPI {
+		return r.fallback(ctx, img)
+	}
+	return r.listReferrers(ctx, img)
 }
 
 func (r *Registry) listReferrers(ctx context.Context, img image) (referrerList, error) {

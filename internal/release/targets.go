@@ -146,7 +146,8 @@ func registryFailed(err error) bool {
 }
 
 // work is what one run does: files and images in turn, since files keep this machine busy
-// and images wait for registries.
+// and images wait for registries. Images are done by half, so that files are left to do
+// while their signatures settle.
 type work struct {
 	items []file
 	index []int // into the files, or the images after them
@@ -156,7 +157,7 @@ func mix(files []file, targets []target) work {
 	var w work
 	f, t := 0, 0
 	for f < len(files) || t < len(targets) {
-		if t == len(targets) || f < len(files) && f*len(targets) <= t*len(files) {
+		if t == len(targets) || f < len(files) && 2*f*len(targets) <= t*len(files) {
 			w.items, w.index, f = append(w.items, files[f]), append(w.index, f), f+1
 			continue
 		}
