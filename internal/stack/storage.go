@@ -136,7 +136,7 @@ func (d *database) open(ctx context.Context, tree string) (*pglog.Store, error) 
 	if store := d.stores[schema]; store != nil {
 		return store, nil
 	}
-	store, err := pglog.Open(ctx, pglog.Options{URL: d.url, Schema: schema, Now: d.now, Readers: int32(d.conf.Pool())}) //nolint:gosec // 2 to 100
+	store, err := pglog.Open(ctx, pglog.Options{URL: d.url, Schema: schema, Now: d.now, Readers: int32(d.conf.Pool())})
 	if err != nil {
 		return nil, d.explained(err)
 	}
