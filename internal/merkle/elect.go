@@ -25,8 +25,17 @@ const followEvery = time.Second
 // errNotLeading says that the leaf is, or may be, in no batch of this process.
 var errNotLeading = fault.New(fault.Unavailable, "another process leads the log; try again")
 
-// term is the time from when this process leads until it knows that it does not.
-type term struct{ ended chan struct{} }
+// term is a time in which this process leads, or another does, as far as it knows.
+type term struct {
+	leading bool
+	ended   chan struct{}
+}
+
+// turn begins a term, and returns how to end the one before.
+func (t *Tree) turn(leading bool) (end func()) {
+	before := t.term.Swap(&term{leading, make(chan struct{})})
+	return func() { close(before.ended) }
+}
 
 // stand leads whenever the election says so, and follows otherwise.
 func (t *Tree) stand(ctx context.Context) error {
@@ -52,7 +61,7 @@ func (t *Tree) follow(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if t.term.Load() != nil {
+		if t.term.Load().leading {
 			continue
 		}
 		head, err := t.Newest(ctx)
@@ -92,8 +101,7 @@ func (t *Tree) lead(ctx, lead context.Context) error {
 		t.log.WarnContext(ctx, "reading the head to lead from", slog.Any("error", err))
 		return nil // and again
 	}
-	now := &term{ended: make(chan struct{})}
-	t.term.Store(now)
+	t.turn(true)()
 	err := t.batches(lead, work)
 	if err != nil || ctx.Err() != nil {
 		t.close()
@@ -101,9 +109,9 @@ func (t *Tree) lead(ctx, lead context.Context) error {
 	if err == nil && ctx.Err() != nil {
 		err = t.drain(work)
 	}
-	t.term.Store(nil)
+	end := t.turn(false)
 	t.abandon()
-	close(now.ended)
+	end()
 	return err
 }
 
@@ -188,7 +196,8 @@ func (t *Tree) addOnce(p *pending) (Added, error) {
 	}
 	ctx, cancel := context.WithTimeout(p.ctx, forwardTry)
 	defer cancel()
-	if now := t.term.Load(); now != nil {
+	now := t.term.Load()
+	if now.leading {
 		again := *p
 		again.ctx, again.done = ctx, make(chan answer, 1)
 		added, err := t.addHere(&again, now.ended)
@@ -197,7 +206,7 @@ func (t *Tree) addOnce(p *pending) (Added, error) {
 	if t.cfg.Forward == nil {
 		return Added{}, errNotLeading
 	}
-	added, err := t.cfg.Forward(ctx, p.leaf)
+	added, err := t.forward(ctx, cancel, now, p)
 	if err == nil {
 		err = t.believe(p, added)
 	}
@@ -205,6 +214,20 @@ func (t *Tree) addOnce(p *pending) (Added, error) {
 		return Added{}, t.frozenBy(p, t.tried(p, err))
 	}
 	return added, nil
+}
+
+// forward asks the leader, unless this process comes to be it.
+func (t *Tree) forward(ctx context.Context, cancel func(), following *term, p *pending) (Added, error) {
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-following.ended:
+			cancel()
+		case <-done:
+		}
+	}()
+	return t.cfg.Forward(ctx, p.leaf)
 }
 
 // tried says of a try that ended before its caller's patience that it may be repeated.

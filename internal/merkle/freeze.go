@@ -145,7 +145,7 @@ func (t *Tree) leads() (over <-chan struct{}, err error) {
 		return nil, nil
 	}
 	now := t.term.Load()
-	if now == nil {
+	if !now.leading {
 		return nil, errNotLeading
 	}
 	return now.ended, nil

@@ -9,16 +9,17 @@ import (
 	"time"
 
 	"github.com/google/trillian"
+	"github.com/google/trillian/types"
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
 
 	"sigstack/internal/fault"
 )
 
-// newestReader reads a tree's newest root, and whether the tree is frozen, in one
+// rootReader reads a tree's newest root, and whether the tree is frozen, in one
 // round trip.
-type newestReader interface {
-	NewestHead(ctx context.Context, tree int64) (h Head, frozen bool, err error)
+type rootReader interface {
+	NewestRoot(ctx context.Context, tree int64) (root *types.LogRootV1, frozen bool, err error)
 }
 
 // freshness lets everyone who asks for the newest head at once share one question to
@@ -105,8 +106,13 @@ func (t *Tree) readNewest(ctx context.Context) (Head, error) {
 }
 
 func (t *Tree) askNewest(ctx context.Context) (Head, bool, error) {
-	if r, ok := t.cfg.Storage.(newestReader); ok {
-		return r.NewestHead(ctx, t.ID())
+	if r, ok := t.cfg.Storage.(rootReader); ok {
+		root, frozen, err := r.NewestRoot(ctx, t.ID())
+		if err != nil {
+			return Head{}, false, err
+		}
+		head, err := headOf(root)
+		return head, frozen, err
 	}
 	head, err := storedHead(ctx, t)
 	if err != nil {

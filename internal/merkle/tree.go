@@ -43,7 +43,7 @@ type Tree struct {
 	settled atomic.Bool // no root is made anew
 
 	// Where others may write, too.
-	term       atomic.Pointer[term] // nil: this process does not lead
+	term       atomic.Pointer[term] // never nil
 	forwarding atomic.Int64         // bytes of what waits for a leader's answer
 	fresh      freshness
 }

@@ -21,12 +21,14 @@ import (
 
 // Tree is the part of merkle.Tree that a log stands on, with its contracts: Add
 // returns what is durable, reads see every answered add and end where the tree
-// does, unknown indexes and hashes are fault.NotFound. It must be safe for
+// does, unknown indexes and hashes are fault.NotFound; Newest is the head even where
+// other processes write, which Head may be behind. It must be safe for
 // concurrent use.
 type Tree interface {
 	ID() int64
 	Add(ctx context.Context, leaf merkle.Leaf) (merkle.Added, error)
 	Head() merkle.Head
+	Newest(ctx context.Context) (merkle.Head, error)
 	Entries(ctx context.Context, first, count uint64) ([]merkle.Entry, error)
 	EntryByHash(ctx context.Context, leafHash [32]byte) (merkle.Entry, error)
 	Inclusion(ctx context.Context, index, size uint64) (merkle.Proof, error)
@@ -111,7 +113,11 @@ func (b *backend) add(ctx context.Context, leaf merkle.Leaf) (merkle.Added, erro
 
 // GetLatestSignedLogRoot returns the head that get-sth signs.
 func (b *backend) GetLatestSignedLogRoot(ctx context.Context, _ *trillian.GetLatestSignedLogRootRequest, _ ...grpc.CallOption) (*trillian.GetLatestSignedLogRootResponse, error) {
-	root, err := b.root(ctx, b.tree.Head())
+	head, err := b.tree.Newest(ctx)
+	if err != nil {
+		return nil, b.status(ctx, "read newest head", err)
+	}
+	root, err := b.root(ctx, head)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +131,10 @@ func (b *backend) GetLeavesByRange(ctx context.Context, in *trillian.GetLeavesBy
 	if err != nil {
 		return nil, err
 	}
-	head := b.tree.Head()
+	head, err := b.atLeast(ctx, first+min(count, b.most))
+	if err != nil {
+		return nil, err
+	}
 	root, err := b.root(ctx, head)
 	if err != nil || first >= head.Size {
 		return &trillian.GetLeavesByRangeResponse{SignedLogRoot: root}, err
@@ -189,7 +198,7 @@ func (b *backend) GetConsistencyProof(ctx context.Context, in *trillian.GetConsi
 	if err != nil {
 		return nil, err
 	}
-	head, err := b.headOver(second)
+	head, err := b.headOver(ctx, second)
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +226,7 @@ func (b *backend) inclusion(ctx context.Context, index, size int64) (*trillian.P
 	if err != nil {
 		return nil, nil, err
 	}
-	head, err := b.headOver(n)
+	head, err := b.headOver(ctx, n)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -236,10 +245,25 @@ func (b *backend) inclusion(ctx context.Context, index, size int64) (*trillian.P
 }
 
 // headOver returns the present head, NotFound if it is smaller than size.
-func (b *backend) headOver(size uint64) (merkle.Head, error) {
-	head := b.tree.Head()
+func (b *backend) headOver(ctx context.Context, size uint64) (merkle.Head, error) {
+	head, err := b.atLeast(ctx, size)
+	if err != nil {
+		return merkle.Head{}, err
+	}
 	if size > head.Size {
 		return merkle.Head{}, status.Errorf(codes.NotFound, "log has %d entries, not %d", head.Size, size)
+	}
+	return head, nil
+}
+
+// atLeast returns a head over so many entries, or else the newest.
+func (b *backend) atLeast(ctx context.Context, size uint64) (merkle.Head, error) {
+	if head := b.tree.Head(); size <= head.Size {
+		return head, nil
+	}
+	head, err := b.tree.Newest(ctx)
+	if err != nil {
+		return merkle.Head{}, b.status(ctx, "read newest head", err)
 	}
 	return head, nil
 }

@@ -151,10 +151,13 @@ func (sh *shard) record(e merkle.Entry, p merkle.Proof) (Record, error) {
 
 // Checkpoint returns the newest checkpoint of the tree that takes entries; of an
 // empty tree, too.
-func (s *Service) Checkpoint() (Checkpoint, error) { return s.active().newest() }
+func (s *Service) Checkpoint(ctx context.Context) (Checkpoint, error) { return s.active().newest(ctx) }
 
-func (sh *shard) newest() (Checkpoint, error) {
-	head := sh.Head()
+func (sh *shard) newest(ctx context.Context) (Checkpoint, error) {
+	head, err := sh.Newest(ctx)
+	if err != nil {
+		return Checkpoint{}, classify(fmt.Errorf("read newest head: %w", err))
+	}
 	return sh.checkpoint(head.Size, head.Root)
 }
 
@@ -167,7 +170,10 @@ func (s *Service) Consistency(ctx context.Context, treeID int64, first, last uin
 	if sh == nil {
 		return nil, [32]byte{}, fault.New(fault.Invalid, "no such tree")
 	}
-	head := sh.Head()
+	head, err := sh.Newest(ctx)
+	if err != nil {
+		return nil, head.Root, classify(fmt.Errorf("read newest head: %w", err))
+	}
 	switch {
 	case first == 0 || first > last:
 		return nil, head.Root, fault.Newf(fault.Invalid, "firstSize(%d) must be at least 1 and not more than lastSize(%d)", first, last)
@@ -195,7 +201,7 @@ func (s *Service) Check(ctx context.Context) error {
 func (sh *shard) check(ctx context.Context) error {
 	size := sh.Head().Size
 	if size == 0 {
-		_, err := sh.newest()
+		_, err := sh.newest(ctx)
 		return err
 	}
 	e, err := sh.Entry(ctx, size-1)

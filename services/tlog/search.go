@@ -85,7 +85,11 @@ func (s *Service) Search(ctx context.Context, terms []string, all bool) (Found, 
 
 // collect adds what is found in one shard until there is no more, or too much.
 func (q *search) collect(ctx context.Context, sh *shard, found *Found) error {
-	before := sh.Head().Size
+	head, err := sh.Newest(ctx)
+	if err != nil {
+		return err
+	}
+	before := head.Size
 	for len(q.cursors) > 0 {
 		row, ok, err := q.next(ctx, before)
 		if err != nil {

@@ -91,7 +91,9 @@ type rowsTree struct {
 	read int
 }
 
-func (r *rowsTree) Head() merkle.Head { return merkle.Head{Size: r.size} }
+func (r *rowsTree) Newest(context.Context) (merkle.Head, error) {
+	return merkle.Head{Size: r.size}, nil
+}
 
 func (r *rowsTree) RowsBefore(_ context.Context, key []byte, before uint64, limit int) ([]merkle.IndexRow, error) {
 	rows, err := r.rows(key, before, limit)

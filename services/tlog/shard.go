@@ -1,6 +1,7 @@
 package tlog
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"errors"
@@ -157,10 +158,10 @@ type ShardHead struct {
 
 // Heads returns the newest checkpoint of each shard, the oldest first. The last
 // one takes entries; those of the others never change.
-func (s *Service) Heads() ([]ShardHead, error) {
+func (s *Service) Heads(ctx context.Context) ([]ShardHead, error) {
 	var heads []ShardHead
 	for _, sh := range *s.shards.Load() {
-		c, err := sh.newest()
+		c, err := sh.newest(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -25,10 +25,11 @@ import (
 
 // Tree is the append-only tree under the log; *merkle.Tree is one. It is safe
 // for concurrent use. What Add returned is durable and readable. Head never goes
-// back. Absence is fault.NotFound.
+// back; Newest is the head even where other processes write. Absence is fault.NotFound.
 type Tree interface {
 	ID() int64
 	Head() merkle.Head
+	Newest(ctx context.Context) (merkle.Head, error)
 	Add(ctx context.Context, leaf merkle.Leaf) (merkle.Added, error)
 	Entry(ctx context.Context, index uint64) (merkle.Entry, error)
 	EntryByHash(ctx context.Context, leafHash [32]byte) (merkle.Entry, error)

@@ -144,7 +144,7 @@ func TestCheckpointIsShared(t *testing.T) {
 	if err != nil || !created {
 		t.Fatalf("created %v, %v", created, err)
 	}
-	head, err := s.Checkpoint()
+	head, err := s.Checkpoint(t.Context())
 	if err != nil || head != added.Proof.Checkpoint {
 		t.Errorf("checkpoint %+v, %v, want that of the entry %+v", head, err, added.Proof.Checkpoint)
 	}
@@ -156,7 +156,7 @@ func TestCheckpointIsShared(t *testing.T) {
 		if _, _, err := s.Add(t.Context(), []byte(time.Now().String()), entry.Terms{}, nil); err != nil {
 			t.Fatal(err)
 		}
-		if next, err := s.Checkpoint(); err != nil || next.Size <= head.Size || next.Note == head.Note {
+		if next, err := s.Checkpoint(t.Context()); err != nil || next.Size <= head.Size || next.Note == head.Note {
 			t.Errorf("next checkpoint %+v, %v, after %+v", next, err, head)
 		}
 	}

@@ -3,17 +3,10 @@ package pglog_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net/http"
-	"os"
-	"path/filepath"
-	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
-	"time"
 
 	"sigstack/internal/fault"
 	"sigstack/internal/merkle/pglog"
@@ -107,138 +100,5 @@ func TestAnErrorOfTheLeaderEndsIt(t *testing.T) {
 	err := s.Lead(t.Context(), 1, slog.New(slog.DiscardHandler), func(context.Context) error { return want })
 	if !errors.Is(err, want) {
 		t.Errorf("got %v, want %v", err, want)
-	}
-}
-
-// TestFailover kills the leader, lets it stand still and go on, ends its connections
-// and cuts its cable, in turn, while writers go on. FAILOVER_ROUNDS says how often; a
-// round of each by default.
-func TestFailover(t *testing.T) {
-	rounds := 4
-	if text := os.Getenv("FAILOVER_ROUNDS"); text != "" {
-		var err error
-		if rounds, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
-	db := pgtest.New(t)
-	o := migrated(t, db, "log")
-	s := open(t, o)
-	f := &fleet{db: db, clients: make([]*http.Client, 2)}
-	f.id = newTree(t, s)
-	dir, err := os.MkdirTemp("", "fleet") // a socket's path is short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	for i := range f.clients {
-		c := newCable(t, db, filepath.Join(dir, fmt.Sprint("cable", i)))
-		r := &replica{cable: c, URL: c.url, Schema: o.Schema, Tree: f.id, Socket: filepath.Join(dir, fmt.Sprint(i))}
-		r.start(t)
-		t.Cleanup(func() { r.kill(t) })
-		f.replicas, f.clients[i] = append(f.replicas, r), r.client()
-	}
-	stop := f.write(t, 32)
-	for round := range rounds {
-		f.more(t, 100)
-		leader := f.answered(t, time.Now())
-		began := time.Now()
-		name, undo := f.hurt(t, round%4, f.replicas[leader])
-		f.answered(t, time.Now())
-		took := time.Since(began)
-		if took > 5*time.Second {
-			t.Errorf("round %d, %s: writes resumed after %v, want 5 s at most", round, name, took)
-		}
-		t.Logf("round %d, %s: writes resumed after %v", round, name, took.Round(time.Millisecond))
-		undo()
-		f.answered(t, time.Now())
-	}
-	stop()
-	f.check(t, s, f.id)
-	whole(t, s, f.id)
-	t.Logf("%d acknowledged", len(f.added))
-}
-
-// fleet is the replicas of a log, and what they answered.
-type fleet struct {
-	promised
-	db       *pgtest.Database
-	id       int64
-	replicas []*replica
-	clients  []*http.Client
-	last     atomic.Pointer[answer]
-}
-
-type answer struct {
-	replica int
-	asked   time.Time
-}
-
-// write adds leaves by so many writers, each to whichever replica answers, until
-// stop is called.
-func (f *fleet) write(t *testing.T, writers int) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	for w := range writers {
-		wg.Go(func() {
-			at := w
-			for i := 0; ctx.Err() == nil; i++ {
-				value := fmt.Appendf(nil, "leaf %d of writer %d", i, w)
-				for ; ctx.Err() == nil; at++ {
-					asked := time.Now()
-					a, err := add(f.clients[at%2], value)
-					if err != nil {
-						time.Sleep(10 * time.Millisecond) // as a client would
-						continue
-					}
-					f.note(a)
-					f.last.Store(&answer{at % 2, asked})
-					break
-				}
-			}
-		})
-	}
-	return func() { cancel(); wg.Wait() }
-}
-
-// answered waits for an answer to what was asked after a time.
-func (f *fleet) answered(t *testing.T, after time.Time) (replica int) {
-	t.Helper()
-	var a *answer
-	eventually(t, "writes resume", func() bool {
-		a = f.last.Load()
-		return a != nil && a.asked.After(after)
-	})
-	return a.replica
-}
-
-// more waits for so many more answers.
-func (f *fleet) more(t *testing.T, n int) {
-	t.Helper()
-	count := func() int {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		return len(f.added)
-	}
-	want := count() + n
-	eventually(t, "writers go on", func() bool { return count() >= want })
-}
-
-// hurt does one of four things to a leader.
-func (f *fleet) hurt(t *testing.T, way int, r *replica) (name string, undo func()) {
-	t.Helper()
-	switch way {
-	case 0:
-		r.kill(t)
-		return "killed", func() { r.start(t) }
-	case 1:
-		r.signal(t, syscall.SIGSTOP)
-		return "standing still", func() { r.signal(t, syscall.SIGCONT) }
-	case 2:
-		f.db.Disconnect(t)
-		return "all connections ended", func() {}
-	default:
-		r.cable.sever()
-		return "cut off", r.cable.mend
 	}
 }

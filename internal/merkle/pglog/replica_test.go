@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,11 +14,13 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"sigstack/internal/fault"
 	"sigstack/internal/merkle"
 	"sigstack/internal/merkle/pglog"
 )
@@ -26,14 +29,17 @@ import (
 
 const replicaVariable = "PGLOG_TEST_REPLICA" // a replica, in JSON
 
-// replica is one process that stands for election and takes leaves while it leads.
+// replica is one process that stands for election, leads or follows, and answers
+// writers and readers alike.
 type replica struct {
 	URL, Schema string
 	Tree        int64
 	Socket      string
+	Others      []string // sockets of the others, in no order
 
-	cmd   *exec.Cmd
-	cable *cable
+	cmd     *exec.Cmd
+	cable   *cable
+	leading atomic.Bool // in the process: it leads, as far as it knows
 }
 
 // beReplica is the process. It returns its exit code.
@@ -63,36 +69,107 @@ func (r *replica) serve(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer s.Close() //nolint:errcheck // it returns none
+	tree, err := merkle.Open(ctx, merkle.Config{
+		Storage: s, TreeID: r.Tree, Now: time.Now, Log: log, Election: election{s, r, log}, Forward: r.forward,
+	})
+	if err != nil {
+		return err
+	}
 	listener, err := net.Listen("unix", r.Socket)
 	if err != nil {
 		return err
 	}
-	var leading atomic.Pointer[merkle.Tree]
-	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		value, err := io.ReadAll(q.Body)
-		tree := leading.Load()
-		if err != nil || tree == nil {
-			http.Error(w, "not leading", http.StatusServiceUnavailable)
-			return
+	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: r.handler(tree)}
+	go server.Serve(listener) //nolint:errcheck // it ends with the process
+	return tree.Run(ctx)
+}
+
+// election is the lock of the tree.
+type election struct {
+	s   *pglog.Store
+	r   *replica
+	log *slog.Logger
+}
+
+func (e election) Lead(ctx context.Context, f func(context.Context) error) error {
+	return e.s.Lead(ctx, e.r.Tree, e.log, func(ctx context.Context) error {
+		e.r.leading.Store(true)
+		defer e.r.leading.Store(false)
+		return f(ctx)
+	})
+}
+
+// arrived marks a leaf that another replica has sent.
+type arrived struct{}
+
+// forward asks the others, of whom at most one leads.
+func (r *replica) forward(ctx context.Context, leaf merkle.Leaf) (a merkle.Added, err error) {
+	err = fault.New(fault.Unavailable, "nobody leads")
+	if ctx.Value(arrived{}) != nil {
+		return a, err
+	}
+	for _, socket := range r.Others {
+		body, status, err := ask(ctx, clientOf(socket, 0), http.MethodPost, "/forward", merkle.EncodeLeaf(leaf))
+		if err == nil && status == http.StatusOK {
+			return merkle.DecodeAdded(body)
 		}
-		added, err := tree.Add(q.Context(), merkle.Leaf{Value: value})
+	}
+	return a, err
+}
+
+func (r *replica) handler(tree *merkle.Tree) http.Handler {
+	mux := http.NewServeMux()
+	answer := func(w http.ResponseWriter, body []byte, err error) {
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		_ = json.NewEncoder(w).Encode(added) // who asked may be gone
-	})}
-	go server.Serve(listener) //nolint:errcheck // it ends with the process
-	return s.Lead(ctx, r.Tree, log, func(ctx context.Context) error {
-		tree, err := merkle.Open(ctx, merkle.Config{Storage: s, TreeID: r.Tree, Now: time.Now})
-		if err != nil {
-			log.WarnContext(ctx, "opening the tree", slog.Any("error", err))
-			return nil // and again
+		_, _ = w.Write(body) // who asked may be gone
+	}
+	mux.HandleFunc("POST /", func(w http.ResponseWriter, q *http.Request) {
+		value, err := io.ReadAll(q.Body)
+		var a merkle.Added
+		if err == nil {
+			a, err = tree.Add(q.Context(), merkle.Leaf{Value: value})
 		}
-		leading.Store(tree)
-		defer leading.Store(nil)
-		return tree.Run(ctx)
+		answer(w, merkle.EncodeAdded(a), err)
 	})
+	mux.HandleFunc("POST /forward", func(w http.ResponseWriter, q *http.Request) {
+		body, err := io.ReadAll(q.Body)
+		var l merkle.Leaf
+		if err == nil {
+			l, err = merkle.DecodeLeaf(body)
+		}
+		var a merkle.Added
+		if err == nil && !r.leading.Load() {
+			err = errors.New("somebody else leads")
+		}
+		if err == nil {
+			a, err = tree.Add(context.WithValue(q.Context(), arrived{}, true), l)
+		}
+		answer(w, merkle.EncodeAdded(a), err)
+	})
+	mux.HandleFunc("GET /head", func(w http.ResponseWriter, q *http.Request) {
+		head, err := tree.Newest(q.Context())
+		body, _ := json.Marshal(head) // of numbers
+		answer(w, body, err)
+	})
+	mux.HandleFunc("GET /entry/{index}", func(w http.ResponseWriter, q *http.Request) {
+		index, err := strconv.ParseUint(q.PathValue("index"), 10, 64)
+		var e merkle.Entry
+		if err == nil {
+			e, err = tree.Entry(q.Context(), index)
+		}
+		if fault.KindOf(err) == fault.NotFound && err != nil {
+			http.Error(w, err.Error(), http.StatusNotFound)
+			return
+		}
+		answer(w, e.Leaf.Value, err)
+	})
+	mux.HandleFunc("GET /leading", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, strconv.AppendBool(nil, r.leading.Load()), nil)
+	})
+	return mux
 }
 
 func (r *replica) start(t testing.TB) {
@@ -130,30 +207,40 @@ func (r *replica) kill(t testing.TB) {
 	_ = r.cmd.Wait() // killed, as it was asked
 }
 
-// client asks this replica.
-func (r *replica) client() *http.Client {
-	return &http.Client{Timeout: 500 * time.Millisecond, Transport: &http.Transport{
+// clientOf asks a replica.
+func clientOf(socket string, timeout time.Duration) *http.Client {
+	return &http.Client{Timeout: timeout, Transport: &http.Transport{
+		DisableKeepAlives: timeout == 0,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", r.Socket)
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
 	}}
 }
 
-// add asks a replica to log a leaf.
-func add(client *http.Client, value []byte) (a merkle.Added, err error) {
-	response, err := client.Post("http://replica/", "text/plain", bytes.NewReader(value))
+func ask(ctx context.Context, client *http.Client, method, path string, body []byte) ([]byte, int, error) {
+	q, err := http.NewRequestWithContext(ctx, method, "http://replica"+path, bytes.NewReader(body))
 	if err != nil {
-		return a, err
+		return nil, 0, err
+	}
+	response, err := client.Do(q)
+	if err != nil {
+		return nil, 0, err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	answer, err := io.ReadAll(response.Body)
+	return answer, response.StatusCode, err
+}
+
+// add asks a replica to log a leaf.
+func add(client *http.Client, value []byte) (a merkle.Added, err error) {
+	body, status, err := ask(context.Background(), client, http.MethodPost, "/", value)
 	if err != nil {
 		return a, err
 	}
-	if response.StatusCode != http.StatusOK {
-		return a, fmt.Errorf("%d: %s", response.StatusCode, body)
+	if status != http.StatusOK {
+		return a, fmt.Errorf("%d: %s", status, body)
 	}
-	return a, json.Unmarshal(body, &a)
+	return merkle.DecodeAdded(body)
 }
 
 // lines hands what a process says to the test's log.

@@ -14,8 +14,8 @@ import (
 
 // logInfo answers with the newest head of the tree that takes entries, and with
 // the last ones of those before it.
-func (a *API) logInfo(w http.ResponseWriter, _ *http.Request) error {
-	heads, err := a.cfg.Log.Heads()
+func (a *API) logInfo(w http.ResponseWriter, r *http.Request) error {
+	heads, err := a.cfg.Log.Heads(r.Context())
 	if err != nil {
 		return err
 	}

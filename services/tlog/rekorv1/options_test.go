@@ -205,7 +205,7 @@ func TestAttestationIsShared(t *testing.T) {
 			t.Errorf("attestation %q, want the payload", got)
 		}
 	}
-	if head, err := r.svc.Checkpoint(); err != nil || head.Size != 2 {
+	if head, err := r.svc.Checkpoint(t.Context()); err != nil || head.Size != 2 {
 		t.Errorf("%d entries, %v, want 2", head.Size, err)
 	}
 }
