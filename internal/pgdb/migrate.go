@@ -78,7 +78,7 @@ func locked(ctx context.Context, config *pgx.ConnConfig, schema string, f func()
 	}
 	if !exists {
 		if _, err := lock.Exec(ctx, "CREATE SCHEMA "+pgx.Identifier{schema}.Sanitize()); err != nil {
-			return fmt.Errorf("create the schema: %w", err)
+			return fmt.Errorf("create the schema: %w; whoever may can make it beforehand: CREATE SCHEMA %s AUTHORIZATION %s", err, schema, config.User)
 		}
 	}
 	return f()
