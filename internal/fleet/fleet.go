@@ -39,6 +39,15 @@ func Migrate(ctx context.Context, url, schema string) (pgdb.Version, error) {
 	return pgdb.Migrate(ctx, url, schema, files)
 }
 
+// ReadVersion returns the version of a schema and changes nothing.
+func ReadVersion(ctx context.Context, url, schema string) (pgdb.Version, error) {
+	files, err := Migrations()
+	if err != nil {
+		return pgdb.Version{}, err
+	}
+	return pgdb.ReadVersion(ctx, url, schema, files)
+}
+
 // Pin is the SHA-256 of a replica's public key (DER SubjectPublicKeyInfo).
 type Pin [32]byte
 
@@ -160,11 +169,7 @@ func (f *Fleet) Close() { f.pool.Close() }
 func (f *Fleet) Name() string { return f.cfg.Name }
 
 func checkVersion(ctx context.Context, url, schema string) error {
-	files, err := Migrations()
-	if err != nil {
-		return err
-	}
-	v, err := pgdb.ReadVersion(ctx, url, schema, files)
+	v, err := ReadVersion(ctx, url, schema)
 	if err != nil {
 		return err
 	}

@@ -72,8 +72,10 @@ func newMember(ctx context.Context, opts Options) (_ *member, err error) {
 	if m.identity, err = peer.NewIdentity(key); err != nil {
 		return nil, err
 	}
-	m.fleet, err = fleet.Open(ctx, cfg)
-	return m, err
+	if m.fleet, err = fleet.Open(ctx, cfg); err != nil {
+		return nil, (&database{dir: opts.Dir}).explained(err)
+	}
+	return m, nil
 }
 
 // fleetConfig is how a replica reaches its fleet, and the key that it proves to others.

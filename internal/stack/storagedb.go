@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"sigstack/internal/config"
+	"sigstack/internal/fleet"
 	"sigstack/internal/merkle/pglog"
 	"sigstack/internal/pgdb"
 )
@@ -72,6 +73,11 @@ func (l Layout) schemaParts(conf *config.Config) ([]schemaPart, error) {
 			seen[name] = true
 			out = append(out, schemaPart{holds, name, pglog.Migrate, pglog.ReadVersion})
 		}
+	}
+	if r, err := config.LoadReplica(l.Dir); err != nil {
+		return nil, err
+	} else if r != nil {
+		out = append(out, schemaPart{"files of the replicas", fleet.Schema(conf.Database.Prefix()), fleet.Migrate, fleet.ReadVersion})
 	}
 	if conf.TLog != nil {
 		log(treeTLog, "transparency log")
