@@ -25,9 +25,9 @@ func (a *app) dbCopyCommand() *cobra.Command {
 	var f dbCopyFlags
 	cmd := &cobra.Command{
 		Use:   "copy",
-		Short: "Move what a stopped stack has in db/ to PostgreSQL, or back",
-		Long: `Move the logs of a stopped stack, and what its issuer keeps, from DIR/db to a
-PostgreSQL database, or back. Every log keeps the id of its tree, its entries with
+		Short: "Move the logs of a stopped stack to PostgreSQL, or back",
+		Long: `Move the logs of a stopped stack from DIR/db/log to a PostgreSQL database, or back.
+docs/moving-to-postgresql.md has the steps. Every log keeps the id of its tree, its entries with
 their indexes and times, its search index, its newest root with its time, and whether
 it is frozen: what was signed verifies as before. All of it is read again from the new
 place and compared, and the Merkle tree computed anew, before config.yaml names the new

@@ -171,6 +171,40 @@ func TestCopyDatabaseIsInterrupted(t *testing.T) {
 	runUntilReady(t, options(dir, config.ProfileUp))
 }
 
+// TestCopyDatabaseBackIsCutOffAtTheEnd between the logs that are left behind and the
+// configuration: nobody can write to a log in two places, and another run finishes.
+func TestCopyDatabaseBackIsCutOffAtTheEnd(t *testing.T) {
+	_, db := pgtest.Start(t)
+	dir := initDir(t, stack.InitConfig{Profile: config.ProfileUp, Database: stack.InitDatabase{URLFile: writeURL(t, db.URL)}})
+	opts := options(dir, config.ProfileUp)
+	runUntilReady(t, opts)
+	before := logOf(t, dir)
+	file := stack.Layout{Dir: dir}.Config()
+	elsewhere := filepath.Join(t.TempDir(), "config.yaml") // which SetDatabase leaves alone
+	for _, err := range []error{os.Rename(file, elsewhere), os.Symlink(elsewhere, file)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	back := stack.CopyOrder{Dir: dir, Now: time.Now}
+	if _, err := stack.CopyDatabase(t.Context(), back); err == nil || !strings.Contains(err.Error(), "is a link") {
+		t.Fatalf("got %v, want the configuration refused", err)
+	}
+	if s, err := stack.Open(t.Context(), opts); err == nil || !strings.Contains(err.Error(), "takes entries") {
+		t.Errorf("a stack whose logs were left behind: got %v, %v", s, err)
+	}
+	for _, err := range []error{os.Remove(file), os.Rename(elsewhere, file)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustCopyDatabase(t, back)
+	if after := logOf(t, dir); !reflect.DeepEqual(after, before) {
+		t.Errorf("entries differ:\n%+v\n%+v", after, before)
+	}
+	runUntilReady(t, opts)
+}
+
 func sameWords(a, b string) bool {
 	x, y := map[string]bool{}, map[string]bool{}
 	for _, w := range strings.Split(a, ", ") {
