@@ -38,7 +38,7 @@ type link struct {
 	report map[string]httpd.ServiceStatus
 	keys   error     // nil: the live keys are the published ones
 	up     bool      // it answered when last asked
-	left   time.Time // when it last said that it stops
+	until  time.Time // when requests are not held any more for it to come
 
 	marks []byte // what it last told of issuers, in the kit; of the goroutine that asks
 }
@@ -49,7 +49,7 @@ var errNotAsked = errors.New("it was not reached yet")
 func (s *Stack) newLink(conf config.Peer, pin peer.Pin) *link {
 	client := peer.NewClient(conf.Name, conf.Address, pin, s.peers.identity)
 	s.onClose(func() error { client.Close(); return nil })
-	l := &link{conf: conf, client: client, keys: errNotAsked}
+	l := &link{conf: conf, client: client, keys: errNotAsked, until: time.Now().Add(firstHold)}
 	l.proxy = peer.NewProxy(client, l.hold, s.opts.Log)
 	l.report = l.all("its process was not reached yet")
 	return l
@@ -58,6 +58,9 @@ func (s *Stack) newLink(conf config.Peer, pin peer.Pin) *link {
 // handle passes a request on to a process whose keys are the published ones:
 // what others sign, no client would accept.
 func (l *link) handle(w http.ResponseWriter, r *http.Request) error {
+	if errors.Is(l.keyState(), errNotAsked) {
+		l.hold(r.Context())
+	}
 	if keys := l.keyState(); keys != nil {
 		return fault.Wrap(fault.Unavailable, fmt.Errorf("process %s: %w", l.conf.Name, keys), "a part of this service is unavailable")
 	}
@@ -90,7 +93,7 @@ func (l *link) set(report map[string]httpd.ServiceStatus, keys error, up bool) (
 	changed = up != l.up
 	l.report, l.keys, l.up = report, keys, up
 	if up && stopping(report) {
-		l.left = time.Now()
+		l.until = time.Now().Add(holdFor)
 	}
 	return changed
 }

@@ -7,10 +7,13 @@ import (
 	"sigstack/internal/httpd"
 )
 
-// holdFor is how long requests wait for a process that has said that it stops: a
-// restart is not noticed, but as a pause. One that is gone without a word is not
-// waited for.
-const holdFor = 20 * time.Second
+// How long requests wait for a process. One that has said that it stops is about to
+// come back: a restart is noticed as a pause alone. When this one has just started it
+// has not asked the others yet. One that is gone without a word is not waited for.
+const (
+	holdFor   = 20 * time.Second
+	firstHold = 5 * time.Second
+)
 
 // stopping reports whether a process has said in its report that it stops.
 func stopping(report map[string]httpd.ServiceStatus) bool {
@@ -22,7 +25,7 @@ func stopping(report map[string]httpd.ServiceStatus) bool {
 	return false
 }
 
-// hold waits until a process that has said that it stops answers again, and reports
+// hold waits until the process answers, as long as it is about to, and reports
 // whether another try is worth it.
 func (l *link) hold(ctx context.Context) bool {
 	for l.awaited() {
@@ -42,5 +45,5 @@ func (l *link) hold(ctx context.Context) bool {
 func (l *link) awaited() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.left.IsZero() && time.Since(l.left) < holdFor
+	return time.Now().Before(l.until)
 }
