@@ -95,7 +95,7 @@ func (f *fleet) startAll(t *testing.T, schema string) {
 		r := &replica{cable: c, URL: c.url, Schema: schema, Tree: f.id, Socket: socket(i), Others: []string{socket(1 - i)}}
 		r.start(t)
 		t.Cleanup(func() { r.kill(t) })
-		f.replicas, f.clients[i] = append(f.replicas, r), clientOf(r.Socket, 4*time.Second)
+		f.replicas, f.clients[i] = append(f.replicas, r), clientOf(r.Socket, 1500*time.Millisecond)
 	}
 }
 
