@@ -36,11 +36,12 @@ func (r *Registry) Copy(ctx context.Context, from, to string) (Copied, error) {
 	if err != nil {
 		return Copied{}, err
 	}
-	nodes, err := r.tree(ctx, from)
+	source := r.Glance()
+	nodes, err := source.tree(ctx, from)
 	if err != nil {
 		return Copied{}, err
 	}
-	c := copier{registry: r.anew(), from: nodes[0].repo, to: target.Context()}
+	c := copier{registry: r.anew(), source: source, from: nodes[0].repo, to: target.Context()}
 	c.done.Image = c.to.Name() + "@" + nodes[0].desc.Digest.String()
 	// An index comes after what it lists: registries want it so, and so nobody finds a
 	// part of it.
@@ -128,13 +129,14 @@ func (c copied) MediaType() (types.MediaType, error) { return c.mediaType, nil }
 // copier copies from one repository to another.
 type copier struct {
 	registry *Registry
+	source   *Registry // a glance at what is copied
 	from, to name.Repository
 	done     Copied
 }
 
 // manifest copies one manifest, after its blobs.
 func (c *copier) manifest(ctx context.Context, digest v1.Hash) error {
-	img, raw, err := c.registry.fetch(ctx, c.from.Digest(digest.String()).Name())
+	img, raw, err := c.source.fetch(ctx, c.from.Digest(digest.String()).Name())
 	if err != nil {
 		return err
 	}
@@ -201,6 +203,9 @@ func (r *Registry) copyBlob(ctx context.Context, from, to name.Repository, desc 
 	}
 	if !notFound(err) {
 		return 0, fmt.Errorf("look for blob %s: %w", desc.Digest, explain(to.RegistryStr(), err))
+	}
+	if from.RegistryStr() == to.RegistryStr() && r.mount(ctx, from, to, desc.Digest) {
+		return max(desc.Size, 1), nil
 	}
 	layer, err := r.bulk.puller.Layer(ctx, from.Digest(desc.Digest.String()))
 	if err != nil {

@@ -18,7 +18,7 @@ func (c *copier) signatures(ctx context.Context, img image) error {
 			return fmt.Errorf("tag %s: %w", img.tag(suffix).TagStr(), err)
 		}
 	}
-	list, err := c.registry.referrers(ctx, img)
+	list, err := c.source.referrers(ctx, img)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (c *copier) writeTag(ctx context.Context, m *v1.Manifest, raw []byte, to na
 		return err
 	}
 	for _, layer := range missing {
-		content, err := c.registry.blob(ctx, c.from, layer)
+		content, err := c.source.blob(ctx, c.from, layer)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", layer.Digest, err)
 		}
@@ -116,7 +116,7 @@ func (c *copier) writeTag(ctx context.Context, m *v1.Manifest, raw []byte, to na
 
 // signatureManifest reads the image at a tag of signatures; without one it is nil.
 func (c *copier) signatureManifest(ctx context.Context, tag name.Tag) (*v1.Manifest, []byte, error) {
-	got, err := c.registry.get(ctx, tag)
+	got, err := c.source.get(ctx, tag)
 	if notFound(err) {
 		return nil, nil, nil
 	}
@@ -137,7 +137,7 @@ func (c *copier) referrer(ctx context.Context, img, target image, desc v1.Descri
 		c.done.Left++
 		return nil
 	}
-	got, err := c.registry.get(ctx, c.from.Digest(desc.Digest.String()))
+	got, err := c.source.get(ctx, c.from.Digest(desc.Digest.String()))
 	if notFound(err) { // an index at a fallback tag may name what is gone
 		c.done.Left++
 		return nil

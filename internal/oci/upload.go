@@ -44,6 +44,17 @@ func (r *Registry) uploadWhole(ctx context.Context, repo name.Repository, conten
 	return err
 }
 
+// mount has the registry take a blob from another of its repositories, and reports whether
+// it did. If not, that is for whoever copies it then to tell.
+func (r *Registry) mount(ctx context.Context, from, to name.Repository, digest v1.Hash) bool {
+	at := &url.URL{
+		Scheme: to.Scheme(), Host: to.RegistryStr(), Path: "/v2/" + to.RepositoryStr() + "/blobs/uploads/",
+		RawQuery: url.Values{"mount": {digest.String()}, "from": {from.RepositoryStr()}}.Encode(),
+	}
+	_, err := r.send(ctx, to, http.MethodPost, at, nil, "", http.StatusCreated)
+	return err == nil
+}
+
 // putManifest stores a manifest by its digest, and nothing else, whatever it refers to.
 func (r *Registry) putManifest(ctx context.Context, repo name.Repository, digest v1.Hash, m copied) error {
 	at := &url.URL{
