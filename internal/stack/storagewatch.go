@@ -7,9 +7,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"sigstack/internal/httpd"
+	"sigstack/internal/pgdb"
 )
 
 // How often the database is asked whether it answers, and how long that may take.
@@ -29,7 +31,8 @@ func (s *Stack) watchDatabase() {
 		Help: "Whether the database answers (1) or not (0).",
 	})
 	s.metrics.MustRegister(gauge)
-	w := &databaseWatch{ping: s.services.storage.database.ping, ready: s.ready, log: s.opts.Log, gauge: gauge}
+	db := s.services.storage.database
+	w := &databaseWatch{asked: pinger{url: db.url, schema: db.conf.Prefix()}, ready: s.ready, log: s.opts.Log, gauge: gauge}
 	for _, name := range []string{"tlog", "ctlog"} {
 		if slices.Contains(s.serviceNames(), name) {
 			w.services = append(w.services, name)
@@ -39,7 +42,7 @@ func (s *Stack) watchDatabase() {
 }
 
 type databaseWatch struct {
-	ping     func(context.Context) error
+	asked    pinger
 	services []string
 	ready    *httpd.Readiness
 	log      *slog.Logger
@@ -50,6 +53,7 @@ type databaseWatch struct {
 func (w *databaseWatch) run(ctx context.Context) error {
 	ticks := time.NewTicker(databaseTick)
 	defer ticks.Stop()
+	defer func() { w.asked.close(ctx) }()
 	for {
 		w.look(ctx)
 		select {
@@ -63,7 +67,7 @@ func (w *databaseWatch) run(ctx context.Context) error {
 // look asks once, and logs when the answer has changed.
 func (w *databaseWatch) look(ctx context.Context) {
 	ask, cancel := context.WithTimeout(ctx, databasePatience)
-	err := w.ping(ask)
+	err := w.asked.ping(ask)
 	cancel()
 	if ctx.Err() != nil {
 		return
@@ -85,12 +89,40 @@ func (w *databaseWatch) look(ctx context.Context) {
 	w.away = err != nil
 }
 
-// ping asks each schema that is open for an answer.
-func (d *database) ping(ctx context.Context) error {
-	for _, store := range d.opened() {
-		if err := store.Ping(ctx); err != nil {
-			return fmt.Errorf("database: %w", err)
+// pinger asks a database for an answer, on a connection of its own: those of the logs
+// may all be in use when there is much to read. It is for one goroutine.
+type pinger struct {
+	url, schema string
+	conn        *pgx.Conn // nil: none is open
+}
+
+// ping asks, and connects again where the connection is broken.
+func (p *pinger) ping(ctx context.Context) error {
+	if p.conn != nil {
+		if p.conn.Ping(ctx) == nil {
+			return nil
 		}
+		p.close(ctx)
 	}
+	config, err := pgdb.Config(p.url, p.schema)
+	if err != nil {
+		return err
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return fmt.Errorf("database: %w", err)
+	}
+	p.conn = conn
 	return nil
+}
+
+// close ends the connection, if there is one.
+func (p *pinger) close(ctx context.Context) {
+	if p.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = p.conn.Close(ctx) // broken or not, it is gone
+	p.conn = nil
 }
