@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -216,6 +217,7 @@ func (j *journal) sync(at int64) error {
 	if j.synced >= at {
 		return nil
 	}
+	runtime.Gosched() // whoever is about to write a line shares this sync
 	j.mu.Lock()
 	written, failed := j.written, j.failed
 	j.mu.Unlock()
