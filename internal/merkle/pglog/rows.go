@@ -93,10 +93,27 @@ func (t *writeTX) PutRow(_ context.Context, key, value []byte) error {
 	return nil
 }
 
-// flush writes the extra rows, all at once. Of equal keys the last counts.
+// flush writes nodes and extra rows, all at once.
 func (t *writeTX) flush(ctx context.Context) error {
-	if len(t.keys) == 0 {
+	var batch pgx.Batch
+	if err := t.queueSubtrees(&batch); err != nil {
+		return fmt.Errorf("store nodes: %w", err)
+	}
+	t.queueRows(&batch)
+	if batch.Len() == 0 {
 		return nil
+	}
+	if err := t.conn.SendBatch(ctx, &batch).Close(); err != nil {
+		return t.noted(fmt.Errorf("store nodes and extra rows: %w", err))
+	}
+	return nil
+}
+
+// queueRows adds the extra rows to what is to be written. Of equal keys the last
+// counts.
+func (t *writeTX) queueRows(batch *pgx.Batch) {
+	if len(t.keys) == 0 {
+		return
 	}
 	last := make(map[string]int, len(t.keys))
 	for i, key := range t.keys {
@@ -108,11 +125,6 @@ func (t *writeTX) flush(ctx context.Context) error {
 			keys, values = append(keys, key), append(values, t.values[i])
 		}
 	}
-	_, err := t.conn.Exec(ctx,
-		"INSERT INTO ExtraRow (TreeId, Key, Value) SELECT $1, r.k, r.v FROM unnest($2::bytea[], $3::bytea[]) r (k, v) "+
-			"ON CONFLICT (TreeId, Key) DO UPDATE SET Value = EXCLUDED.Value", t.tree, keys, values)
-	if err != nil {
-		return t.noted(fmt.Errorf("store extra rows: %w", err))
-	}
-	return nil
+	batch.Queue("INSERT INTO ExtraRow (TreeId, Key, Value) SELECT $1, r.k, r.v FROM unnest($2::bytea[], $3::bytea[]) r (k, v) "+
+		"ON CONFLICT (TreeId, Key) DO UPDATE SET Value = EXCLUDED.Value", t.tree, keys, values)
 }

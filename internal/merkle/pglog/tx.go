@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/trillian"
 	"github.com/google/trillian/storage"
+	"github.com/google/trillian/storage/cache"
 	"github.com/google/trillian/storage/tree"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -43,12 +44,8 @@ type readTX struct {
 // writeTX is a read-write transaction.
 type writeTX struct {
 	readTX
-	keys, values [][]byte // extra rows to be stored
-}
-
-// directTX is what Trillian's transactions offer beyond its interfaces.
-type directTX interface {
-	AddSequencedLeaves(ctx context.Context, leaves []*trillian.LogLeaf, at time.Time) ([]*trillian.QueuedLogLeaf, error)
+	keys, values [][]byte            // extra rows to be stored
+	subtrees     *cache.SubtreeCache // nil: no node was read or set
 }
 
 // SnapshotForTree returns a consistent read-only view of the tree.
@@ -137,26 +134,10 @@ func (t *readTX) within(ctx context.Context) (context.Context, context.CancelFun
 	return context.WithTimeout(ctx, t.timeout)
 }
 
-// AddSequencedLeaves stores leaves with their indexes. The status of each says
-// whether it was; the caller has to abort unless all were.
-func (t *writeTX) AddSequencedLeaves(ctx context.Context, leaves []*trillian.LogLeaf, at time.Time) ([]*trillian.QueuedLogLeaf, error) {
-	direct, ok := t.LogTreeTX.(directTX)
-	if !ok {
-		return nil, errors.New("the driver's transactions take no sequenced leaves any more")
-	}
-	queued, err := direct.AddSequencedLeaves(ctx, leaves, at)
-	return queued, t.noted(err)
-}
-
 // StoreSignedLogRoot stores a new root. The database refuses one that does not
 // extend the newest.
 func (t *writeTX) StoreSignedLogRoot(ctx context.Context, root *trillian.SignedLogRoot) error {
 	return t.noted(t.LogTreeTX.StoreSignedLogRoot(ctx, root))
-}
-
-// SetMerkleNodes stores nodes.
-func (t *writeTX) SetMerkleNodes(ctx context.Context, nodes []tree.Node) error {
-	return t.noted(t.LogTreeTX.SetMerkleNodes(ctx, nodes))
 }
 
 // GetMerkleNodes reads nodes.
