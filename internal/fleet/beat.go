@@ -122,7 +122,11 @@ func (f *Fleet) note(ctx context.Context, began time.Time, told int64, v view) {
 func (f *Fleet) leave(ctx context.Context) {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), silence)
 	defer cancel()
-	_, err := f.pool.Exec(last, "UPDATE Replicas SET Seen = 'epoch' WHERE Process = $1 AND Name = $2 AND Pin = $3", f.cfg.Process, f.cfg.Name, f.cfg.Pin[:])
+	f.mu.Lock()
+	applied := f.applied
+	f.mu.Unlock()
+	_, err := f.pool.Exec(last, "UPDATE Replicas SET Seen = 'epoch', Applied = $4 WHERE Process = $1 AND Name = $2 AND Pin = $3",
+		f.cfg.Process, f.cfg.Name, f.cfg.Pin[:], applied)
 	if err != nil {
 		f.cfg.Log.WarnContext(ctx, "the other replicas wait for this one until its lease ends", slog.Any("error", err))
 	}
