@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -285,5 +286,29 @@ func TestBatchesReadNoMoreAsTheLogGrows(t *testing.T) {
 	const inserted = "SELECT n_tup_ins FROM pg_stat_user_tables WHERE schemaname = 'log' AND relname = 'leafdata'"
 	if n := pgtest.Value[int64](t, db, inserted); n != leaves {
 		t.Errorf("the statistics know of %d leaves, want %d", n, leaves)
+	}
+}
+
+// TestOldRootsGo: the newest counts, and those of the last day tell what has happened.
+func TestOldRootsGo(t *testing.T) {
+	db := pgtest.New(t)
+	s := open(t, migrated(t, db, "log"))
+	id := newTree(t, s)
+	var ahead atomic.Int64 // of the machine's clock
+	tree := run(t, openTree(t, merkle.Config{Storage: s, TreeID: id, Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }}))
+	roots := func() int { return pgtest.Value[int](t, db, "SELECT count(*)::int FROM log.TreeHead") }
+	for i := range 5 {
+		mustAdd(t, tree.Tree, leaf(i))
+	}
+	if got := roots(); got != 6 {
+		t.Errorf("%d roots of one day, want 6", got)
+	}
+	ahead.Store(int64(25 * time.Hour))
+	last := mustAdd(t, tree.Tree, leaf(5))
+	if got := roots(); got != 1 {
+		t.Errorf("%d roots a day later, want 1", got)
+	}
+	if head := whole(t, s, id); head.Size != 6 || head.Root != last.Proof.Root {
+		t.Errorf("head %+v, want 6 entries and root %x", head, last.Proof.Root)
 	}
 }

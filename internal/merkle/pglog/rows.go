@@ -93,18 +93,19 @@ func (t *writeTX) PutRow(_ context.Context, key, value []byte) error {
 	return nil
 }
 
-// flush writes nodes and extra rows, all at once.
+// flush writes nodes and extra rows, and drops old roots, all at once.
 func (t *writeTX) flush(ctx context.Context) error {
 	var batch pgx.Batch
 	if err := t.queueSubtrees(&batch); err != nil {
 		return fmt.Errorf("store nodes: %w", err)
 	}
 	t.queueRows(&batch)
+	t.queuePrune(&batch)
 	if batch.Len() == 0 {
 		return nil
 	}
 	if err := t.conn.SendBatch(ctx, &batch).Close(); err != nil {
-		return t.noted(fmt.Errorf("store nodes and extra rows: %w", err))
+		return t.noted(fmt.Errorf("store nodes and extra rows, drop old roots: %w", err))
 	}
 	return nil
 }

@@ -3,12 +3,14 @@ package pglog
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/trillian"
 	"github.com/google/trillian/storage"
 	"github.com/google/trillian/storage/cache"
 	"github.com/google/trillian/storage/tree"
+	"github.com/google/trillian/types"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/transparency-dev/merkle/compact"
@@ -46,6 +48,7 @@ type writeTX struct {
 	readTX
 	keys, values [][]byte            // extra rows to be stored
 	subtrees     *cache.SubtreeCache // nil: no node was read or set
+	newest       int64               // the time of the root that was stored, in nanoseconds; 0: none was
 }
 
 // SnapshotForTree returns a consistent read-only view of the tree.
@@ -134,10 +137,30 @@ func (t *readTX) within(ctx context.Context) (context.Context, context.CancelFun
 	return context.WithTimeout(ctx, t.timeout)
 }
 
+// keepRoots is how long roots are kept: none but the newest is read, and those of a day
+// tell what has happened.
+const keepRoots = 24 * time.Hour
+
 // StoreSignedLogRoot stores a new root. The database refuses one that does not
 // extend the newest.
 func (t *writeTX) StoreSignedLogRoot(ctx context.Context, root *trillian.SignedLogRoot) error {
-	return t.noted(t.LogTreeTX.StoreSignedLogRoot(ctx, root))
+	if err := t.LogTreeTX.StoreSignedLogRoot(ctx, root); err != nil {
+		return t.noted(err)
+	}
+	var stored types.LogRootV1
+	if err := stored.UnmarshalBinary(root.LogRoot); err != nil {
+		return fmt.Errorf("decode root: %w", err)
+	}
+	t.newest = int64(stored.TimestampNanos)
+	return nil
+}
+
+// queuePrune drops old roots along with what is to be written. The one that was just
+// stored is newer.
+func (t *writeTX) queuePrune(batch *pgx.Batch) {
+	if t.newest > keepRoots.Nanoseconds() {
+		batch.Queue("DELETE FROM TreeHead WHERE TreeId = $1 AND TreeHeadTimestamp < $2", t.tree, t.newest-keepRoots.Nanoseconds())
+	}
 }
 
 // GetMerkleNodes reads nodes.
