@@ -49,7 +49,7 @@ var errNotAsked = errors.New("it was not reached yet")
 func (s *Stack) newLink(conf config.Peer, pin peer.Pin) *link {
 	client := peer.NewClient(conf.Name, conf.Address, pin, s.peers.identity)
 	s.onClose(func() error { client.Close(); return nil })
-	l := &link{conf: conf, client: client, keys: errNotAsked, until: time.Now().Add(firstHold)}
+	l := &link{conf: conf, client: client, keys: errNotAsked}
 	l.proxy = peer.NewProxy(client, l.hold, s.opts.Log)
 	l.report = l.all("its process was not reached yet")
 	return l

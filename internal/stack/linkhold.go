@@ -12,7 +12,7 @@ import (
 // has not asked the others yet. One that is gone without a word is not waited for.
 const (
 	holdFor   = 20 * time.Second
-	firstHold = 5 * time.Second
+	firstHold = 10 * time.Second
 )
 
 // stopping reports whether a process has said in its report that it stops.

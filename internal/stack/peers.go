@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"sigstack/internal/config"
 	"sigstack/internal/keys"
@@ -124,6 +125,7 @@ func (s *Stack) addWatches(g *run.Group) {
 		return
 	}
 	for _, l := range s.peers.links {
+		l.until = time.Now().Add(firstHold) // nothing is served yet
 		g.Add("link to "+l.conf.Name, func(ctx context.Context) error { return s.watch(ctx, l) })
 	}
 }
