@@ -146,8 +146,11 @@ func (t *Tree) addElected(p *pending) (Added, error) {
 		return Added{}, err
 	}
 	defer t.forwarding.Add(-p.leaf.size())
-	for {
+	for again := false; ; again = true {
 		added, err := t.addOnce(p)
+		if again && added.Duplicate && !added.Entry.IntegratedAt.Before(p.queued) {
+			added.Duplicate = false // it is that of a try whose answer was lost
+		}
 		if err == nil || !worthRepeating(err) {
 			return added, err
 		}

@@ -217,6 +217,35 @@ func TestLiesAreNotBelieved(t *testing.T) {
 	}
 }
 
+// TestALostAnswerIsAskedForAgain: the entry is there by then, and is new all the same.
+func TestALostAnswerIsAskedForAgain(t *testing.T) {
+	base := start(t, merkle.Config{})
+	old := mustAdd(t, base.Tree, leaf(0))
+	c := base.cfg
+	var asked atomic.Int64
+	c.Election = candidate{newElections(), 0}
+	c.Forward = func(ctx context.Context, l merkle.Leaf) (merkle.Added, error) {
+		a, err := base.Add(ctx, l)
+		if err == nil && asked.Add(1)%2 == 1 {
+			return merkle.Added{}, errors.New("the connection was cut")
+		}
+		return a, err
+	}
+	follower, err := merkle.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := mustAdd(t, follower, leaf(1)); a.Duplicate || a.Entry.Index != 1 || asked.Load() != 2 {
+		t.Errorf("after %d questions: entry %d, duplicate %v, want a new one of index 1 after 2", asked.Load(), a.Entry.Index, a.Duplicate)
+	}
+	if a := mustAdd(t, follower, leaf(0)); !a.Duplicate || a.Entry.Index != old.Entry.Index {
+		t.Errorf("an old entry: index %d, duplicate %v, want a duplicate of %d", a.Entry.Index, a.Duplicate, old.Entry.Index)
+	}
+	if head := base.Head(); head.Size != 2 {
+		t.Errorf("the log has %d entries, want 2", head.Size)
+	}
+}
+
 // TestQuestionsAreShared: everyone who asks for the newest head while storage is being
 // asked waits for one question, which begins after theirs.
 func TestQuestionsAreShared(t *testing.T) {
