@@ -12,7 +12,7 @@ export FUZZTIME ?= 10s
 export COUNT    ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: build build-kms build-pkcs11 check unit lint generated test deps race pkcs11 e2e e2e-tls e2e-split e2e-postgres compat faults vuln fuzz bench bench-ca bench-growth bench-log bench-postgres bench-release demo up clients generate verify help
+.PHONY: build build-kms build-pkcs11 check unit lint generated test deps race pkcs11 e2e e2e-tls e2e-split e2e-postgres compat faults vuln fuzz bench bench-ca bench-growth bench-log bench-postgres bench-release check-compose demo up clients generate verify help
 
 build: ## build bin/sigstack, static and trimmed
 	go build -ldflags "-s -w -X main.version=$(VERSION)" -o $(OUT) ./cmd/sigstack
@@ -87,6 +87,9 @@ bench-postgres: build ## adding to the log on PostgreSQL, beside upstream's Reko
 
 bench-release: build clients ## releases signed and verified, beside a loop of cosign, over ROUNDS rounds
 	@tools/bench-release
+
+check-compose: build clients ## compose.yaml with a docker daemon of its own, as root: both profiles, crashes, a rolling restart
+	@tools/check-compose
 
 demo: ## build, start a stack, sign and verify a release, show that tampering is refused
 	@go run ./tools/demo
