@@ -125,7 +125,9 @@ type Repository struct {
 }
 
 // config is what r was made of, without zeros.
-func (r *Repository) config() Config { return Config{Dir: r.dir, Lifetimes: r.lifetimes, Now: r.now, Before: r.before} }
+func (r *Repository) config() Config {
+	return Config{Dir: r.dir, Lifetimes: r.lifetimes, Now: r.now, Before: r.before}
+}
 
 func newRepository(cfg Config, d disk) (*Repository, error) {
 	if err := cfg.check(); err != nil {
