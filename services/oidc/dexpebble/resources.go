@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/dexidp/dex/storage"
 )
 
@@ -57,13 +56,13 @@ func newTables(s *Store) tables {
 // GarbageCollect deletes, in one transaction, every expired row.
 func (s *Store) GarbageCollect(ctx context.Context, now time.Time) (storage.GCResult, error) {
 	var n storage.GCResult
-	err := s.write(func(b *pebble.Batch) error {
+	err := s.rows.write(func(w writer) error {
 		for _, collect := range []func() error{
-			func() error { return s.tables.authRequests.collect(b, now, &n.AuthRequests) },
-			func() error { return s.tables.authCodes.collect(b, now, &n.AuthCodes) },
-			func() error { return s.tables.deviceRequests.collect(b, now, &n.DeviceRequests) },
-			func() error { return s.tables.deviceTokens.collect(b, now, &n.DeviceTokens) },
-			func() error { return s.tables.authSessions.collect(b, now, &n.AuthSessions) },
+			func() error { return s.tables.authRequests.collect(w, now, &n.AuthRequests) },
+			func() error { return s.tables.authCodes.collect(w, now, &n.AuthCodes) },
+			func() error { return s.tables.deviceRequests.collect(w, now, &n.DeviceRequests) },
+			func() error { return s.tables.deviceTokens.collect(w, now, &n.DeviceTokens) },
+			func() error { return s.tables.authSessions.collect(w, now, &n.AuthSessions) },
 		} {
 			if err := ctx.Err(); err != nil {
 				return err

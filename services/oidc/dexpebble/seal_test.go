@@ -18,7 +18,7 @@ func TestRowsAreEncryptedOnDisk(t *testing.T) {
 	if err := s.CreateRefresh(t.Context(), row); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.db.Flush(); err != nil {
+	if err := s.rows.(*embedded).db.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	keys := 0
@@ -52,7 +52,7 @@ func TestRowsAreBoundToKeyAndSecret(t *testing.T) {
 	}
 	raw := func(id string) []byte {
 		t.Helper()
-		value, closer, err := s.db.Get(rowKey("refresh-token", id))
+		value, closer, err := s.rows.(*embedded).db.Get(rowKey("refresh-token", id))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,7 +66,7 @@ func TestRowsAreBoundToKeyAndSecret(t *testing.T) {
 	changed := bytes.Clone(a)
 	changed[len(changed)-1] ^= 1
 	for name, box := range map[string][]byte{"another row's": raw("b"), "changed": changed, "short": a[:5], "empty": {}} {
-		if err := s.db.Set(rowKey("refresh-token", "a"), box, pebble.Sync); err != nil {
+		if err := s.rows.(*embedded).db.Set(rowKey("refresh-token", "a"), box, pebble.Sync); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.GetRefresh(ctx, "a"); err == nil {

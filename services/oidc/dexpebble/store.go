@@ -1,4 +1,5 @@
-// Package dexpebble is Dex's storage on an embedded Pebble database of its own:
+// Package dexpebble is Dex's storage on an embedded Pebble database of its own, or
+// in a PostgreSQL schema that processes share, encrypted in both:
 // every write is on disk before it is answered or can be read, and updates of
 // one row take turns. The semantics are those of Dex's storage.Storage and its
 // conformance suites; what the rows mean is Dex's business.
@@ -9,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -47,16 +47,10 @@ type Options struct {
 // Store implements storage.Storage. It is safe for concurrent use; one process
 // at a time can hold a directory.
 type Store struct {
-	db    *pebble.DB
+	rows  engine
 	seal  seal
-	turns *turns
-	log   *slog.Logger
+	turns turnTaker
 	turn  time.Duration
-
-	// mu is held shared by reads and alone by a write until it is on disk, so
-	// nobody acts on a row that a power cut could take back.
-	mu     sync.RWMutex
-	closed bool
 
 	tables tables
 }
@@ -94,7 +88,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open oidc storage: %w", err)
 	}
-	s := &Store{db: db, seal: seal, turns: newTurns(), log: opts.Log, turn: opts.Turn}
+	s := &Store{rows: &embedded{db: db}, seal: seal, turns: newTurns(), turn: opts.Turn}
 	s.tables = newTables(s)
 	return s, nil
 }
@@ -102,13 +96,7 @@ func Open(dir string, opts Options) (*Store, error) {
 // Close waits for operations under way and closes the database; later ones fail.
 // A second Close does nothing.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil
-	}
-	s.closed = true
-	if err := s.db.Close(); err != nil {
+	if err := s.rows.close(); err != nil {
 		return fmt.Errorf("close oidc storage: %w", err)
 	}
 	return nil
@@ -124,83 +112,42 @@ func (s *Store) Check(ctx context.Context) error {
 
 // read returns the row at key; ErrNotFound is Dex's sentinel, never wrapped,
 // because Dex compares it with ==.
-func (s *Store) read(key []byte) ([]byte, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return nil, errClosed
-	}
-	return s.get(key)
+func (s *Store) read(key []byte) (row []byte, err error) {
+	err = s.rows.read(func(r reader) error {
+		row, err = s.get(r, key)
+		return err
+	})
+	return row, err
 }
 
-// get needs s.mu, shared or alone.
-func (s *Store) get(key []byte) ([]byte, error) {
-	value, closer, err := s.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, storage.ErrNotFound
-	}
+func (s *Store) get(r reader, key []byte) ([]byte, error) {
+	box, err := r.get(key)
 	if err != nil {
-		return nil, fmt.Errorf("read row: %w", err)
-	}
-	box := append([]byte(nil), value...)
-	if err := closer.Close(); err != nil {
-		return nil, fmt.Errorf("read row: %w", err)
+		return nil, err
 	}
 	return s.seal.open(key, box)
 }
 
-// put adds a row to b.
-func (s *Store) put(b *pebble.Batch, key, row []byte) error {
-	return b.Set(key, s.seal.close(key, row), nil)
+// put writes a row.
+func (s *Store) put(w writer, key, row []byte) error {
+	return w.set(key, s.seal.close(key, row))
 }
 
-// write runs change alone and makes what it put in the batch durable, or drops
-// it all when change fails.
-func (s *Store) write(change func(*pebble.Batch) error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return errClosed
-	}
-	batch := s.db.NewBatch()
-	if err := change(batch); err != nil {
-		if closeErr := batch.Close(); closeErr != nil {
-			return errors.Join(err, closeErr)
-		}
-		return err // unwrapped: it may be one of Dex's sentinels
-	}
-	if batch.Empty() {
-		return batch.Close()
-	}
-	if err := batch.Commit(pebble.Sync); err != nil {
-		return fmt.Errorf("write row: %w", err)
-	}
-	return batch.Close()
-}
-
-// scan calls visit for each row of table in key order, under s.mu (shared or
-// alone). Key and row are valid during the call only.
-func (s *Store) scan(table string, visit func(key, row []byte) error) (err error) {
+// scan calls visit for each row of table in key order. Key and row are valid
+// during the call only.
+func (s *Store) scan(r reader, table string, visit func(key, row []byte) error) error {
 	lower, upper := tableBounds(table)
-	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	err := r.scan(lower, upper, func(key, box []byte) error {
+		row, err := s.seal.open(key, box)
+		if err != nil {
+			return err
+		}
+		return visit(key, row)
+	})
 	if err != nil {
 		return fmt.Errorf("scan %s: %w", table, err)
 	}
-	defer func() { err = errors.Join(err, iter.Close()) }()
-	for ok := iter.First(); ok; ok = iter.Next() {
-		box, err := iter.ValueAndErr()
-		if err != nil {
-			return fmt.Errorf("scan %s: %w", table, err)
-		}
-		row, err := s.seal.open(iter.Key(), box)
-		if err != nil {
-			return fmt.Errorf("scan %s: %w", table, err)
-		}
-		if err := visit(iter.Key(), row); err != nil {
-			return err
-		}
-	}
-	return iter.Error()
+	return nil
 }
 
 // pebbleLog hands Pebble's messages to our log.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/dexidp/dex/storage"
 )
 
@@ -26,14 +25,14 @@ func (t table[T]) create(v T, id ...string) error {
 		return fmt.Errorf("create %s: %w", t.name, err)
 	}
 	key := rowKey(t.name, id...)
-	return t.store.write(func(b *pebble.Batch) error {
-		switch _, err := t.store.get(key); {
+	return t.store.rows.write(func(w writer) error {
+		switch _, err := t.store.get(w, key); {
 		case err == nil:
 			return storage.ErrAlreadyExists
 		case !errors.Is(err, storage.ErrNotFound):
 			return err
 		}
-		return t.store.put(b, key, row)
+		return t.store.put(w, key, row)
 	})
 }
 
@@ -48,11 +47,11 @@ func (t table[T]) get(id ...string) (T, error) {
 
 func (t table[T]) delete(id ...string) error {
 	key := rowKey(t.name, id...)
-	return t.store.write(func(b *pebble.Batch) error {
-		if _, err := t.store.get(key); err != nil {
+	return t.store.rows.write(func(w writer) error {
+		if _, err := t.store.get(w, key); err != nil {
 			return err
 		}
-		return b.Delete(key, nil)
+		return w.delete(key)
 	})
 }
 
@@ -93,17 +92,17 @@ func (t table[T]) change(ctx context.Context, updater func(T) (T, error), create
 	if err != nil {
 		return fmt.Errorf("update %s: %w", t.name, err)
 	}
-	return t.store.write(func(b *pebble.Batch) error {
-		if err := t.unchanged(key, before); err != nil {
+	return t.store.rows.write(func(w writer) error {
+		if err := t.unchanged(w, key, before); err != nil {
 			return err
 		}
-		return t.store.put(b, key, after)
+		return t.store.put(w, key, after)
 	})
 }
 
 // unchanged guards an update against a create or delete, which take no turn.
-func (t table[T]) unchanged(key, before []byte) error {
-	now, err := t.store.get(key)
+func (t table[T]) unchanged(w reader, key, before []byte) error {
+	now, err := t.store.get(w, key)
 	switch {
 	case before == nil && errors.Is(err, storage.ErrNotFound):
 		return nil
@@ -117,16 +116,13 @@ func (t table[T]) unchanged(key, before []byte) error {
 
 // list returns every row, in key order.
 func (t table[T]) list() ([]T, error) {
-	t.store.mu.RLock()
-	defer t.store.mu.RUnlock()
-	if t.store.closed {
-		return nil, errClosed
-	}
 	var all []T
-	err := t.store.scan(t.name, func(_, row []byte) error {
-		v, err := t.decode(row)
-		all = append(all, v)
-		return err
+	err := t.store.rows.read(func(r reader) error {
+		return t.store.scan(r, t.name, func(_, row []byte) error {
+			v, err := t.decode(row)
+			all = append(all, v)
+			return err
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -135,14 +131,14 @@ func (t table[T]) list() ([]T, error) {
 }
 
 // collect adds the deletion of every expired row to b and counts them.
-func (t table[T]) collect(b *pebble.Batch, now time.Time, count *int64) error {
-	return t.store.scan(t.name, func(key, row []byte) error {
+func (t table[T]) collect(w writer, now time.Time, count *int64) error {
+	return t.store.scan(w, t.name, func(key, row []byte) error {
 		v, err := t.decode(row)
 		if err != nil || !t.expired(v, now) {
 			return err
 		}
 		*count++
-		return b.Delete(key, nil)
+		return w.delete(key)
 	})
 }
 

@@ -11,6 +11,11 @@ import (
 // errTurn is answered to an update whose turn did not come in time.
 var errTurn = errors.New("another update of the row did not end in time")
 
+// turnTaker lets updates of one row run one after the other.
+type turnTaker interface {
+	take(ctx context.Context, key string, limit time.Duration) (done func(), err error)
+}
+
 // turns lets the updates of one row run one after the other, in the order of
 // arrival. Updates take turns, rather than being retried on conflict, because
 // Dex's updater for refresh tokens asks the upstream provider, which may accept
