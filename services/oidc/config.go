@@ -32,6 +32,10 @@ type Config struct {
 	// created if missing, and one process at a time can use it.
 	Dir string
 
+	// Database holds what Dir would, shared by every process of the issuer; nil: Dir
+	// does. The schema has to be there: MigrateDatabase.
+	Database *Database
+
 	// Secret of 32 bytes, which the database is encrypted with: the keys that
 	// sign tokens are in it.
 	Secret []byte
@@ -79,8 +83,8 @@ type User struct {
 // validate reports every problem at once.
 func (c Config) validate() error {
 	errs := []error{validateIssuer(c.Issuer)}
-	if c.Dir == "" {
-		errs = append(errs, errors.New("no storage directory"))
+	if c.Dir == "" && c.Database == nil {
+		errs = append(errs, errors.New("no storage directory or database"))
 	}
 	if len(c.Secret) != 32 {
 		errs = append(errs, fmt.Errorf("secret of %d bytes, want 32", len(c.Secret)))

@@ -35,6 +35,7 @@ type edge struct {
 	requests  authRequests
 
 	auditReady func(context.Context) error
+	storeReady func(context.Context) error
 }
 
 // authRequests are the logins under way. Getting is an error if there is none by
@@ -60,6 +61,11 @@ func (e edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if e.needsRecord(r) && e.auditReady(r.Context()) != nil { // it has logged why
 		record.Unavailable(w)
+		return
+	}
+	if err := e.storeReady(r.Context()); err != nil { // Dex would answer as if it were broken
+		e.log.ErrorContext(r.Context(), "oidc storage", slog.Any("error", err))
+		unavailable(w)
 		return
 	}
 	e.mendDeviceRedirect(r)

@@ -98,8 +98,8 @@ func TestHealthAndMetrics(t *testing.T) {
 	if left, err := reg.Gather(); err != nil || len(left) != 0 {
 		t.Errorf("metrics after Close: %d, %v; want none", len(left), err)
 	}
-	if status, _ := i.get(t, i.url+"/healthz"); status != http.StatusInternalServerError {
-		t.Errorf("healthz after Close = %d, want 500", status)
+	if status, _ := i.get(t, i.url+"/healthz"); status != http.StatusServiceUnavailable {
+		t.Errorf("healthz after Close = %d, want 503", status)
 	}
 }
 

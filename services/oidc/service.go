@@ -50,7 +50,7 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse issuer: %w", err)
 	}
-	store, err := dexpebble.Open(cfg.Dir, dexpebble.Options{Log: cfg.Log, Secret: cfg.Secret})
+	store, err := openStore(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (s *Service) start(ctx context.Context) error {
 	s.pages = pages
 	e := edge{
 		dex: s.guard(pages).Wrap(rec.Handler(dex)), pages: pages, path: s.issuer.Path, log: s.cfg.Log,
-		exchanges: map[string]Exchange{}, requests: s.store, auditReady: s.cfg.AuditReady,
+		exchanges: map[string]Exchange{}, requests: s.store, auditReady: s.cfg.AuditReady, storeReady: s.Check,
 	}
 	for _, c := range s.cfg.Connectors {
 		if c.Exchange != nil {
