@@ -16,6 +16,7 @@ import (
 	"sigstack/internal/fleet"
 	"sigstack/internal/keys"
 	"sigstack/internal/peer"
+	"sigstack/services/oidc"
 )
 
 // JoinConfig says which directory becomes a replica's, and how others reach it.
@@ -101,6 +102,11 @@ func (cfg JoinConfig) found(ctx context.Context, l Layout) error {
 	fc.Log = cfg.Log
 	if _, err := fleet.Migrate(ctx, fc.URL, fc.Schema); err != nil {
 		return err
+	}
+	if conf.OIDC != nil {
+		if _, err := oidc.MigrateDatabase(ctx, fc.URL, conf.Database.SchemaOf(holdsIssuer)); err != nil {
+			return err
+		}
 	}
 	err = fleet.Found(ctx, fc, cfg.Replica.Address)
 	if errors.Is(err, fleet.ErrFounded) && cfg.joined(ctx, fc) {

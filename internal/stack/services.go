@@ -248,6 +248,9 @@ func (b *builder) buildOIDC(ctx context.Context) error {
 		Logins: attempts.Rate(b.conf.Limits.Logins), Audit: b.record, AuditReady: b.audit.Ready,
 		Now: b.opts.Now, Log: b.opts.Log, Metrics: b.metrics,
 	}
+	if cfg.Database, err = b.layout.issuerDatabase(b.conf); err != nil {
+		return err
+	}
 	if since := b.conf.OIDC.Since; since != "" {
 		if cfg.Since, err = time.Parse(time.RFC3339, since); err != nil {
 			return err
@@ -268,7 +271,7 @@ func (b *builder) buildOIDC(ctx context.Context) error {
 		return errors.Join(err, CheckConfig(b.conf)) // every problem at once
 	}
 	if b.services.oidc, err = oidc.New(ctx, cfg); err != nil {
-		return err
+		return (&database{dir: b.layout.Dir}).explained(err)
 	}
 	b.onClose(b.services.oidc.Close)
 	b.services.oidc.Mount(b.mux)

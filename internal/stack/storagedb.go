@@ -11,6 +11,7 @@ import (
 	"sigstack/internal/fleet"
 	"sigstack/internal/merkle/pglog"
 	"sigstack/internal/pgdb"
+	"sigstack/services/oidc"
 )
 
 // States of a schema.
@@ -78,6 +79,9 @@ func (l Layout) schemaParts(conf *config.Config) ([]schemaPart, error) {
 		return nil, err
 	} else if r != nil {
 		out = append(out, schemaPart{"files of the replicas", fleet.Schema(conf.Database.Prefix()), fleet.Migrate, fleet.ReadVersion})
+		if conf.OIDC != nil {
+			out = append(out, schemaPart{"issuer", conf.Database.SchemaOf(holdsIssuer), oidc.MigrateDatabase, oidc.ReadDatabaseVersion})
+		}
 	}
 	if conf.TLog != nil {
 		log(treeTLog, "transparency log")

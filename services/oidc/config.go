@@ -16,7 +16,9 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"sigstack/internal/audit"
+	"sigstack/internal/pgdb"
 	"sigstack/services/oidc/attempts"
+	"sigstack/services/oidc/dexpebble"
 )
 
 // Config configures New. Issuer, Dir, Secret, Audit, AuditReady, Now and Log are
@@ -70,6 +72,26 @@ type Config struct {
 	Now     func() time.Time
 	Log     *slog.Logger
 	Metrics prometheus.Registerer // nil: none
+}
+
+// Database is where in PostgreSQL an issuer keeps its signing keys, refresh tokens
+// and logins under way, encrypted with Config.Secret. Replicas of it share them.
+type Database struct {
+	URL         string // secret; see pgdb.Config
+	Schema      string // of its own
+	Connections int    // bounds each of two pools, 1 to 100
+}
+
+// MigrateDatabase brings the schema of a Database, which it makes if there is none, to
+// the version of this program, and returns what it was and is.
+func MigrateDatabase(ctx context.Context, url, schema string) (pgdb.Version, error) {
+	return dexpebble.Migrate(ctx, url, schema)
+}
+
+// ReadDatabaseVersion returns the version of the schema of a Database and changes
+// nothing.
+func ReadDatabaseVersion(ctx context.Context, url, schema string) (pgdb.Version, error) {
+	return dexpebble.ReadVersion(ctx, url, schema)
 }
 
 // User is a person, or a script, known to this issuer alone.

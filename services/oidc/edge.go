@@ -78,6 +78,14 @@ func (e edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.dex.ServeHTTP(w, r)
 }
 
+// unavailable answers, in the form of RFC 6749 §4.1.2.1, while the storage does not.
+func unavailable(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Retry-After", "5")
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = w.Write([]byte(`{"error":"temporarily_unavailable","error_description":"the issuer's storage does not answer; try again later"}` + "\n")) // who went away needs no answer
+}
+
 // needsRecord reports whether r may end in a login or a token, each of which is
 // recorded. Reading and the beginning of a login are not.
 func (e edge) needsRecord(r *http.Request) bool {

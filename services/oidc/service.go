@@ -62,6 +62,15 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	return s, nil
 }
 
+// openStore opens where cfg says that things are kept.
+func openStore(ctx context.Context, cfg Config) (*dexpebble.Store, error) {
+	opts := dexpebble.Options{Log: cfg.Log, Secret: cfg.Secret}
+	if d := cfg.Database; d != nil {
+		return dexpebble.OpenShared(ctx, dexpebble.Database(*d), opts)
+	}
+	return dexpebble.Open(cfg.Dir, opts)
+}
+
 func (s *Service) start(ctx context.Context) error {
 	metrics := prometheus.NewRegistry() // of this server alone, so that two can run in one process
 	rec := &record.Recorder{Issuer: s.cfg.Issuer, Path: s.issuer.Path, Local: localConnector, Record: s.cfg.Audit, Requests: s.store, Accounts: map[string]string{}}
