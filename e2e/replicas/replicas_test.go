@@ -219,6 +219,7 @@ func TestTwoReplicas(t *testing.T) {
 			a.wantShown(t, id)
 		}
 	})
+	t.Run("the built-in issuer is one", func(t *testing.T) { oneIssuer(t, a, b) })
 	t.Run("acts are the leader's", func(t *testing.T) { acts(t, a, b) })
 	t.Run("the leader is killed", func(t *testing.T) {
 		id, _, _ := a.add(t)
