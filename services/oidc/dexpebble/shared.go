@@ -87,7 +87,7 @@ func (d Database) pool(ctx context.Context) (*pgxpool.Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.ConnConfig, config.MaxConns = conn, int32(max(1, min(d.Connections, 100))) //nolint:gosec // bounded just here
+	config.ConnConfig, config.MaxConns = conn, int32(max(1, min(d.Connections, 100)))
 	return pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
 }
 
@@ -224,5 +224,5 @@ func (t *sharedTurns) take(ctx context.Context, key string, limit time.Duration)
 func lockOf(name string) int64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte("sigstack issuer: " + name)) // never fails
-	return int64(h.Sum64())                            //nolint:gosec // any bits will do
+	return int64(h.Sum64())
 }
