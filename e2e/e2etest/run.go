@@ -17,9 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"sigstack/internal/pki"
-
 	"sigstack/internal/pgtest"
+	"sigstack/internal/pki"
 )
 
 // runWithin bounds one run of a client.
