@@ -41,6 +41,13 @@ func (l *link) hold(ctx context.Context) bool {
 	return false
 }
 
+// holdUntil says how long requests wait for the process to come.
+func (l *link) holdUntil(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.until = at
+}
+
 // awaited reports whether the process may be about to come back.
 func (l *link) awaited() bool {
 	l.mu.Lock()

@@ -125,7 +125,7 @@ func (s *Stack) addWatches(g *run.Group) {
 		return
 	}
 	for _, l := range s.peers.links {
-		l.until = time.Now().Add(firstHold) // nothing is served yet
+		l.holdUntil(time.Now().Add(firstHold))
 		g.Add("link to "+l.conf.Name, func(ctx context.Context) error { return s.watch(ctx, l) })
 	}
 }
