@@ -53,7 +53,7 @@ func (s *site) start(t *testing.T) (stop func()) {
 	done := make(chan error, 1)
 	go func() { done <- opened.Run(ctx, func() {}) }()
 	waitUntil(t, "the stack answers", func() bool {
-		status, _, _, err := send(t.Context(), e2etest.HTTP, http.MethodGet, s.url+"/healthz", nil)
+		status, _, _, err := e2etest.Exchange(t.Context(), e2etest.HTTP, http.MethodGet, s.url+"/healthz", nil)
 		return err == nil && status == http.StatusOK
 	})
 	return func() {
@@ -92,7 +92,7 @@ func (s *site) accepts(t *testing.T, when string) {
 	t.Helper()
 	p := propose(t, s.signer, 0)
 	before := s.clock.now()
-	status, _, answer, err := send(t.Context(), e2etest.HTTP, http.MethodPost, s.url+entriesPath, p.body)
+	status, _, answer, err := e2etest.Exchange(t.Context(), e2etest.HTTP, http.MethodPost, s.url+entriesPath, p.body)
 	after := s.clock.now()
 	if err != nil || status != http.StatusCreated {
 		t.Errorf("%s: %d %s %v, want 201", when, status, answer, err)
@@ -119,7 +119,7 @@ func (s *site) accepts(t *testing.T, when string) {
 // refuses posts an entry that must be refused because of the clock, for the moment.
 func (s *site) refuses(t *testing.T, when string) {
 	t.Helper()
-	status, header, answer, err := send(t.Context(), e2etest.HTTP, http.MethodPost, s.url+entriesPath, propose(t, s.signer, 0).body)
+	status, header, answer, err := e2etest.Exchange(t.Context(), e2etest.HTTP, http.MethodPost, s.url+entriesPath, propose(t, s.signer, 0).body)
 	if err != nil || status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" || !bytes.Contains(answer, []byte("clock is")) {
 		t.Errorf("%s: %d %s %v, want 503 that names the clock", when, status, answer, err)
 	}

@@ -61,7 +61,7 @@ func TestFullDisk(t *testing.T) {
 	if n := free(t, dir); n != 0 {
 		t.Logf("%d bytes free", n)
 	}
-	status, header, answer, err := send(t.Context(), e2etest.HTTP, http.MethodPost, s.URL+entriesPath, propose(t, tlogtest.NewSigner(t), 0).body)
+	status, header, answer, err := e2etest.Exchange(t.Context(), e2etest.HTTP, http.MethodPost, s.URL+entriesPath, propose(t, tlogtest.NewSigner(t), 0).body)
 	if err != nil || status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" || !bytes.Contains(answer, []byte("disk is full")) {
 		t.Errorf("on a full disk: %d %s %v, want 503 that says so", status, answer, err)
 	}

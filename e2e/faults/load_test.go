@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/rand"
@@ -9,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	mathrand "math/rand/v2"
 	"net/http"
 	"sync"
@@ -82,7 +80,7 @@ func (l *load) wait() error {
 func (l *load) write(t *testing.T, signer tlogtest.Signer, kind int, patient bool) {
 	for n := kind; l.ctx.Err() == nil; n++ {
 		p := l.next(t, signer, n)
-		status, header, answer, err := send(l.ctx, l.client, http.MethodPost, l.url+entriesPath, p.body)
+		status, header, answer, err := e2etest.Exchange(l.ctx, l.client, http.MethodPost, l.url+entriesPath, p.body)
 		switch {
 		case err != nil:
 			return // killed: nothing was acknowledged
@@ -136,20 +134,6 @@ func propose(t *testing.T, s tlogtest.Signer, n int) proposal {
 	return proposal{tlogtest.JSON(t, body), tlogtest.Object{"hash": hex.EncodeToString(digest[:])}}
 }
 
-func send(ctx context.Context, client *http.Client, method, url string, body []byte) (int, http.Header, []byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
-	if err != nil {
-		return 0, nil, nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := client.Do(req)
-	if err != nil {
-		return 0, nil, nil, err
-	}
-	answer, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, resp.Header, answer, errors.Join(err, resp.Body.Close())
-}
-
 // asking is a tlogtest.Ask of a server.
 func asking(t *testing.T, url string) tlogtest.Ask {
 	t.Helper()
@@ -158,7 +142,7 @@ func asking(t *testing.T, url string) tlogtest.Ask {
 	client := &http.Client{Transport: transport}
 	t.Cleanup(client.CloseIdleConnections)
 	return func(ctx context.Context, method, path string, body []byte) (int, []byte, error) {
-		status, _, answer, err := send(ctx, client, method, url+path, body)
+		status, _, answer, err := e2etest.Exchange(ctx, client, method, url+path, body)
 		return status, answer, err
 	}
 }

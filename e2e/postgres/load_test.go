@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/rand"
@@ -9,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -68,7 +66,7 @@ func (l *load) write(ctx context.Context, t *testing.T, url string, signer tlogt
 		content := []byte(rand.Text())
 		body := tlogtest.JSON(t, tlogtest.HashedRekord(t, signer, crypto.SHA256, content))
 		digest := sha256.Sum256(content)
-		status, header, answer, err := send(ctx, l.client, http.MethodPost, url+entriesPath, body)
+		status, header, answer, err := e2etest.Exchange(ctx, l.client, http.MethodPost, url+entriesPath, body)
 		switch {
 		case err != nil && ctx.Err() != nil: // it was told to end
 		case err != nil:
@@ -122,7 +120,7 @@ func wantAll(t *testing.T, url string, ledger *tlogtest.Ledger) {
 	client := &http.Client{Transport: transport}
 	defer client.CloseIdleConnections()
 	ask := func(ctx context.Context, method, path string, body []byte) (int, []byte, error) {
-		status, _, answer, err := send(ctx, client, method, url+path, body)
+		status, _, answer, err := e2etest.Exchange(ctx, client, method, url+path, body)
 		return status, answer, err
 	}
 	found, err := ledger.Check(t.Context(), ask, nil)
@@ -133,24 +131,10 @@ func wantAll(t *testing.T, url string, ledger *tlogtest.Ledger) {
 	t.Logf("%d acknowledged entries and %d checkpoints; asked for %d entries and %d consistency proofs", entries, heads, found.Entries, found.Proofs)
 }
 
-func send(ctx context.Context, client *http.Client, method, url string, body []byte) (int, http.Header, []byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
-	if err != nil {
-		return 0, nil, nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := client.Do(req)
-	if err != nil {
-		return 0, nil, nil, err
-	}
-	answer, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, resp.Header, answer, errors.Join(err, resp.Body.Close())
-}
-
 // statusOf asks for a path of a stack; 0: it does not answer.
 func statusOf(t *testing.T, s *e2etest.Stack, path string) int {
 	t.Helper()
-	status, _, _, err := send(t.Context(), e2etest.HTTP, http.MethodGet, s.URL+path, nil)
+	status, _, _, err := e2etest.Exchange(t.Context(), e2etest.HTTP, http.MethodGet, s.URL+path, nil)
 	if err != nil {
 		return 0
 	}
