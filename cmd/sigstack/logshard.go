@@ -92,14 +92,11 @@ func (a *app) withActs(ctx context.Context, f shardFlags, unpublished bool, do f
 		return err
 	}
 	privateFiles()
-	s, err := stack.Open(ctx, stack.Options{
+	err = stack.Act(ctx, stack.Options{
 		Version: version, Dir: f.dir, Profile: conf.Profile, Listener: nowhere, BehindProxy: true,
 		Passphrase: passphrase, KMSPlugins: f.plugins.dir, Now: a.now, Log: log, Unpublished: unpublished,
-	})
-	if err != nil {
-		return explainPassphrase(err)
-	}
-	return s.RunActs(ctx, func(ctx context.Context) error { return do(ctx, shardChannel{f.dir, client}) })
+	}, func(ctx context.Context) error { return do(ctx, shardChannel{f.dir, client}) })
+	return explainPassphrase(err)
 }
 
 func (c shardChannel) list(ctx context.Context) (list stack.ShardList, err error) {

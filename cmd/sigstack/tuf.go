@@ -53,14 +53,11 @@ func (a *app) withTUF(ctx context.Context, f shardFlags, do func(context.Context
 		return err
 	}
 	privateFiles()
-	s, err := stack.Open(ctx, stack.Options{
+	err = stack.Act(ctx, stack.Options{
 		Version: version, Dir: f.dir, Profile: conf.Profile, Listener: nowhere, BehindProxy: true, AwaitedRoot: true,
 		Passphrase: passphrase, KMSPlugins: f.plugins.dir, Now: a.now, Log: log,
-	})
-	if err != nil {
-		return explainPassphrase(err)
-	}
-	return s.RunActs(ctx, func(ctx context.Context) error { return do(ctx, shardChannel{f.dir, client}) })
+	}, func(ctx context.Context) error { return do(ctx, shardChannel{f.dir, client}) })
+	return explainPassphrase(err)
 }
 
 func (a *app) tufStatusCommand() *cobra.Command {

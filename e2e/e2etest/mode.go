@@ -7,7 +7,7 @@ import (
 
 // ModeVariable says how the stacks of all tests run: empty in plaintext, "tls"
 // over TLS by an authority of their own, "split" likewise and in several
-// processes, "postgres" in plaintext on a PostgreSQL database.
+// processes, "postgres" in plaintext as two replicas on a PostgreSQL database.
 const ModeVariable = "SIGSTACK_E2E_MODE"
 
 type mode string
@@ -45,8 +45,8 @@ func (m mode) upArgs(fresh bool) []string {
 // OverTLS tells whether stacks speak TLS.
 func OverTLS() bool { return currentMode() == overTLS || currentMode() == split }
 
-// OnPostgres tells whether stacks keep their logs in a database.
-func OnPostgres() bool { return currentMode() == postgres }
+// OnReplicas tells whether stacks are two replicas on a database.
+func OnReplicas() bool { return currentMode() == postgres }
 
 // Scheme is that of the stacks' URLs.
 func Scheme() string {

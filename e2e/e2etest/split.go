@@ -22,8 +22,20 @@ func (s *Stack) ServiceDir(service string) string {
 	return filepath.Join(s.Dir, "processes", process)
 }
 
-// ProcessDirs are the directories of all processes, as ServiceDir gives them.
+// ServiceDirs are the directories of all processes that a service runs in: of each
+// replica.
+func (s *Stack) ServiceDirs(service string) []string {
+	if OnReplicas() {
+		return s.replicaDirs()
+	}
+	return []string{s.ServiceDir(service)}
+}
+
+// ProcessDirs are the directories of all processes, as ServiceDirs gives them.
 func (s *Stack) ProcessDirs() (dirs []string) {
+	if OnReplicas() {
+		return s.replicaDirs()
+	}
 	for _, service := range []string{"tuf", "ca", "tlog", "oidc"} {
 		if dir := s.ServiceDir(service); !slices.Contains(dirs, dir) {
 			dirs = append(dirs, dir)
@@ -33,5 +45,5 @@ func (s *Stack) ProcessDirs() (dirs []string) {
 }
 
 // Dying tells whether a status may come from a stack that is being killed: of
-// several processes the front goes on for a moment without those behind it.
-func Dying(status int) bool { return Split() && status == http.StatusServiceUnavailable }
+// several processes one goes on for a moment without the others.
+func Dying(status int) bool { return (Split() || OnReplicas()) && status == http.StatusServiceUnavailable }

@@ -3,13 +3,7 @@
 package e2etest
 
 import (
-	"bufio"
-	"bytes"
-	"errors"
-	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -25,15 +19,14 @@ const DemoUser = "demo@sigstack.local"
 // slow; nothing is asserted on speed.
 const ReadyWithin = 60 * time.Second
 
-// Stack is one running `sigstack up`.
+// Stack is one running `sigstack up`, or what the mode of the run makes of it.
 type Stack struct {
 	URL string
-	Dir string // data directory
+	Dir string // data directory; of replicas that of the one that was started first
 
-	t    *testing.T
-	cmd  *exec.Cmd
-	logs *bytes.Buffer // the process's stderr; read after it ended
-	done chan struct{} // closed when the process was waited for
+	t         *testing.T
+	processes []*process
+	balancer  *balancer // before replicas; nil: there is one process
 
 	inspected sync.Once
 }
@@ -58,86 +51,31 @@ func TryStart(t *testing.T, dir string, args ...string) (*Stack, error) {
 	if fresh && !strings.Contains(strings.Join(args, " "), "--listen") {
 		args = append(args, "--listen", "127.0.0.1:0")
 	}
-	args = append(args, currentMode().upArgs(fresh)...)
-	if OnPostgres() && fresh {
-		more, err := databaseArgs(t, dir)
-		if err != nil {
-			return nil, err
-		}
-		args = append(args, more...)
+	if OnReplicas() {
+		return startReplicas(t, dir, fresh, args)
 	}
-	cmd := exec.Command(Sigstack(t), append([]string{"up", "--dir", dir}, args...)...) // ended by Stop
-	s := &Stack{t: t, Dir: dir, cmd: cmd, logs: new(bytes.Buffer), done: make(chan struct{})}
-	cmd.Stderr = s.logs
-	stdout, err := cmd.StdoutPipe()
+	p, url, err := launch(t, dir, append(args, currentMode().upArgs(fresh)...)...)
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
+	s := &Stack{t: t, Dir: dir, URL: url, processes: []*process{p}}
 	t.Cleanup(s.Stop)
-	first := make(chan string, 1)
-	go func() {
-		defer close(s.done)
-		r := bufio.NewReader(stdout)
-		line, _ := r.ReadString('\n')
-		first <- line
-		_, _ = io.Copy(io.Discard, r)
-		_ = cmd.Wait()
-	}()
-	select {
-	case line := <-first:
-		url, ok := strings.CutPrefix(strings.TrimSpace(line), "ready ")
-		if !ok {
-			<-s.done
-			return nil, fmt.Errorf("sigstack up did not get ready: %q, stderr:\n%s", line, s.logs)
-		}
-		s.URL = url
-		return s, adopt(dir)
-	case <-time.After(ReadyWithin):
-		s.Kill()
-		return nil, fmt.Errorf("sigstack up is not ready after %v", ReadyWithin)
-	}
+	return s, adopt(dir)
 }
 
-// PID is that of the process.
-func (s *Stack) PID() int { return s.cmd.Process.Pid }
+// PID is that of the process; of replicas that of the one that was started first.
+func (s *Stack) PID() int { return s.processes[0].cmd.Process.Pid }
 
-// Stop ends the process as an operator would.
+// Stop ends the stack as an operator would.
 func (s *Stack) Stop() { s.end(syscall.SIGTERM) }
 
-// Kill ends the process as a crash would.
+// Kill ends the stack as a crash would.
 func (s *Stack) Kill() { s.end(syscall.SIGKILL) }
 
 func (s *Stack) end(sig syscall.Signal) {
-	select {
-	case <-s.done:
-		s.inspected.Do(s.inspect)
-		return
-	default:
-	}
-	if err := s.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		s.t.Errorf("signal: %v", err)
-	}
-	select {
-	case <-s.done:
-	case <-time.After(ReadyWithin):
-		s.t.Errorf("sigstack up did not end within %v of signal %v", ReadyWithin, sig)
-		_ = s.cmd.Process.Kill()
-		<-s.done
-	}
-	if s.t.Failed() {
-		s.t.Logf("stderr of sigstack up:\n%s", s.logs)
-	}
-	s.inspected.Do(s.inspect)
-}
-
-// inspect looks for secrets in what the process left.
-func (s *Stack) inspect() {
-	WantNoLeak(s.t, "stderr of sigstack up", s.logs.Bytes())
+	s.endAll(sig)
 	if s.URL != "" { // else it may not have come so far
-		WantNoLeakInAudit(s.t, s.Dir)
+		s.inspected.Do(func() { WantNoLeakInAudit(s.t, s.Dir) })
 	}
 }
 

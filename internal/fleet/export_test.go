@@ -1,5 +1,10 @@
 package fleet
 
+import (
+	"maps"
+	"slices"
+)
+
 // Belief is what a leader goes by.
 func (f *Fleet) Belief() *held {
 	f.mu.Lock()
@@ -14,3 +19,9 @@ func (f *Fleet) Believe(h *held, revision int64) {
 
 // MayReplicate is mayReplicate.
 func MayReplicate(p string) bool { return mayReplicate(p) }
+
+// ParseAgreed returns the paths of a file of agreed hashes.
+func ParseAgreed(data []byte) ([]string, error) {
+	agreed, err := parseAgreed(data)
+	return slices.Collect(maps.Keys(agreed)), err
+}

@@ -94,7 +94,7 @@ func pull(ctx context.Context, db beginner, cfg Config) (changed []string, revis
 			return changed, 0, err
 		}
 	}
-	return changed, revision, nil
+	return changed, revision, cfg.agree(have)
 }
 
 // fetch reads the contents of those of the files that are there.

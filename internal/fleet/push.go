@@ -83,7 +83,27 @@ func (f *Fleet) push(ctx context.Context, term, base int64, local map[string]fil
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		return 0, err
 	}
-	return revision, tx.Commit(ctx)
+	if err := tx.Commit(ctx); err != nil {
+		return 0, err
+	}
+	return revision, f.cfg.agree(after(stored, local, only))
+}
+
+// after is what is stored once the differences are.
+func after(was map[string]stored, local map[string]file, only func(string) bool) map[string]stored {
+	out := map[string]stored{}
+	for p, is := range was {
+		if only != nil && !only(p) {
+			out[p] = is
+		}
+	}
+	for p, is := range local {
+		if only == nil || only(p) {
+			sum := is.sum()
+			out[p] = stored{true, sum[:], is.mode}
+		}
+	}
+	return out
 }
 
 // differences are the changes that make what is stored what is there.

@@ -59,6 +59,9 @@ func Found(ctx context.Context, cfg Config, address string) error {
 		if err := tx.SendBatch(ctx, f.differences(nil, local, 1, nil)).Close(); err != nil {
 			return err
 		}
+		if err := cfg.agree(after(nil, local, nil)); err != nil {
+			return err
+		}
 		return cfg.register(ctx, tx, address)
 	})
 }

@@ -51,8 +51,8 @@ func (s *Stack) watchDisks() {
 		here := slices.DeleteFunc(w.services, func(name string) bool {
 			return name != auditService && !slices.Contains(s.serviceNames(), name)
 		})
-		if len(here) == 0 || w.place == "log" && s.conf.Database != nil {
-			continue
+		if len(here) == 0 || w.place == "log" && s.conf.Database != nil || w.place == "oidc" && s.opts.member != nil {
+			continue // nobody writes there: the database has it
 		}
 		watch := &diskWatch{
 			dir: w.dir, services: here, logs: w.place == "log", least: uint64(s.conf.Limits.FreeDisk), free: freeSpace,

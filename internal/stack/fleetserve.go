@@ -34,6 +34,13 @@ func Serve(ctx context.Context, opts Options, opened func(*Stack) func(), ready 
 // serve runs one Stack after the other beside the replica's own parts, which end last:
 // what stops still has a leader to ask, or is one.
 func (m *member) serve(ctx context.Context, opened func(*Stack) func(), ready func()) error {
+	edited, err := m.fleet.TakeEdits(ctx)
+	if err != nil {
+		return err
+	}
+	if len(edited) > 0 {
+		m.opts.Log.InfoContext(ctx, "what was edited while no replica ran holds for all of them now", slog.Any("files", edited))
+	}
 	_, revision, err := m.fleet.Pull(ctx)
 	if err != nil {
 		return err

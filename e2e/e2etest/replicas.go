@@ -1,0 +1,104 @@
+package e2etest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"sigstack/internal/config"
+	"sigstack/internal/pgtest"
+)
+
+// startReplicas is TryStart for a stack of two replicas on PostgreSQL behind a
+// balancer at its URL. The one whose directory is dir leads.
+func startReplicas(t *testing.T, dir string, fresh bool, args []string) (*Stack, error) {
+	s := &Stack{t: t, Dir: dir}
+	if fresh {
+		if err := s.makeReplicas(args); err != nil {
+			return nil, err
+		}
+	}
+	t.Cleanup(s.Stop)
+	args = withoutFlags(args, "--listen")
+	var at []string
+	for _, d := range s.replicaDirs() {
+		p, url, err := launch(t, d, args...)
+		if err != nil {
+			s.Stop()
+			return nil, fmt.Errorf("replica in %s: %w", d, err)
+		}
+		s.URL = url
+		s.processes = append(s.processes, p)
+		at = append(at, strings.TrimSpace(ReadFile(t, filepath.Join(d, "run", "address"))))
+	}
+	conf, err := config.Load(filepath.Join(dir, "config.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	if s.balancer, err = balance(t, conf.Listen, at...); err != nil {
+		return nil, err
+	}
+	return s, adopt(dir)
+}
+
+// replicaDirs are the directories of the replicas, that of the one that is started
+// first before the other.
+func (s *Stack) replicaDirs() []string { return []string{s.Dir, s.Dir + ".follower"} }
+
+// makeReplicas makes the stack and two replicas of it. A file with the database's URL
+// lies beside its directory.
+func (s *Stack) makeReplicas(args []string) error {
+	t, dir := s.t, s.Dir
+	file := dir + ".database-url"
+	if err := os.WriteFile(file, []byte(pgtest.New(t).URL+"\n"), 0o600); err != nil {
+		return err
+	}
+	p, _, err := launch(t, dir, append(slices.Clone(args), "--database-url-file", file)...)
+	if err != nil {
+		return err
+	}
+	p.end(syscall.SIGTERM)
+	for i, d := range s.replicaDirs() {
+		join := []string{
+			"replica", "join", "--dir", d, "--name", []string{"a", "b"}[i], "--address", freeAddress(t), "--listen", freeAddress(t),
+			"--metrics-listen", freeAddress(t),
+		}
+		if i > 0 {
+			join = append(join, "--database-url-file", file)
+		}
+		MustRun(t, nil, Sigstack(t), join...)
+	}
+	return nil
+}
+
+// withoutFlags takes flags, each with its value, out of arguments.
+func withoutFlags(args []string, flags ...string) (out []string) {
+	for i := 0; i < len(args); i++ {
+		name, _, whole := strings.Cut(args[i], "=")
+		if !slices.Contains(flags, name) {
+			out = append(out, args[i])
+			continue
+		}
+		if !whole {
+			i++
+		}
+	}
+	return out
+}
+
+// endAll ends all processes at once: as one stack, nobody takes over.
+func (s *Stack) endAll(sig syscall.Signal) {
+	var ends sync.WaitGroup
+	for _, p := range s.processes {
+		ends.Go(func() { p.end(sig) })
+	}
+	ends.Wait()
+	if s.balancer != nil {
+		s.balancer.stop()
+	}
+}

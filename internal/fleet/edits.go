@@ -1,0 +1,154 @@
+package fleet
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"sigstack/internal/durable"
+)
+
+// Operators edit config.yaml and the files that it names. What such a file was when the
+// fleet and this directory last agreed on it is put down here, as sha256sum writes it:
+// only so can an edit be told from a copy that is out of date.
+const agreedFile = "replica/agreed.sha256"
+
+// TakeEdits gives the fleet what was edited in this directory while no replica ran, and
+// returns those paths. A file that the fleet has changed since, and any while a replica
+// leads, is left for Pull to replace. It is called before Pull, and before Run.
+func (f *Fleet) TakeEdits(ctx context.Context) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
+	defer cancel()
+	agreed, err := readAgreed(f.cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	edited := map[string]file{}
+	for _, p := range f.cfg.editable() {
+		if err := add(edited, f.cfg.Dir, p); err != nil {
+			return nil, fmt.Errorf("take edits: %w", err)
+		}
+		if is, ok := edited[p]; ok && is.sum() == agreed[p] {
+			delete(edited, p)
+		}
+	}
+	if len(edited) == 0 || agreed == nil {
+		return nil, nil
+	}
+	err = pgx.BeginFunc(ctx, f.pool, func(tx pgx.Tx) error { return f.takeEdits(ctx, tx, edited, agreed) })
+	if errors.Is(err, errNothing) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("take edits: %w", err)
+	}
+	return slices.Sorted(maps.Keys(edited)), nil
+}
+
+// errNothing ends a transaction that has nothing to change.
+var errNothing = errors.New("nothing was edited that counts")
+
+// takeEdits writes those edits that count, and takes the others out of edited.
+func (f *Fleet) takeEdits(ctx context.Context, tx pgx.Tx, edited map[string]file, agreed map[string][32]byte) error {
+	// Whoever has the lock leads; nobody can until the commit.
+	var free bool
+	if err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock($1)", f.lock()).Scan(&free); err != nil {
+		return err
+	}
+	if !free {
+		return errNothing
+	}
+	// A leader that has lost the lock, and does not know it yet, is refused by the term.
+	var revision int64
+	row := tx.QueryRow(ctx, "UPDATE Fleets SET Revision = Revision + 1, Term = Term + 1 WHERE Process = $1 RETURNING Revision", f.cfg.Process)
+	if err := row.Scan(&revision); err != nil {
+		return err
+	}
+	have, err := listFiles(ctx, tx, f.cfg.Process)
+	if err != nil {
+		return err
+	}
+	maps.DeleteFunc(edited, func(p string, is file) bool {
+		was, there := have[p]
+		base, known := agreed[p]
+		sum := is.sum()
+		return there && was.there != known || !there && known || known && !bytes.Equal(was.sum, base[:]) || bytes.Equal(was.sum, sum[:])
+	})
+	if len(edited) == 0 {
+		return errNothing
+	}
+	changes := f.differences(have, edited, revision, func(p string) bool { _, ok := edited[p]; return ok })
+	return tx.SendBatch(ctx, changes).Close()
+}
+
+// editable are the files that operators edit.
+func (c Config) editable() []string {
+	var out []string
+	for _, p := range append([]string{configFile}, c.Paths()...) {
+		if mayReplicate(p) && !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// agree puts down what the fleet has of the files that operators edit.
+func (c Config) agree(have map[string]stored) error {
+	var out strings.Builder
+	for _, p := range c.editable() {
+		if is, ok := have[p]; ok && is.there {
+			fmt.Fprintf(&out, "%x  %s\n", is.sum, p)
+		}
+	}
+	name := filepath.Join(c.Dir, filepath.FromSlash(agreedFile))
+	if was, err := os.ReadFile(name); err == nil && string(was) == out.String() {
+		return nil
+	}
+	if err := durable.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return err
+	}
+	return durable.WriteFile(name, []byte(out.String()), 0o600)
+}
+
+// readAgreed returns nil if nothing was put down yet.
+func readAgreed(dir string) (map[string][32]byte, error) {
+	data, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(agreedFile)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil //nolint:nilnil // nothing
+	}
+	if err != nil {
+		return nil, err
+	}
+	agreed, err := parseAgreed(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w; without it, what the database has counts", agreedFile, err)
+	}
+	return agreed, nil
+}
+
+func parseAgreed(data []byte) (map[string][32]byte, error) {
+	out := map[string][32]byte{}
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	for lines.Scan() {
+		sum, p, ok := strings.Cut(lines.Text(), "  ")
+		raw, err := hex.DecodeString(sum)
+		if !ok || err != nil || len(raw) != sha256.Size || !mayReplicate(p) {
+			return nil, fmt.Errorf("line %q: want a SHA-256 in hex, two spaces and a path", lines.Text())
+		}
+		out[p] = [32]byte(raw)
+	}
+	return out, lines.Err()
+}
