@@ -23,11 +23,11 @@ const patience = 250 * time.Millisecond
 // half-open connections keeps others from being served. While every connection
 // has a request under way a new one waits.
 type Conns struct {
-	max     int
-	refused func(Cause)
-	now     func() time.Time
+	now func() time.Time
 
 	mu      sync.Mutex
+	max     int                // guarded by mu
+	refused func(Cause)        // guarded by mu
 	freed   *sync.Cond         // that room was made, or may now be made
 	total   int                // guarded by mu
 	waiting int                // guarded by mu
@@ -61,8 +61,15 @@ type conn struct {
 
 // NewConns returns a bound of max connections; m counts those that had to go.
 func NewConns(max int, m *Mux) *Conns {
-	c := &Conns{max: max, refused: m.Refused, now: m.cfg.Now, holders: map[string]*holder{}}
+	c := &Conns{now: m.cfg.Now, holders: map[string]*holder{}}
 	c.freed = sync.NewCond(&c.mu)
+	c.Adopt(max, m)
+	return c
+}
+
+// Adopt has another Mux count from now on, and bounds the connections anew. Those
+// that are open stay.
+func (c *Conns) Adopt(max int, m *Mux) {
 	for state, count := range map[string]func() int{
 		"waiting": func() int { return c.waiting },
 		"busy":    func() int { return c.total - c.waiting },
@@ -77,7 +84,10 @@ func NewConns(max int, m *Mux) *Conns {
 			return float64(count())
 		}))
 	}
-	return c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.max, c.refused = max, m.Refused
+	c.freed.Broadcast()
 }
 
 // Count returns how many connections are open, and how many may be.

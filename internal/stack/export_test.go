@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"time"
 
@@ -41,4 +42,23 @@ func CheckShards(dir string, data []byte) ([]byte, error) {
 		return nil, err
 	}
 	return os.ReadFile(l.Shards())
+}
+
+// Door is the server of a replica that outlives its Stacks, without the server.
+type Door struct{ *door }
+
+// NewDoor returns one that is shut.
+func NewDoor() Door { return Door{&door{opened: make(chan struct{})}} }
+
+// Open is open.
+func (d Door) Open(h http.Handler) any { return d.open(h) }
+
+// Shut is shut, of what Open has returned.
+func (d Door) Shut(v any, limit time.Duration) { d.shut(v.(*visit), limit) }
+
+// IsOpen reports whether requests are let in.
+func (d Door) IsOpen() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.visit != nil
 }

@@ -38,6 +38,7 @@ type member struct {
 
 	now      atomic.Pointer[Stack] // that serves; nil: it is being opened
 	listener net.Listener          // the public one, kept open meanwhile; nil: not bound yet
+	door     *door                 // the server on it; nil: nothing was served yet, or a front holds requests
 
 	anew, root bool // what was pulled and is not taken: more than the trust root, anything
 
@@ -202,6 +203,9 @@ func (m *member) lend() (net.Listener, error) {
 // close gives everything back.
 func (m *member) close() error {
 	var errs []error
+	if m.door != nil {
+		errs = append(errs, m.door.server.Close())
+	}
 	if m.fleet != nil {
 		m.fleet.Close()
 	}

@@ -97,6 +97,13 @@ func tooMany(after time.Duration, limit, public string) error {
 // bounded bounds the connections of the listener that strangers, or the processes
 // of the stack, connect to.
 func (s *Stack) bounded(l net.Listener) net.Listener {
+	s.conns = httpd.NewConns(s.mostConnections(), s.mux)
+	return s.conns.Listener(l)
+}
+
+// mostConnections is how many there may be: more than there may be open files are of
+// no use.
+func (s *Stack) mostConnections() int {
 	most := s.conf.Limits.Connections
 	if files := openFiles() - otherFiles; files < most {
 		s.opts.Log.Warn("limits.connections is more than this process may have open files for: raise that limit (ulimit -n, LimitNOFILE)",
@@ -104,8 +111,7 @@ func (s *Stack) bounded(l net.Listener) net.Listener {
 		most = max(files, leastConnections)
 	}
 	boundMemory(int64(most), s.conf.Limits.BodyMemory)
-	s.conns = httpd.NewConns(most, s.mux)
-	return s.conns.Listener(l)
+	return most
 }
 
 // boundMemory tells the garbage collector how much memory there is to what the

@@ -39,13 +39,25 @@ func (s *Stack) addListeners(ctx context.Context, g *run.Group) error {
 	handler.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
 	s.metricsAddress = metrics.Addr().String()
 	g.Add("metrics listener", s.server(metrics, handler))
-	s.listener = s.bounded(s.listener)
-	listener, face := s.face()
-	g.Add("listener", s.server(listener, face))
+	public, err := s.public()
+	if err != nil {
+		return errors.Join(err, metrics.Close())
+	}
+	g.Add("listener", public)
 	if err := s.tellAddresses(metrics.Addr()); err != nil {
 		return errors.Join(err, metrics.Close())
 	}
 	return nil
+}
+
+// public is the component that serves on the public listener.
+func (s *Stack) public() (func(context.Context) error, error) {
+	if m := s.opts.member; m != nil && !s.conf.Behind() { // a front holds requests itself
+		return m.attend(s)
+	}
+	s.listener = s.bounded(s.listener)
+	listener, face := s.face()
+	return s.server(listener, face), nil
 }
 
 // ListenFailed says what to do about an address that cannot be listened on.
