@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -46,7 +47,8 @@ const (
 // floodedStack is a stack that is shouted at.
 type floodedStack struct {
 	*e2etest.Stack
-	address string // host:port
+	at      []string // host:port
+	turn    atomic.Uint64
 	roots   *x509.CertPool
 }
 
@@ -61,11 +63,7 @@ func startFlooded(t *testing.T, issuer *testissuer.Issuer, limits config.Limits)
 		setLimits(t, filepath.Join(d, "config.yaml"), limits)
 	}
 	s := &floodedStack{Stack: e2etest.Start(t, dir, "--trust-issuer", issuer.URL), roots: x509.NewCertPool()}
-	_, port, err := net.SplitHostPort(strings.TrimPrefix(s.URL, e2etest.Scheme()+"://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.address = net.JoinHostPort("127.0.0.1", port)
+	s.at = s.Addresses() // a balancer would drown first
 	if e2etest.OverTLS() {
 		s.roots.AppendCertsFromPEM([]byte(e2etest.ReadFile(t, s.Kit("tls-ca.crt.pem"))))
 	}
@@ -92,9 +90,14 @@ func (s *floodedStack) tlsConfig(protocols ...string) *tls.Config {
 	return &tls.Config{RootCAs: s.roots, ServerName: "localhost", NextProtos: protocols, MinVersion: tls.VersionTLS12}
 }
 
+// dialTCP connects to each process in turn.
+func (s *floodedStack) dialTCP() (net.Conn, error) {
+	return net.DialTimeout("tcp", s.at[s.turn.Add(1)%uint64(len(s.at))], goodWithin)
+}
+
 // dial connects, by TLS if the stack speaks it, to speak HTTP/1.1.
 func (s *floodedStack) dial() (net.Conn, error) {
-	c, err := net.DialTimeout("tcp", s.address, goodWithin)
+	c, err := s.dialTCP()
 	if err != nil || !e2etest.OverTLS() {
 		return c, err
 	}

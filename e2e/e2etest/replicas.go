@@ -50,6 +50,16 @@ func startReplicas(t *testing.T, dir string, fresh bool, args []string) (*Stack,
 // first before the other.
 func (s *Stack) replicaDirs() []string { return []string{s.Dir, s.Dir + ".follower"} }
 
+// Addresses are the host:port of each process that clients may be sent to: of one, or
+// of all replicas, without the balancer before them.
+func (s *Stack) Addresses() (all []string) {
+	s.t.Helper()
+	for _, d := range s.ServiceDirs("tuf") {
+		all = append(all, strings.TrimSpace(ReadFile(s.t, filepath.Join(d, "run", "address"))))
+	}
+	return all
+}
+
 // makeReplicas makes the stack and two replicas of it. A file with the database's URL
 // lies beside its directory.
 func (s *Stack) makeReplicas(args []string) error {

@@ -1,6 +1,7 @@
 package e2etest
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -40,8 +41,12 @@ func (b *balancer) stop() {
 func (b *balancer) accept() {
 	for {
 		conn, err := b.listener.Accept()
-		if err != nil {
-			return // closed
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil { // there are too many open files
+			time.Sleep(time.Millisecond)
+			continue
 		}
 		b.conns.Go(func() { b.serve(conn) })
 	}

@@ -46,4 +46,6 @@ func (s *Stack) ProcessDirs() (dirs []string) {
 
 // Dying tells whether a status may come from a stack that is being killed: of
 // several processes one goes on for a moment without the others.
-func Dying(status int) bool { return (Split() || OnReplicas()) && status == http.StatusServiceUnavailable }
+func Dying(status int) bool {
+	return (Split() || OnReplicas()) && status == http.StatusServiceUnavailable
+}
