@@ -301,6 +301,7 @@ func (b signedBlob) verify(t *testing.T, s *e2etest.Stack, trustedRoot string) {
 // was prepared before the stack was split, under as many writers.
 func TestPreparedChainAfterSplit(t *testing.T) {
 	oneProcess(t)
+	ownSplit(t)
 	dir := t.TempDir()
 	s := e2etest.Start(t, dir)
 	first := e2etest.ReadFile(t, s.Kit("trusted_root.json"))

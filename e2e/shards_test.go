@@ -26,6 +26,14 @@ func oneProcess(t *testing.T) {
 	}
 }
 
+// ownSplit skips a test that splits its stack by itself.
+func ownSplit(t *testing.T) {
+	t.Helper()
+	if e2etest.OnReplicas() {
+		t.Skip("a stack is split before it has replicas")
+	}
+}
+
 // shard runs a command about shards.
 func shard(t *testing.T, s *e2etest.Stack, command string, args ...string) e2etest.Result {
 	t.Helper()
@@ -91,7 +99,8 @@ func TestRekorCLIAcrossShards(t *testing.T) {
 	frozen, first := shards[0], shards[1].First
 	// Of the first tree, which the publication of the next key has added to.
 	if after.TreeID == before.TreeID || frozen.TreeID != before.TreeID || frozen.Size < before.TotalTreeSize ||
-		after.TotalTreeSize != frozen.Size+after.ActiveTreeSize || after.ActiveTreeSize != 3 {
+		after.TotalTreeSize != frozen.Size+after.ActiveTreeSize || after.ActiveTreeSize < 3 ||
+		after.ActiveTreeSize > 3 && !e2etest.OnReplicas() { // each of which anchors its audit record
 		t.Errorf("log info %+v, before the activation %+v, frozen %+v", after, before, frozen)
 	}
 	for _, e := range []struct {
@@ -290,6 +299,7 @@ func checkShards(t *testing.T, s *e2etest.Stack, list []stack.ShardStatus, acks 
 // that were made before the split are served after it.
 func TestShardsOfASplitStack(t *testing.T) {
 	oneProcess(t)
+	ownSplit(t)
 	dir := t.TempDir()
 	s := e2etest.Start(t, dir)
 	c := rekorCLI{server: s.URL, home: t.TempDir()}

@@ -23,7 +23,9 @@ func startWithDirectory(t *testing.T) (*e2etest.Stack, *e2etest.Directory) {
 	t.Helper()
 	d := e2etest.StartDirectory(t, ann, bob, noMail)
 	return configure(t, func(s *e2etest.Stack, c *config.Config) {
-		e2etest.WriteFile(t, filepath.Join(s.ServiceDir("oidc"), "keys"), "corp-reader", e2etest.DirectoryBindPassword+"\n")
+		for _, d := range s.ServiceDirs("oidc") { // secrets are not copied between replicas
+			e2etest.WriteFile(t, filepath.Join(d, "keys"), "corp-reader", e2etest.DirectoryBindPassword+"\n")
+		}
 		c.OIDC.Connectors = []config.Connector{{
 			Type: "ldap", ID: "corp", Name: "Corp directory",
 			Secrets: map[string]string{"bindPW": "keys/corp-reader"},

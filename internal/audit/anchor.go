@@ -57,6 +57,10 @@ const (
 	longestPause = 5 * time.Minute
 )
 
+// ErrLeftToNext is the error of an AnchorFunc while the record is about to be opened
+// again, which anchors it.
+var ErrLeftToNext = errors.New("the record is about to be opened again")
+
 // stopTimeout bounds the last anchor, while everything else is stopping.
 const stopTimeout = 3 * time.Second
 
@@ -166,7 +170,7 @@ func (l *Log) finish(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	if _, err := l.Anchor(ctx); err != nil {
+	if _, err := l.Anchor(ctx); err != nil && !errors.Is(err, ErrLeftToNext) {
 		l.opts.Log.WarnContext(ctx, "the last audit records are not anchored; the next start will", slog.Any("error", err))
 	}
 	return nil

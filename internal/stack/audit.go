@@ -149,6 +149,9 @@ func (s *Stack) reportAudit(h audit.Health) {
 // anchorWith returns an AnchorFunc that signs with key.
 func (s *Stack) anchorWith(key crypto.Signer) audit.AnchorFunc {
 	return func(ctx context.Context, statement []byte) ([]byte, error) {
+		if s.anew.Load() {
+			return nil, audit.ErrLeftToNext // its log may be one that takes no entries any more
+		}
 		kit, err := s.anchorKit()
 		if err != nil {
 			return nil, err

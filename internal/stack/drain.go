@@ -13,7 +13,7 @@ import (
 func (s *Stack) drained(ctx context.Context) (context.Context, context.CancelFunc) {
 	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		if s.opts.Drain == 0 || s.anew {
+		if s.opts.Drain == 0 || s.anew.Load() {
 			cancel()
 			return
 		}

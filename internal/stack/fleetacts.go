@@ -1,17 +1,24 @@
 package stack
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"sigstack/internal/config"
+	"sigstack/internal/durable"
 	"sigstack/internal/fault"
 	"sigstack/internal/fleet"
 	"sigstack/internal/httpd"
+	"sigstack/internal/merkle"
 )
 
 // awaitReplicas bounds how long an act waits for the other replicas.
@@ -42,11 +49,47 @@ func (s *Stack) actDone(ctx context.Context, act string, _ error) error {
 	if m == nil || slices.Contains(ownActs, act) {
 		return nil
 	}
+	if err := s.tellActive(); err != nil {
+		return err
+	}
 	revision, err := m.fleet.Push(ctx, nil, s.inForce)
 	if err != nil {
 		return fault.Wrap(fault.Unavailable, err, act+" was done here, but the database did not take it: what it has counts, and is taken again in a moment")
 	}
 	return m.await(ctx, revision, act)
+}
+
+// activeFile tells the other replicas which shard takes entries. It is for them to
+// notice a change: what counts is in the database.
+const activeFile = "active-shard.json"
+
+// tellActive writes it if there was ever more than one shard.
+func (s *Stack) tellActive() error {
+	if s.shards == nil {
+		return nil
+	}
+	name := s.shards.activeName()
+	text := fmt.Appendf(nil, "{\n  \"active\": %q\n}\n", name)
+	path := filepath.Join(s.layout.Dir, activeFile)
+	switch was, err := os.ReadFile(path); {
+	case errors.Is(err, fs.ErrNotExist) && name == s.shards.firstName(), bytes.Equal(was, text):
+		return nil
+	}
+	return durable.WriteFile(path, text, 0o600)
+}
+
+// movedOn reports whether another replica has made another shard take entries than
+// this Stack believes. That the database is away is for others to tell.
+func (s *Stack) movedOn(ctx context.Context) bool {
+	if s.shards == nil {
+		return false
+	}
+	store, err := s.services.storage.of(ctx, treeTLog)
+	if err != nil {
+		return false
+	}
+	frozen, err := merkle.IsFrozen(ctx, store, s.shards.activeTree())
+	return err == nil && frozen
 }
 
 func (m *member) await(ctx context.Context, revision int64, what string) error {

@@ -66,7 +66,7 @@ func (m *member) attend(s *Stack) (func(context.Context) error, error) {
 			return err
 		case <-ctx.Done():
 		}
-		if s.anew {
+		if s.anew.Load() {
 			d.shut(v, s.drainTimeout)
 			return nil
 		}

@@ -99,7 +99,7 @@ func (m *member) runOnce(ctx context.Context, revision int64, opened func(*Stack
 	done := make(chan error, 1)
 	go func() { done <- s.Run(run, ready) }()
 	next, changed := m.follow(run, s, done)
-	s.anew = changed
+	s.anew.Store(changed)
 	end()
 	if changed {
 		m.opts.Log.InfoContext(ctx, "the leader has changed what a start reads: opening anew", slog.Int64("revision", next))
@@ -110,6 +110,8 @@ func (m *member) runOnce(ctx context.Context, revision int64, opened func(*Stack
 // follow takes what the leader changes, until ctx or the Stack ends, or it is to be
 // opened anew for a revision.
 func (m *member) follow(ctx context.Context, s *Stack, done chan error) (revision int64, anew bool) {
+	look := time.NewTicker(followAgain)
+	defer look.Stop()
 	for {
 		changed := m.fleet.Changed()
 		if m.fleet.Wanting() {
@@ -126,7 +128,10 @@ func (m *member) follow(ctx context.Context, s *Stack, done chan error) (revisio
 		}
 		select {
 		case <-changed:
-		case <-time.After(followAgain):
+		case <-look.C:
+			if !m.fleet.Leading() && s.movedOn(ctx) {
+				return m.fleet.State().Applied, true
+			}
 		case err := <-done:
 			done <- err
 			return 0, false
@@ -136,7 +141,8 @@ func (m *member) follow(ctx context.Context, s *Stack, done chan error) (revisio
 	}
 }
 
-// followAgain is how soon a change that could not be taken is tried again.
+// followAgain is how soon a change that could not be taken is tried again, and one that
+// the leader did not come to tell of is noticed.
 const followAgain = time.Second
 
 // take pulls what there is. Trust root and kit are taken at once.
@@ -148,7 +154,7 @@ func (m *member) take(ctx context.Context, s *Stack) (revision int64, anew bool,
 	switch {
 	case err != nil:
 		return 0, false, err
-	case m.anew:
+	case m.anew || s.movedOn(ctx): // whoever led may have ended before it could tell
 		return revision, true, nil
 	case m.root:
 		if err := s.takeTrustRoot(); err != nil {

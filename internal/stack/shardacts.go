@@ -388,6 +388,20 @@ func (l *logShards) activeName() string {
 	return l.list[l.active].Name
 }
 
+// activeTree is the id of the tree that takes entries, firstName the name of the
+// oldest one.
+func (l *logShards) activeTree() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.list[l.active].TreeID
+}
+
+func (l *logShards) firstName() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.list[0].Name
+}
+
 // openNext opens the prepared tree and, in a stack that runs, runs it. A try that
 // fails later has it open for the next one.
 func (s *Stack) openNext(ctx context.Context, e shardEntry) (*merkle.Tree, error) {

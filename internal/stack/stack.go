@@ -111,7 +111,7 @@ type Stack struct {
 
 	repo         *tufroot.Repository  // nil without section tuf
 	online       tufroot.Online       // keys of repo
-	anew         bool                 // it is about to be opened anew
+	anew         atomic.Bool          // it is about to be opened anew
 	awaitsRoot   bool                 // repo is nil until the first root is published
 	keyUp        *prometheus.GaugeVec // of keys that live elsewhere; nil: none does
 	rootSHA256   string               // of root.json, hex
