@@ -267,11 +267,16 @@ func TestAFullAuditDisk(t *testing.T) {
 	}
 	s.Token(t)
 	wantReadiness(t, s, http.StatusOK, `"audit":{"status":"warn","detail":"`) // of a small disk
+	noticed := 0
 	for _, dir := range records {
 		e2etest.WantAccepted(t, "audit verify", auditVerify(t, s, dir))
-		if got := auditShow(t, dir, "--action", "audit.resume"); len(got) == 0 || got[0].Detail["lost_events"] == "0" {
-			t.Errorf("%s: the time in between is not on record: %v", dir, got)
+		got := auditShow(t, dir, "--action", "audit.resume")
+		if len(got) > 0 && got[0].Detail["lost_events"] != "0" {
+			noticed++
 		}
+	}
+	if want := len(records); noticed < want && !e2etest.OnReplicas() || noticed == 0 { // all may have gone to one replica
+		t.Errorf("%d records have the time in between, want %d", noticed, want)
 	}
 }
 

@@ -47,9 +47,9 @@ const (
 // floodedStack is a stack that is shouted at.
 type floodedStack struct {
 	*e2etest.Stack
-	at      []string // host:port
-	turn    atomic.Uint64
-	roots   *x509.CertPool
+	at    []string // host:port
+	turn  atomic.Uint64
+	roots *x509.CertPool
 }
 
 // startFlooded starts a stack that trusts issuer, with some limits of connections

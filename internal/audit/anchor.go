@@ -140,7 +140,7 @@ func (l *Log) Run(ctx context.Context) error {
 // tryAnchor reports how it went.
 func (l *Log) tryAnchor(ctx context.Context) (ok bool) {
 	_, err := l.Anchor(ctx)
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || errors.Is(err, ErrLeftToNext) {
 		return false
 	}
 	l.health.anchored(err)

@@ -54,6 +54,7 @@ func (m *member) serve(ctx context.Context, opened func(*Stack) func(), ready fu
 	defer parts.Wait()
 	defer stop()
 	server := m.peerServer()
+	server.Handler = m.membersOnly(server.Handler)
 	parts.Go(func() { _ = m.fleet.Run(own) }) // it always returns nil
 	parts.Go(func() {
 		if err := server.Serve(peers); !errors.Is(err, http.ErrServerClosed) {
@@ -129,9 +130,14 @@ func (m *member) follow(ctx context.Context, s *Stack, done chan error) (revisio
 		select {
 		case <-changed:
 		case <-look.C:
-			if !m.fleet.Leading() && s.movedOn(ctx) {
-				return m.fleet.State().Applied, true
+			if m.fleet.Leading() || !s.stale.Load() && !s.movedOn(ctx) {
+				continue
 			}
+			_, next, err := m.fleet.Pull(ctx) // which replaces what was edited here
+			if err == nil {
+				return next, true
+			}
+			m.opts.Log.WarnContext(ctx, "what has changed cannot be taken yet", slog.Any("error", err))
 		case err := <-done:
 			done <- err
 			return 0, false

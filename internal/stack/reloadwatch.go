@@ -116,7 +116,11 @@ func (s *Stack) runReloads(ctx context.Context) error {
 }
 
 func (s *Stack) lookAtFiles(ctx context.Context) {
-	if !s.follows() && s.mayReload() {
+	switch {
+	case !s.mayReload():
+	case s.follows():
+		s.stale.Store(true) // a reload is the leader's: this one is opened anew
+	default:
 		_, _ = s.reloadFor(ctx, byFiles) // it is noted, recorded and logged
 	}
 }

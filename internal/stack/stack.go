@@ -112,6 +112,7 @@ type Stack struct {
 	repo         *tufroot.Repository  // nil without section tuf
 	online       tufroot.Online       // keys of repo
 	anew         atomic.Bool          // it is about to be opened anew
+	stale        atomic.Bool          // of a replica that follows: there is something that it would reload
 	awaitsRoot   bool                 // repo is nil until the first root is published
 	keyUp        *prometheus.GaugeVec // of keys that live elsewhere; nil: none does
 	rootSHA256   string               // of root.json, hex
