@@ -58,8 +58,11 @@ func newGoodClient(t *testing.T, s *e2etest.Stack, issuer *testissuer.Issuer) *g
 // made anew for each request.
 func (s *floodedStack) from(t *testing.T, address string, keep bool) *http.Client {
 	t.Helper()
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
 	transport := &http.Transport{
-		DialContext:       (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}).DialContext,
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, s.at)
+		},
 		TLSClientConfig:   s.tlsConfig("h2", "http/1.1"),
 		ForceAttemptHTTP2: true,
 		DisableKeepAlives: !keep,

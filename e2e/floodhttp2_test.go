@@ -119,7 +119,7 @@ type http2Conn struct {
 }
 
 func (s *floodedStack) dialHTTP2() (*http2Conn, error) {
-	raw, err := s.dialTCP()
+	raw, err := net.DialTimeout("tcp", s.at, goodWithin)
 	if err != nil {
 		return nil, err
 	}
