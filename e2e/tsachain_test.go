@@ -300,6 +300,7 @@ func TestTSASwitchUnderWriters(t *testing.T) {
 // a chain that was prepared before the stack was split, and prepares none.
 func TestPreparedTSAChainAfterSplit(t *testing.T) {
 	oneProcess(t)
+	ownSplit(t)
 	dir := t.TempDir()
 	s := e2etest.Start(t, dir)
 	if r := tsaChains(t, dir, "prepare"); r.Code != 0 {

@@ -152,7 +152,7 @@ func (s *Server) Start() error {
 	}
 	defer log.Close() //nolint:errcheck // the server has its own copy
 	cmd := s.program("postgres", "-D", s.data(), "-k", s.dir,
-		"-c", "listen_addresses=", "-c", "max_connections=100", "-c", "fsync=on", "-c", "shared_buffers=64MB")
+		"-c", "listen_addresses=", "-c", "max_connections=500", "-c", "fsync=on", "-c", "shared_buffers=64MB")
 	cmd.Stdout, cmd.Stderr = log, log
 	if s.done, err = supervised(cmd); err != nil {
 		return fmt.Errorf("start PostgreSQL: %w", err)
