@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -19,9 +20,13 @@ type balancer struct {
 	conns    sync.WaitGroup
 }
 
-// balance starts a balancer at an address, until the end of the test or stop.
+// balance starts a balancer at an address, until the end of the test or stop. Some
+// connection's own end may have that port for a moment.
 func balance(t *testing.T, at string, behind ...string) (*balancer, error) {
 	l, err := net.Listen("tcp", at)
+	for began := time.Now(); errors.Is(err, syscall.EADDRINUSE) && time.Since(began) < 10*time.Second; time.Sleep(100 * time.Millisecond) {
+		l, err = net.Listen("tcp", at)
+	}
 	if err != nil {
 		return nil, err
 	}
