@@ -21,6 +21,9 @@ func TestKilledAtEachStep(t *testing.T) {
 	if e2etest.Split() {
 		t.Skip("a split stack rotates no keys")
 	}
+	if e2etest.OnReplicas() {
+		t.Skip("what replicas have done is what their database has: the files of one that is killed may be ahead of it")
+	}
 	t.Parallel()
 	all := append(machines(), machine{"log, compromised", "log", 4, compromisedSince, lines("log", "shard", "list")})
 	for _, m := range all {
