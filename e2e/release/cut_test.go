@@ -24,8 +24,9 @@ const (
 	files     = 60
 	images    = 7
 	manifests = 12
-	// All signatures: of files, of both checksum files, and two of each manifest.
-	signatures = files + 2 + 2*manifests
+	// All signatures: of files, of both checksum files, of each manifest by tag, and of each
+	// image as a referrer, which serves below its index, too.
+	signatures = files + 2 + manifests + images
 	// Few at once, so that runs do not get far while they are cut off.
 	workers = 3
 	// How many are under way when a run is cut off, at most.

@@ -65,25 +65,46 @@ func (c Content) Draft(ctx context.Context, s *signing.Session) (signing.Draft, 
 	return s.DraftStatement(ctx, c.Payload)
 }
 
-// Submit has a draft of a content witnessed, as signing's Submit does, and stores the
-// finished signature beside the image. Errors are those of Sign, and signing.ErrSpent and
-// signing.ErrOtherSigner.
+// Finished is a signature of an image that is witnessed and verified, and not stored yet.
+type Finished struct {
+	digest [sha256.Size]byte // what it is over
+	signed *signing.Signed
+}
+
+// Submit is Finish and Store.
 func (r *Registry) Submit(ctx context.Context, s *signing.Session, c Content, d signing.Draft) (Signature, error) {
+	f, err := c.Finish(ctx, s, d)
+	if err != nil {
+		return Signature{}, err
+	}
+	return r.Store(ctx, c, f)
+}
+
+// Finish has a draft of a content witnessed, as signing's Submit does. Errors are those of
+// Sign, and signing.ErrSpent and signing.ErrOtherSigner.
+func (c Content) Finish(ctx context.Context, s *signing.Session, d signing.Draft) (Finished, error) {
 	d.Statement = nil
 	if c.Style == Referrer {
 		d.Statement = c.Payload
 	}
 	if d.Digest != c.Digest() {
-		return Signature{}, fmt.Errorf("submit draft: it is over something else than a signature of %s", c.Image)
+		return Finished{}, fmt.Errorf("submit draft: it is over something else than a signature of %s", c.Image)
 	}
 	signed, err := s.Submit(ctx, d)
-	if err != nil {
-		return Signature{}, err
+	return Finished{d.Digest, signed}, err
+}
+
+// Store stores a finished signature beside the image. One that was finished for another
+// image is refused unless its content is the same: a statement names a manifest by digest
+// alone, in whatever repository that is, and a payload names the repository too.
+func (r *Registry) Store(ctx context.Context, c Content, f Finished) (Signature, error) {
+	if f.signed == nil || f.digest != c.Digest() {
+		return Signature{}, fmt.Errorf("store signature: it is over something else than one of %s", c.Image)
 	}
 	if c.Style == Tag {
-		return r.storeByTag(ctx, c.img, signatureSuffix, signed, c.Payload, "")
+		return r.storeByTag(ctx, c.img, signatureSuffix, f.signed, c.Payload, "")
 	}
-	return r.storeReferrer(ctx, c.img, signed, SignaturePredicate)
+	return r.storeReferrer(ctx, c.img, f.signed, SignaturePredicate)
 }
 
 // storeReferrer stores a finished statement as a referrer.
@@ -107,7 +128,7 @@ func (r *Registry) Proofs(ctx context.Context, ref string, trusted *signing.Trus
 	if err != nil {
 		return nil, nil, err
 	}
-	s := signatureSearch(judge{img: img, trusted: trusted, id: id, annotations: annotations})
+	s := signatureSearch(judge{img: img, trusted: trusted, id: id, annotations: annotations, verdicts: r.verdicts})
 	r.searchBoth(ctx, s)
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err

@@ -45,11 +45,13 @@ type Registry struct {
 	allowHTTP bool
 	now       func() time.Time
 	ends
-	bulk    ends      // for blobs of any size
-	clients *sync.Map // of *http.Client, by repository and what may be done there
-	emptied *sync.Map // repositories that have the empty blob
-	glance  *glance   // nil: everything is read anew
-	later   *later    // nil: what is written is looked at twice at once
+	bulk     ends      // for blobs of any size
+	clients  *sync.Map // of *http.Client, by repository and what may be done there
+	emptied  *sync.Map // repositories that have the empty blob
+	twoSteps *sync.Map // registries that take no blob with the request that begins an upload
+	glance   *glance   // nil: everything is read anew
+	later    *later    // nil: what is written is looked at twice at once
+	verdicts *verdicts // nil: what is found is judged anew
 }
 
 // ends are the two of an exchange with registries.
@@ -70,7 +72,10 @@ func New(o Options) *Registry {
 		o.Now = func() time.Time { return time.Time{} }
 	}
 	pings := newPings(&guard{o.Transport, o.AllowHTTP, false})
-	r := &Registry{keychain: o.Keychain, transport: pings, allowHTTP: o.AllowHTTP, now: o.Now, clients: new(sync.Map), emptied: new(sync.Map)}
+	r := &Registry{
+		keychain: o.Keychain, transport: pings, allowHTTP: o.AllowHTTP, now: o.Now,
+		clients: new(sync.Map), emptied: new(sync.Map), twoSteps: new(sync.Map),
+	}
 	r.ends = newEnds(o.Keychain, r.transport)
 	r.bulk = newEnds(o.Keychain, newPings(&guard{o.Transport, o.AllowHTTP, true}))
 	return r

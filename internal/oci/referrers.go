@@ -70,13 +70,18 @@ func (r *Registry) putReferrer(ctx context.Context, img image, digest v1.Hash, m
 	r.glance.forgetList(img)
 	r.glance.forget(img.tag(""))
 	r = r.anew()
+	listed := false // by the word of the registry, whose list nobody else can overwrite
 	return r.untilKept(ctx, write{
-		make: func(ctx context.Context) error {
+		make: func(ctx context.Context) (err error) {
 			first := known
 			known = false
-			return explain(img.repo.RegistryStr(), r.writeReferrer(ctx, img, digest, m, first, list.native))
+			listed, err = r.writeReferrer(ctx, img, digest, m, first, list.native)
+			return explain(img.repo.RegistryStr(), err)
 		},
 		look: func(ctx context.Context) (bool, error) {
+			if listed {
+				return true, nil
+			}
 			list, err := r.listWhere(ctx, img, noAPI)
 			if err == nil && !holdsDigest(list.descs, digest) {
 				err = errChanged
@@ -89,18 +94,19 @@ func (r *Registry) putReferrer(ctx context.Context, img image, digest v1.Hash, m
 
 // writeReferrer stores the manifest and, if the registry is known to have no Referrers API,
 // adds it to the index at the fallback tag. Of a registry that is not known, or that does
-// not take it so, go-containerregistry finds out.
-func (r *Registry) writeReferrer(ctx context.Context, img image, digest v1.Hash, m copied, known, native bool) error {
+// not take it so, go-containerregistry finds out. With the API listed is whether the
+// registry says that it lists the manifest.
+func (r *Registry) writeReferrer(ctx context.Context, img image, digest v1.Hash, m copied, known, native bool) (listed bool, err error) {
 	if known {
-		err := r.putManifest(ctx, img.repo, digest, m)
+		subject, err := r.putManifest(ctx, img.repo, digest, m)
 		if err == nil && !native {
 			err = r.addToFallback(ctx, img, digest, m)
 		}
 		if err == nil || ctx.Err() != nil {
-			return err
+			return native && subject == img.desc.Digest.String(), err
 		}
 	}
-	return r.pusher.Put(ctx, img.repo.Digest(digest.String()), m)
+	return false, r.pusher.Put(ctx, img.repo.Digest(digest.String()), m)
 }
 
 // addToFallback lists a referrer in the index at the fallback tag.

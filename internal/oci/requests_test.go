@@ -23,9 +23,9 @@ type counted struct {
 	requests []string
 }
 
-func count(t *testing.T, referrers bool) *counted {
+func count(t *testing.T, inner http.Handler) *counted {
 	t.Helper()
-	c, inner := &counted{}, registryHandler(referrers)
+	c := &counted{}
 	c.host = serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		what := "/v2/"
 		for _, part := range []string{"/blobs/uploads/", "/blobs/", "/referrers/", "/manifests/"} {
@@ -56,47 +56,84 @@ func (c *counted) take() []string {
 	return got
 }
 
+// inTwoSteps is a registry that takes no blob with the request that begins an upload.
+func inTwoSteps(inner http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && r.URL.Query().Has("digest") {
+			r.URL.RawQuery, r.Body = "", http.NoBody
+		}
+		inner.ServeHTTP(w, r)
+	})
+}
+
+// tellingSubject is a registry that answers every manifest with that subject.
+func tellingSubject(inner http.Handler, subject func() string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/") {
+			w.Header().Set("OCI-Subject", subject())
+		}
+		inner.ServeHTTP(w, r)
+	})
+}
+
 // TestRequests pins what one image of a run asks of a registry, in both styles.
 func TestRequests(t *testing.T) {
 	t.Parallel()
 	s := demo(t)
-	for _, referrers := range []bool{true, false} {
-		c := count(t, referrers)
-		digest := pushImage(t, c.host+"/app:v1").String()
-		pinned := c.host + "/app@" + digest
+	lookUp := []string{"GET /v2/", "GET /manifests/", "GET .sig", "GET /referrers/"}
+	writes := []string{"GET .sig", "PUT .sig", "PUT /manifests/", "GET .sig"} // the last is the second look
+	fallback := []string{"GET fallback", "GET fallback", "PUT fallback", "GET fallback"}
+	const post, put = "POST /blobs/uploads/", "PUT /blobs/uploads/"
+	digest := ""
+	subject, other := func() string { return digest }, func() string { return "sha256:" + strings.Repeat("0", 64) }
+	for name, tc := range map[string]struct {
+		registry http.Handler
+		want     [][]string
+	}{
+		"referrers API":                  {tellingSubject(registryHandler(true), subject), [][]string{lookUp, writes, {post, post, post, post}}},
+		"referrers API that is not told": {registryHandler(true), [][]string{lookUp, writes, {post, post, post, post, "GET /referrers/"}}},
+		"another subject is told":        {tellingSubject(registryHandler(true), other), [][]string{lookUp, writes, {post, post, post, post, "GET /referrers/"}}},
+		"no referrers API":               {registryHandler(false), [][]string{lookUp, writes, fallback, {post, post, post, post}}},
+		"subject told, but no API":       {tellingSubject(registryHandler(false), subject), [][]string{lookUp, writes, fallback, {post, post, post, post}}},
+		"uploads in two steps": {inTwoSteps(registryHandler(false)), [][]string{
+			lookUp, writes, fallback, {post, put, post, put, post, put, post, put},
+		}},
+	} {
+		c := count(t, tc.registry)
+		digest = pushImage(t, c.host+"/app:v1").String()
 		c.take()
-		run := oci.New(oci.Options{Now: time.Now}).PuttingOff()
-		glance := run.Glance()
-		there, err := glance.CheckTag(t.Context(), c.host+"/app:v1", digest)
-		if err != nil || !there {
-			t.Fatalf("got %v, %v, want the tag", there, err)
-		}
-		_, err = glance.Tree(t.Context(), pinned)
-		must(t, err)
-		glance = glance.Glance(pinned)
-		_, _, err = glance.Proofs(t.Context(), pinned, s.trusted, s.id, nil)
-		must(t, err)
-		for _, style := range styles() {
-			_, err := glance.Sign(t.Context(), s.session, pinned, style, nil)
-			must(t, err)
-		}
-		must(t, run.Settle(t.Context()))
-		want := []string{
-			"GET /v2/", "GET /manifests/", "GET .sig", "GET /referrers/", // one look-up
-			"POST /blobs/uploads/", "PUT /blobs/uploads/", "POST /blobs/uploads/", "PUT /blobs/uploads/", "GET .sig", "PUT .sig",
-			"POST /blobs/uploads/", "PUT /blobs/uploads/", "POST /blobs/uploads/", "PUT /blobs/uploads/", "PUT /manifests/",
-			"GET .sig", // second look
-		}
-		if referrers {
-			want = append(want, "GET /referrers/")
-		} else {
-			want = append(want, "GET fallback", "GET fallback", "PUT fallback", "GET fallback")
-		}
+		s.signAsRun(t, c.host+"/app", digest)
+		want := slices.Concat(tc.want...)
 		slices.Sort(want)
 		if got := c.take(); !slices.Equal(got, want) {
-			t.Errorf("referrers API %v: got\n%q, want\n%q", referrers, got, want)
+			t.Errorf("%s: got\n%q, want\n%q", name, got, want)
+		}
+		if got, err := s.verify(t.Context(), c.host+"/app@"+digest, nil); err != nil || len(got.Passed) != 2 {
+			t.Errorf("%s: got %+v, %v, want both styles", name, got, err)
 		}
 	}
+}
+
+// signAsRun signs an image, at the tag v1, in both styles as a run of a release does.
+func (s signer) signAsRun(t *testing.T, repository, digest string) {
+	t.Helper()
+	pinned := repository + "@" + digest
+	run := oci.New(oci.Options{Now: time.Now}).PuttingOff()
+	glance := run.Glance()
+	there, err := glance.CheckTag(t.Context(), repository+":v1", digest)
+	if err != nil || !there {
+		t.Fatalf("got %v, %v, want the tag", there, err)
+	}
+	_, err = glance.Tree(t.Context(), pinned)
+	must(t, err)
+	glance = glance.Glance(pinned)
+	_, _, err = glance.Proofs(t.Context(), pinned, s.trusted, s.id, nil)
+	must(t, err)
+	for _, style := range styles() {
+		_, err := glance.Sign(t.Context(), s.session, pinned, style, nil)
+		must(t, err)
+	}
+	must(t, run.Settle(t.Context()))
 }
 
 // TestGlanceKnowsWhatItReads: a glance judges one state, and writes on top of the newest.

@@ -53,7 +53,7 @@ func (r *Registry) Verify(ctx context.Context, ref string, trusted *signing.Trus
 	if err != nil {
 		return Verified{}, err
 	}
-	got, err := r.search(ctx, signatureSearch(judge{img: img, trusted: trusted, id: id, annotations: annotations}))
+	got, err := r.search(ctx, signatureSearch(judge{img: img, trusted: trusted, id: id, annotations: annotations, verdicts: r.verdicts}))
 	return got.of(img, raw), err
 }
 
@@ -105,6 +105,7 @@ type judge struct {
 	id             *signing.Identity
 	annotations    map[string]string // of a signature
 	predicateTypes []string          // of an attestation
+	verdicts       *verdicts         // nil: none is remembered
 }
 
 func (j judge) refuse(check signing.Check, err error) error {
@@ -139,6 +140,18 @@ func (j judge) payload(f found) (Proof, error) {
 
 // signature judges a signature stored as a referrer.
 func (j judge) signature(f found) (Proof, error) {
+	key := judged{sha256.Sum256(f.content), j.img.desc.Digest, j.trusted, j.id}
+	if known, ok := j.verdicts.proof(key); ok && len(j.annotations) == 0 {
+		return j.proof(f, known.Result, known.Annotations), nil
+	}
+	proof, err := j.statement(f)
+	if err == nil {
+		j.verdicts.keep(key, proof)
+	}
+	return proof, err
+}
+
+func (j judge) statement(f found) (Proof, error) {
 	b, err := f.bundle()
 	if err != nil {
 		return Proof{}, err

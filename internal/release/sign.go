@@ -114,6 +114,8 @@ type run struct {
 	list    string   // of images
 	targets []target // images to sign
 	images  []SignedImage
+
+	statements *statements
 }
 
 func newSigning(ctx context.Context, t *tree, j *journal, c SignConfig) (*run, error) {
@@ -165,7 +167,7 @@ func (r *run) findImages(ctx context.Context) error {
 	if len(problems) > 0 {
 		return fmt.Errorf("sign release: %s; nothing was signed: push the image again or correct %s, or see to the registry, then run the same command again", problems[0], list)
 	}
-	r.list, r.targets, r.images = list, targets, make([]SignedImage, len(targets))
+	r.list, r.targets, r.images, r.statements = list, targets, make([]SignedImage, len(targets)), newStatements(targets)
 	return nil
 }
 

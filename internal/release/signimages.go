@@ -43,6 +43,7 @@ type SignedImage struct {
 // be signed has the registry looked at again for all of them, while files are signed.
 func (r *run) signImage(ctx context.Context, i int, t target) error {
 	r.targets[i].glance = nil
+	defer r.statements.done(t.pinned)
 	if err := r.signStyles(ctx, i, t); err != nil {
 		return imageFailed(t.pinned, err)
 	}
@@ -69,7 +70,7 @@ func (r *run) signStyles(ctx context.Context, i int, t target) error {
 			continue
 		}
 		g.Go(func() error {
-			signed, resumed, err := r.journal.signImage(ctx, r.Session, t.glance, t.pinned, style, nil, r.Now)
+			signed, resumed, err := r.signStyle(ctx, t, style)
 			out.Signatures[k] = ImageSignature{Storage: style, Stored: signed.Stored, How: Signed, LogIndex: signed.LogIndex}
 			if resumed {
 				out.Signatures[k].How = Resumed
@@ -81,6 +82,23 @@ func (r *run) signStyles(ctx context.Context, i int, t target) error {
 	return g.Wait()
 }
 
+// signStyle signs an image in one style, or stores what was signed for the same manifest in
+// another repository.
+func (r *run) signStyle(ctx context.Context, t target, style oci.Style) (_ oci.Signature, resumed bool, err error) {
+	content, err := t.glance.Prepare(ctx, t.pinned, style, nil)
+	if err != nil {
+		return oci.Signature{}, false, err
+	}
+	finished, resumed, err := r.statements.of(content, func(images []string) (oci.Finished, bool, error) {
+		return r.journal.finishImage(ctx, r.Session, content, images, r.Now)
+	})
+	if err != nil {
+		return oci.Signature{}, false, err
+	}
+	signed, err := t.glance.Store(ctx, content, finished)
+	return signed, resumed, err
+}
+
 // imageFailed names the image, and what to do about a registry.
 func imageFailed(image string, err error) error {
 	if registryFailed(err) {
@@ -89,9 +107,8 @@ func imageFailed(image string, err error) error {
 	return fmt.Errorf("%s: %w", image, err)
 }
 
-// signImage signs the manifest that ref, by digest, names in one style. The journal has the
-// signature before any service. One that an interrupted run made of the same content is
-// submitted instead, if it still can be, which resumed reports.
+// signImage signs the manifest that ref, by digest, names in one style, as finishImage does,
+// and stores the signature.
 func (j *journal) signImage(
 	ctx context.Context, session *signing.Session, registry *oci.Registry, ref string, style oci.Style,
 	annotations map[string]string, now func() time.Time,
@@ -100,23 +117,41 @@ func (j *journal) signImage(
 	if err != nil {
 		return oci.Signature{}, false, err
 	}
-	if draft, ok := j.last[imageKey(content.Image, style)]; ok && draft.Digest == content.Digest() {
-		signed, err := registry.Submit(ctx, session, content, draft)
+	finished, resumed, err := j.finishImage(ctx, session, content, []string{content.Image}, now)
+	if err != nil {
+		return oci.Signature{}, false, err
+	}
+	signed, err := registry.Store(ctx, content, finished)
+	return signed, resumed && err == nil, err
+}
+
+// finishImage has a signature of content witnessed. The journal has it before any service.
+// One that an interrupted run made of the same content, for one of images, is submitted
+// instead, if it still can be, which resumed reports.
+func (j *journal) finishImage(
+	ctx context.Context, session *signing.Session, content oci.Content, images []string, now func() time.Time,
+) (_ oci.Finished, resumed bool, err error) {
+	for _, image := range images {
+		draft, ok := j.last[imageKey(image, content.Style)]
+		if !ok || draft.Digest != content.Digest() {
+			continue
+		}
+		finished, err := content.Finish(ctx, session, draft)
 		if !errors.Is(err, signing.ErrSpent) && !errors.Is(err, signing.ErrOtherSigner) {
-			return signed, err == nil, err
+			return finished, err == nil, err
 		}
 	}
 	draft, err := content.Draft(ctx, session)
 	if err != nil {
-		return oci.Signature{}, false, err
+		return oci.Finished{}, false, err
 	}
 	line := JournalLine{
-		At: now().UTC(), Image: content.Image, Storage: style, Payload: content.Payload,
+		At: now().UTC(), Image: content.Image, Storage: content.Style, Payload: content.Payload,
 		SHA256: hex.EncodeToString(draft.Digest[:]), Signature: draft.Signature, Certificate: string(draft.Verifier),
 	}
 	if err := j.note(line); err != nil {
-		return oci.Signature{}, false, err
+		return oci.Finished{}, false, err
 	}
-	signed, err := registry.Submit(ctx, session, content, draft)
-	return signed, false, err
+	finished, err := content.Finish(ctx, session, draft)
+	return finished, false, err
 }

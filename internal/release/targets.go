@@ -47,7 +47,7 @@ func (c *ImagesConfig) load(dir string) (path string, images []Image, err error)
 	case c.Registry == nil:
 		return "", nil, fmt.Errorf("there are images in %s, and offline no registry may be asked: leave out --offline, or leave images out with --images %s", path, NoImages)
 	}
-	c.Registry, c.done = c.Registry.PuttingOff(), new(atomic.Int64)
+	c.Registry, c.done = c.Registry.PuttingOff().Remembering(), new(atomic.Int64)
 	if len(c.Styles) == 0 {
 		c.Styles = []oci.Style{oci.Tag, oci.Referrer}
 	}
