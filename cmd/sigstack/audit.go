@@ -78,6 +78,10 @@ transparency log. The log is asked whether it still holds them, and whether it
 has anchors that the record has lost. Exit code 1 and the first line that is wrong
 if anything was removed, changed, reordered, cut off or put in.
 
+In a directory of replicas the database is asked, too, which has the head of each
+replica's record: exit code 1 if this record is older, or if another replica has
+refused its own.
+
 The kit decides whom to believe: take it from elsewhere than the directory, since
 whoever could change the record could change the kit beside it.`,
 		Example: `  sigstack audit verify --dir /var/lib/sigstack --client /media/kit
@@ -92,7 +96,7 @@ whoever could change the record could change the kit beside it.`,
 	f := cmd.Flags()
 	f.StringVar(&c.KitDir, "client", "", "client kit: its `directory` (default DIR/client)")
 	f.StringVar(&c.KeyFile, "key", "", "PEM `file` with the public audit key (default: audit.pub of the kit)")
-	f.BoolVar(&c.Offline, "offline", false, "do not ask the log: a record that was put back as a whole is not found then")
+	f.BoolVar(&c.Offline, "offline", false, "ask neither the log nor the database: a record that was put back as a whole is not found then")
 	return cmd
 }
 
@@ -158,6 +162,16 @@ func (a *app) printVerdict(c stack.AuditCheck, v stack.AuditVerdict) {
 		a.printf("  unanchored  %d to %d\n", max(v.Anchored+1, v.FirstSeq), v.LastSeq)
 	}
 	a.printf("  log asked   %s\n  trust root  %s\n", v.Asked, v.TrustRoot)
+	for _, r := range v.Replicas {
+		what := "kept by replica " + r.Replica + "; verify it there"
+		switch {
+		case r.Own:
+			what = "this one, of replica " + r.Replica
+		case !r.Kept:
+			what = "of replica " + r.Replica + ", which has it no more: put aside, or LOST"
+		}
+		a.printf("  database    chain %s up to record %d, %s: %s\n", r.Chain[:16], r.Seq, stamp(r.Seen), what)
+	}
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -19,6 +19,7 @@ type dbCopyFlags struct {
 	file        string
 	schema      string
 	toDirectory bool
+	passphrase  passphraseFlags
 }
 
 func (a *app) dbCopyCommand() *cobra.Command {
@@ -36,7 +37,11 @@ place, which is the last thing that happens.
 A copy that is interrupted is gone on with by the same command; nothing can open half of
 one. A place that holds something else is refused. The old place is left as it is, and
 the command says how to remove it; logs that leave a database take no entries there any
-more, whoever still uses it.`,
+more, whoever still uses it.
+
+What the built-in issuer keeps stays in DIR/db/oidc, or comes back there from the
+database if the directory was that of a replica: that needs the passphrase of the keys.
+Nobody has to log in again. Exit code 3 if the database cannot be reached.`,
 		Example: `  sigstack db copy --dir /var/lib/sigstack --to-database /etc/sigstack/database-url
   sigstack db copy --dir /var/lib/sigstack --to-directory`,
 		Args: cobra.NoArgs,
@@ -47,6 +52,7 @@ more, whoever still uses it.`,
 	flags.StringVar(&f.file, "to-database", "", "`file` with the URL of a PostgreSQL database, mode 0600; config.yaml names it from then on")
 	flags.StringVar(&f.schema, "database-schema", "", "`prefix` of the names of schemas in that database (default "+config.DefaultSchema+")")
 	flags.BoolVar(&f.toDirectory, "to-directory", false, "back into the directory")
+	f.passphrase.add(flags)
 	return cmd
 }
 
@@ -73,6 +79,9 @@ func (a *app) dbCopy(ctx context.Context, f dbCopyFlags) error {
 	if err := wantStack(stack.Layout{Dir: f.dir}); err != nil {
 		return err
 	}
+	if order.Passphrase, err = f.passphrase.read(ctx); err != nil {
+		return err
+	}
 	bar := a.newCounter()
 	order.Now, order.Progress = a.now, bar.set
 	done, err := stack.CopyDatabase(ctx, order)
@@ -83,7 +92,7 @@ func (a *app) dbCopy(ctx context.Context, f dbCopyFlags) error {
 	case ctx.Err() != nil && err != nil:
 		return fmt.Errorf("%w: the same command goes on", err)
 	case err != nil:
-		return err
+		return explainPassphrase(err)
 	}
 	a.result(done, func() { a.printCopied(done) })
 	return nil
@@ -97,6 +106,9 @@ func (a *app) printCopied(c stack.DatabaseCopy) {
 		}
 		a.printf("%s: tree %d, %d entries, %d rows, root %s of %s%s\n",
 			log.Name, log.TreeID, log.Size, log.Rows, log.RootHash, log.RootTime.Format(time.RFC3339Nano), state)
+	}
+	if c.Issuer.Rows > 0 {
+		a.printf("issuer: %d rows, %d refresh tokens\n", c.Issuer.Rows, c.Issuer.RefreshTokens)
 	}
 	a.printf("the same in %s as in %s; config.yaml names the new place\n", c.To, c.From)
 	a.printf("the old one is not used any more; to remove it, once a backup has the new one:\n")

@@ -17,8 +17,8 @@ func (a *app) dbStatusCommand() *cobra.Command {
 		Short: "Say whether the database answers, and the version of each schema",
 		Long: `Ask the database of a stack, served or not, for its own version and for that of
 each schema: how many migrations it has, and how many this program wants. Nothing is
-changed. Exit code 1 if the database does not answer, or a schema has another version
-than this program: serve refuses it then.`,
+changed. Exit code 1 if a schema has another version than this program: serve refuses
+it then. Exit code 3 if the database does not answer, which takes five seconds at most.`,
 		Example: `  sigstack db status --dir /var/lib/sigstack
   sigstack db status --dir /var/lib/sigstack --output json`,
 		Args: cobra.NoArgs,

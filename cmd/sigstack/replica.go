@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"text/tabwriter"
 	"time"
 
@@ -20,7 +22,7 @@ func (a *app) replicaCommand() *cobra.Command {
 		Short: "Run one stack as several replicas on one database",
 	}
 	holdsOthers(cmd)
-	cmd.AddCommand(a.replicaJoinCommand(), a.replicaListCommand())
+	cmd.AddCommand(a.replicaJoinCommand(), a.replicaListCommand(), a.replicaRemoveCommand())
 	return cmd
 }
 
@@ -92,19 +94,23 @@ func (a *app) replicaJoin(ctx context.Context, f replicaJoinFlags) error {
 		return err
 	}
 	privateFiles()
-	first, err := stack.JoinReplica(ctx, stack.JoinConfig{
+	joined, err := stack.JoinReplica(ctx, stack.JoinConfig{
 		Dir: f.dir, URLFile: db.URLFile, Schema: db.Schema, Process: f.process, Replica: f.replica,
 		Passphrase: passphrase, Now: a.now, Log: log,
 	})
 	if err != nil {
 		return explainPassphrase(err)
 	}
-	a.result(map[string]any{"name": f.replica.Name, "first": first}, func() {
-		if first {
-			a.printf("%s is replica %s, the first\n", f.dir, f.replica.Name)
+	a.result(joined, func() {
+		if !joined.First {
+			a.printf("%s is replica %s\n", f.dir, f.replica.Name)
 			return
 		}
-		a.printf("%s is replica %s\n", f.dir, f.replica.Name)
+		a.printf("%s is replica %s, the first\n", f.dir, f.replica.Name)
+		if joined.Left != "" {
+			a.printf("what the issuer keeps is in the database: %d rows, %d refresh tokens; the old ones are in %s, to be removed once a backup has the new ones\n",
+				joined.Issuer.Rows, joined.Issuer.RefreshTokens, joined.Left)
+		}
 	})
 	return nil
 }
@@ -177,4 +183,35 @@ func (a *app) printReplicas(list []listedReplica) {
 		a.printTo(w, "%s\t%s\t%s\t%d\t%s\n", r.Name, r.Address, state, r.Revision, seen)
 	}
 	_ = w.Flush() // as printf
+}
+
+// printReplica is what status tells of a replica and the others.
+func (a *app) printReplica(r stack.ReplicaStatus) {
+	does := "follows " + cmp.Or(r.Leader, "nobody: none leads at present")
+	switch {
+	case r.Removed:
+		does = "was REMOVED, and signs nothing"
+	case r.Fenced:
+		does = "signs nothing: it has lost touch with the others"
+	case r.Leading:
+		does = "leads"
+	}
+	a.printf("replica  %s %s; term %d, files of revision %d of %d\n", r.Name, does, r.Term, r.Applied, r.Revision)
+	if r.Others == nil {
+		a.printf("replica  of the others the database says nothing\n")
+	}
+	for _, o := range r.Others {
+		is := "down"
+		switch {
+		case o.Leads:
+			is = "leads"
+		case o.Alive:
+			is = "follows"
+		}
+		seen := "it was stopped, or never served"
+		if o.Seconds != nil {
+			seen = fmt.Sprintf("sign of life %.1f s ago", *o.Seconds)
+		}
+		a.printf("replica  %s at %s %s; files of revision %d, %s\n", o.Name, o.Address, is, o.Applied, seen)
+	}
 }

@@ -117,6 +117,9 @@ func (a *app) printDetails(st stack.Status) {
 		a.printf("key      %-24s sha256:%s %s\n", k.Name, k.SHA256, cmp.Or(k.URI, "in keys/"))
 	}
 	a.printf("audit    record %d, anchored up to %d, sha256:%s\n", st.Audit.Seq, st.Audit.Anchored, st.Audit.Hash)
+	if r := st.Replica; r != nil {
+		a.printReplica(*r)
+	}
 	if r := st.Reload; r != nil {
 		a.printf("reload   %s by %s: %s\n", r.At.Format(time.RFC3339), r.By, reloadWords(*r))
 	}

@@ -177,7 +177,7 @@ func (r *replica) run(t *testing.T, args ...string) e2etest.Result {
 }
 
 // signsThrough has cosign sign through one replica, and verify by the other's kit.
-func signsThrough(t *testing.T, issuer *testissuer.Issuer, through, by *replica) {
+func signsThrough(t *testing.T, issuer *testissuer.Issuer, through, by *replica, env ...string) {
 	t.Helper()
 	dir := t.TempDir()
 	config := strings.ReplaceAll(e2etest.ReadFile(t, through.Kit("signing_config.v0.2.json")), through.URL, through.at)
@@ -185,7 +185,7 @@ func signsThrough(t *testing.T, issuer *testissuer.Issuer, through, by *replica)
 	blob := e2etest.WriteFile(t, dir, "artifact", rand.Text())
 	const who = "somebody@example.com"
 	token := issuer.Mint(t, issuer.Claims(who))
-	e2etest.MustRun(t, []string{"SIGSTORE_ID_TOKEN=" + token}, e2etest.Client(t, "cosign-v3"), "sign-blob", "--yes",
+	e2etest.MustRun(t, append(env, "SIGSTORE_ID_TOKEN="+token), e2etest.Client(t, "cosign-v3"), "sign-blob", "--yes",
 		"--signing-config", filepath.Join(dir, "signing_config.json"), "--trusted-root", through.Kit("trusted_root.json"),
 		"--bundle", blob+".bundle", blob)
 	identity := []string{"--certificate-identity", who, "--certificate-oidc-issuer", issuer.URL}

@@ -75,22 +75,43 @@ func (f *Fleet) beatOnce(ctx context.Context, conn *pgx.Conn) error {
 	var v view
 	var name, address *string
 	var pin []byte
+	var pins [][]byte
 	row := conn.QueryRow(ask, `WITH alive AS (
 			UPDATE Replicas SET Applied = $3, Seen = clock_timestamp() WHERE Process = $1 AND Name = $2 AND Pin = $4 RETURNING 1)
-		SELECT EXISTS (SELECT FROM alive), f.Revision, f.Term, r.Name, r.Address, r.Pin
+		SELECT EXISTS (SELECT FROM alive), f.Revision, f.Term, r.Name, r.Address, r.Pin,
+			(SELECT array_agg(m.Pin) FROM Replicas m WHERE m.Process = $1)
 		FROM Fleets f LEFT JOIN Replicas r ON r.Process = f.Process AND r.Name = f.Leader WHERE f.Process = $1`,
 		f.cfg.Process, f.cfg.Name, applied, f.cfg.Pin[:])
-	if err := row.Scan(&known, &v.revision, &v.term, &name, &address, &pin); err != nil {
+	if err := row.Scan(&known, &v.revision, &v.term, &name, &address, &pin, &pins); err != nil {
 		return fmt.Errorf("give a sign of life: %w", err)
 	}
 	if !known {
+		f.remove()
 		return ErrUnknown
+	}
+	v.members = map[Pin]bool{}
+	for _, p := range pins {
+		if len(p) == len(Pin{}) {
+			v.members[Pin(p)] = true
+		}
 	}
 	if name != nil && address != nil && len(pin) == len(Pin{}) {
 		v.leader = Replica{Name: *name, Address: *address, Pin: Pin(pin)}
 	}
 	f.note(ctx, began, applied, v)
 	return nil
+}
+
+// remove ends what this replica does: somebody has taken it out of the fleet.
+func (f *Fleet) remove() {
+	f.update(func() {
+		f.removed = true
+		if f.held != nil {
+			f.held.depose(ErrUnknown)
+			f.held = nil
+			f.doubts++
+		}
+	})
 }
 
 // note takes what a sign of life, which told of a revision, was answered.
@@ -100,7 +121,7 @@ func (f *Fleet) note(ctx context.Context, began time.Time, told int64, v view) {
 		if !f.beat.IsZero() && !f.lapsed && began.Sub(f.beat) > f.cfg.Lease {
 			f.lapsed, lapsed = true, true
 		}
-		f.beat = began
+		f.beat, f.removed = began, false
 		// What a leader pushes it has: the answer may be ahead of its own knowledge, and
 		// to pull would undo what it has changed since.
 		if v.revision = max(v.revision, f.seen.revision); f.leading() && v.term == f.held.term {

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"context"
 	"maps"
 	"slices"
 )
@@ -24,4 +25,16 @@ func MayReplicate(p string) bool { return mayReplicate(p) }
 func ParseAgreed(data []byte) ([]string, error) {
 	agreed, err := parseAgreed(data)
 	return slices.Collect(maps.Keys(agreed)), err
+}
+
+// CountAttempts counts rows of buckets.
+func (f *Fleet) CountAttempts(ctx context.Context) (n int, err error) {
+	err = f.pool.QueryRow(ctx, "SELECT count(*) FROM Attempts").Scan(&n)
+	return n, err
+}
+
+// Exec does what a stranger with the database's password could.
+func (f *Fleet) Exec(ctx context.Context, statement string) error {
+	_, err := f.pool.Exec(ctx, statement)
+	return err
 }

@@ -92,6 +92,7 @@ type Fleet struct {
 	settled int64     // doubts that are settled: what was pulled is worked with
 	beat    time.Time // when the last sign of life that succeeded was begun
 	lapsed  bool      // the lease ended, and what happened meanwhile is not applied yet
+	removed bool      // the database does not know this replica any more
 	held    *held     // nil: another one has the lock, or nobody
 }
 
@@ -99,6 +100,7 @@ type Fleet struct {
 type view struct {
 	revision, term int64
 	leader         Replica
+	members        map[Pin]bool // nil: not read yet
 }
 
 // held is the lock of the leader, for as long as one connection lasts.
@@ -235,18 +237,39 @@ type State struct {
 	LeaderAddress     string
 	LeaderPin         Pin
 	Leading           bool // this replica leads
+	Term              int64
 	Revision, Applied int64
 	Fenced            bool // it may not sign: the database is away, or went on without it
+	Removed           bool // it is none of the fleet any more
 }
 
 // State returns what is known now.
 func (f *Fleet) State() State {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	term := f.seen.term
+	if f.held != nil { // the next sign of life tells it
+		term = max(term, f.held.term)
+	}
 	return State{
 		Name: f.cfg.Name, Leader: f.seen.leader.Name, LeaderAddress: f.seen.leader.Address, LeaderPin: f.seen.leader.Pin,
-		Leading: f.leading(), Revision: f.seen.revision, Applied: f.applied, Fenced: f.fenced(),
+		Leading: f.leading(), Term: term, Revision: f.seen.revision, Applied: f.applied, Fenced: f.fenced(), Removed: f.removed,
 	}
+}
+
+// Member reports whether a replica with that key was one of the fleet at the last sign
+// of life.
+func (f *Fleet) Member(pin Pin) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.seen.members[pin]
+}
+
+// Removed reports whether the database does not know this replica any more.
+func (f *Fleet) Removed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.removed
 }
 
 // Leading reports whether this replica leads, as far as it can know.
@@ -270,7 +293,7 @@ func (f *Fleet) Fenced() bool {
 }
 
 // fenced needs mu.
-func (f *Fleet) fenced() bool { return f.lapsed || f.cfg.Now().Sub(f.beat) > f.cfg.Lease }
+func (f *Fleet) fenced() bool { return f.removed || f.lapsed || f.cfg.Now().Sub(f.beat) > f.cfg.Lease }
 
 // Changed returns a channel that is closed when the State may have changed since the
 // call.

@@ -42,7 +42,11 @@ func (f *Fleet) again(ctx context.Context, do func(context.Context) error) {
 			told = err.Error()
 			f.cfg.Log.WarnContext(ctx, "this replica is out of touch with the others", slog.Any("error", err))
 		}
-		timer := time.NewTimer(tryAgain)
+		pause := tryAgain
+		if f.Removed() { // it takes the lock for a moment each time
+			pause = beatTimeout
+		}
+		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -68,8 +72,11 @@ func (f *Fleet) stand(ctx context.Context) error {
 	}
 	h := &held{}
 	// From here on every leader before is refused.
-	row := conn.QueryRow(ctx, "UPDATE Fleets SET Term = Term + 1, Leader = $2 WHERE Process = $1 RETURNING Term, Revision", f.cfg.Process, f.cfg.Name)
-	if err := row.Scan(&h.term, &h.revision); err != nil {
+	row := conn.QueryRow(ctx, `UPDATE Fleets SET Term = Term + 1, Leader = $2 WHERE Process = $1
+		AND EXISTS (SELECT FROM Replicas WHERE Process = $1 AND Name = $2 AND Pin = $3) RETURNING Term, Revision`, f.cfg.Process, f.cfg.Name, f.cfg.Pin[:])
+	if err := row.Scan(&h.term, &h.revision); errors.Is(err, pgx.ErrNoRows) {
+		return ErrUnknown
+	} else if err != nil {
 		return fmt.Errorf("take the lead: %w", err)
 	}
 	if _, err := conn.Exec(ctx, "SELECT pg_notify($1, '')", f.channel()); err != nil {
@@ -186,9 +193,11 @@ func (f *Fleet) candidate(ctx context.Context) (*pgx.Conn, error) {
 }
 
 // lock is the number of the leader's advisory lock, apart from others in the database.
-func (f *Fleet) lock() int64 {
+func (f *Fleet) lock() int64 { return lockOf(f.cfg) }
+
+func lockOf(cfg Config) int64 {
 	h := fnv.New64a()
-	_, _ = h.Write([]byte("sigstack fleet " + f.cfg.Schema + "\x00" + f.cfg.Process)) // never fails
+	_, _ = h.Write([]byte("sigstack fleet " + cfg.Schema + "\x00" + cfg.Process)) // never fails
 	return int64(h.Sum64())
 }
 

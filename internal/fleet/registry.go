@@ -15,9 +15,10 @@ type Replica struct {
 	Name    string
 	Address string // host:port where others reach it
 	Pin     Pin
-	Applied int64     // revision that it works with
-	Seen    time.Time // its last sign of life by the database's clock; 1970: none yet, or it has stopped
-	Alive   bool      // that was within its lease
+	Applied int64         // revision that it works with
+	Seen    time.Time     // its last sign of life by the database's clock; 1970: none yet, or it has stopped
+	Age     time.Duration // of that sign of life
+	Alive   bool          // that was within its lease
 	Leads   bool
 }
 
@@ -157,7 +158,8 @@ func List(ctx context.Context, cfg Config) (list []Replica, err error) {
 
 func (c Config) list(ctx context.Context, q queryer) ([]Replica, error) {
 	rows, err := q.Query(ctx, `SELECT r.Name, r.Address, r.Pin, r.Applied, r.Seen,
-			r.Seen > clock_timestamp() - make_interval(secs => $2), coalesce(f.Leader = r.Name, false)
+			r.Seen > clock_timestamp() - make_interval(secs => $2), coalesce(f.Leader = r.Name, false),
+			extract(epoch FROM clock_timestamp() - r.Seen)::float8
 		FROM Replicas r JOIN Fleets f USING (Process) WHERE r.Process = $1 ORDER BY r.Name`, c.Process, c.Lease.Seconds())
 	if err != nil {
 		return nil, err
@@ -165,11 +167,12 @@ func (c Config) list(ctx context.Context, q queryer) ([]Replica, error) {
 	var out []Replica
 	var r Replica
 	var pin []byte
-	_, err = pgx.ForEachRow(rows, []any{&r.Name, &r.Address, &pin, &r.Applied, &r.Seen, &r.Alive, &r.Leads}, func() error {
+	var age float64
+	_, err = pgx.ForEachRow(rows, []any{&r.Name, &r.Address, &pin, &r.Applied, &r.Seen, &r.Alive, &r.Leads, &age}, func() error {
 		if len(pin) != len(Pin{}) {
 			return fmt.Errorf("pin of replica %s has %d bytes", r.Name, len(pin))
 		}
-		r.Pin = Pin(pin)
+		r.Pin, r.Age = Pin(pin), time.Duration(age*float64(time.Second))
 		out = append(out, r)
 		return nil
 	})

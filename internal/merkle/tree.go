@@ -78,18 +78,27 @@ func (t *Tree) Head() Head { return *t.head.Load() }
 // leaf may still have been logged: adding it again answers with that entry. An
 // error that matches ErrFrozen says that it was not.
 func (t *Tree) Add(ctx context.Context, leaf Leaf) (Added, error) {
+	p, err := t.pending(ctx, leaf)
+	if err != nil {
+		return Added{}, err
+	}
+	if t.cfg.Election != nil {
+		return t.addElected(p)
+	}
+	return t.addHere(p, nil)
+}
+
+// pending is a leaf that came just now.
+func (t *Tree) pending(ctx context.Context, leaf Leaf) (*pending, error) {
 	if len(leaf.Value) == 0 {
-		return Added{}, fault.New(fault.Invalid, "an entry must not be empty")
+		return nil, fault.New(fault.Invalid, "an entry must not be empty")
 	}
 	p := &pending{ctx: ctx, leaf: leaf, queued: wall(t.cfg.Now()), done: make(chan answer, 1)}
 	copy(p.leafHash[:], rfc6962.DefaultHasher.HashLeaf(leaf.Value))
 	if leaf.Identity == ([32]byte{}) {
 		p.leaf.Identity = p.leafHash
 	}
-	if t.cfg.Election != nil {
-		return t.addElected(p)
-	}
-	return t.addHere(p, nil)
+	return p, nil
 }
 
 // addHere has the batcher of this process log p, before its term has ended; nil: it

@@ -66,6 +66,21 @@ func New(t testing.TB) *Database {
 func Start(t testing.TB) (*Server, *Database) {
 	t.Helper()
 	s, err := launch("")
+	return s, own(t, s, err)
+}
+
+// StartListening starts a server that also takes TCP connections at port 5432 of every
+// address, from anybody without a password, with one database: call it only in a network
+// namespace of the test's own. It ends with the test.
+func StartListening(t testing.TB) *Database {
+	t.Helper()
+	s, err := launch(memory(), "listen_addresses=0.0.0.0")
+	return own(t, s, err)
+}
+
+// own makes the database of a server that was just launched and ends with the test.
+func own(t testing.TB, s *Server, err error) *Database {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +89,7 @@ func Start(t testing.TB) (*Server, *Database) {
 			t.Errorf("end PostgreSQL: %v", err)
 		}
 	})
-	return s, s.database(t, "test")
+	return s.database(t, "test")
 }
 
 // Database is one database of a server.
@@ -84,6 +99,11 @@ type Database struct {
 
 	server *Server
 	name   string
+}
+
+// At is the URL by a network address of a server that StartListening started.
+func (d *Database) At(address string) string {
+	return fmt.Sprintf("host=%s port=5432 user=postgres dbname=%s sslmode=disable", address, d.name)
 }
 
 func (s *Server) database(t testing.TB, name string) *Database {

@@ -24,6 +24,7 @@ type Server struct {
 	programs string // folder
 	dir      string // data, socket and log of the server
 	as       *syscall.Credential
+	settings []string // name=value, beside those of every server
 
 	mu   sync.Mutex   // guards cmd
 	cmd  *exec.Cmd    // nil: not running
@@ -41,14 +42,14 @@ func memory() string {
 	return dir
 }
 
-// launch makes a new server in a temporary directory of parent and waits until it
-// answers.
-func launch(parent string) (*Server, error) {
+// launch makes a new server in a temporary directory of parent, with settings of its
+// own (name=value), and waits until it answers.
+func launch(parent string, settings ...string) (*Server, error) {
 	programs, err := findPrograms()
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{programs: programs}
+	s := &Server{programs: programs, settings: settings}
 	if s.as, err = ordinaryUser(); err != nil {
 		return nil, err
 	}
@@ -66,10 +67,24 @@ func launch(parent string) (*Server, error) {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return nil, errors.Join(fmt.Errorf("initdb: %w: %s", err, out), os.RemoveAll(s.dir))
 	}
-	if err := s.Start(); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(s.dir))
+	if err := errors.Join(s.admit(), s.Start()); err != nil {
+		return nil, errors.Join(err, s.end())
 	}
 	return s, nil
+}
+
+// admit lets a server that listens take connections from every address that it has.
+func (s *Server) admit() error {
+	if len(s.settings) == 0 {
+		return nil
+	}
+	const everybody = "host all all all trust\n"
+	rules, err := os.OpenFile(filepath.Join(s.data(), "pg_hba.conf"), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return fmt.Errorf("open PostgreSQL's rules of access: %w", err)
+	}
+	_, err = rules.WriteString(everybody)
+	return errors.Join(err, rules.Close())
 }
 
 // findPrograms returns the newest folder with PostgreSQL's programs.
@@ -153,6 +168,9 @@ func (s *Server) Start() error {
 	defer log.Close() //nolint:errcheck // the server has its own copy
 	cmd := s.program("postgres", "-D", s.data(), "-k", s.dir,
 		"-c", "listen_addresses=", "-c", "max_connections=500", "-c", "fsync=on", "-c", "shared_buffers=64MB")
+	for _, setting := range s.settings {
+		cmd.Args = append(cmd.Args, "-c", setting)
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	if s.done, err = supervised(cmd); err != nil {
 		return fmt.Errorf("start PostgreSQL: %w", err)

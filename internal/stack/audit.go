@@ -65,11 +65,12 @@ func (s *Stack) openAudit(ctx context.Context) error {
 	}
 	log, err := audit.Open(ctx, opts)
 	if err != nil {
+		s.doubtRecord(ctx, opts.Chain, err)
 		return err
 	}
 	s.audit = log
 	s.onClose(log.Close)
-	return nil
+	return s.wantSeenRecord(ctx)
 }
 
 // record puts an event on record, with what is known of the request that ctx
@@ -125,10 +126,12 @@ func (s *Stack) runAudit(ctx context.Context) error {
 	defer stop()
 	done := make(chan error, 1)
 	go func() { done <- s.audit.Run(running) }()
-	<-ctx.Done()
+	s.showRecord(ctx)
 	err := s.record(running, audit.Event{Action: audit.ActionStop, Outcome: audit.OK, Service: "stack"})
 	stop()
-	return errors.Join(err, <-done)
+	err = errors.Join(err, <-done)
+	s.showLast(running)
+	return err
 }
 
 // reportAudit: without a record nothing is signed; a record that is not anchored
@@ -164,6 +167,11 @@ func (s *Stack) anchorWith(key crypto.Signer) audit.AnchorFunc {
 		session, err := signing.NewSession(signing.SessionConfig{Kit: kit, Key: key, HTTP: client, Now: s.opts.Now, Log: s.opts.Log})
 		if err != nil {
 			return nil, err
+		}
+		if m := s.opts.member; m != nil { // first, so that others tell whose every entry is
+			if err := m.fleet.PutStatements(ctx, statement); err != nil {
+				return nil, err
+			}
 		}
 		signed, err := session.SignDigest(ctx, sha256.Sum256(statement))
 		var away *signing.UnreachableError

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"sigstack/internal/audit"
@@ -41,6 +42,9 @@ type AuditVerdict struct {
 	Key       string `json:"key"`        // whose heads these are, "none" without
 	TrustRoot string `json:"trust_root"` // that vouches for the anchors
 	Asked     string `json:"asked"`      // what the log was asked: AuditAsked...
+	// Replicas are the records that the database knows of, the newest first; none if
+	// the directory is not one of replicas, or the database was not asked.
+	Replicas []ReplicaRecord `json:"replicas,omitempty"`
 }
 
 // What a verdict rests on beyond the record itself.
@@ -71,10 +75,20 @@ func VerifyAudit(ctx context.Context, c AuditCheck) (AuditVerdict, error) {
 	if err != nil {
 		return AuditVerdict{}, err
 	}
-	if len(keys) == 0 {
-		return v.unsigned(ctx)
+	if err := v.readSeen(ctx); err != nil {
+		return AuditVerdict{}, err
 	}
-	return v.byEach(ctx, keys)
+	var verdict AuditVerdict
+	if len(keys) == 0 {
+		verdict, err = v.unsigned(ctx)
+	} else {
+		verdict, err = v.byEach(ctx, keys)
+	}
+	if err != nil {
+		return AuditVerdict{}, err
+	}
+	verdict.Replicas, err = v.seenBy(verdict.Report, keys)
+	return verdict, err
 }
 
 type auditVerifier struct {
@@ -87,8 +101,9 @@ type auditVerifier struct {
 	process, url string
 
 	leaves map[[32]byte]bool // of the anchors' entries
-	newest []byte            // the newest anchor's bundle
-	digest []byte            // that it is over
+	seen   seenRecords
+	newest []byte // the newest anchor's bundle
+	digest []byte // that it is over
 }
 
 // readConfig learns which record the directory must hold.
@@ -107,7 +122,11 @@ func (v *auditVerifier) readConfig() error {
 	if f.Config.Peers != nil {
 		v.process = f.Config.Peers.Name
 	}
-	return nil
+	r, err := config.LoadReplica(v.Dir)
+	if err == nil && r != nil && r.AuditChain != "" && v.signed {
+		v.conf.Chain = r.AuditChain
+	}
+	return err
 }
 
 // keys are those that the record's heads may be signed with.
@@ -152,7 +171,7 @@ func (v *auditVerifier) unsigned(ctx context.Context) (AuditVerdict, error) {
 		err = fmt.Errorf("the record is not signed: neither %s nor the kit %s has an audit key, so that nobody can tell whether its end was cut off, or it was written anew; if it was signed once, name the key with --key; if not, see docs/audit.md, Configuration",
 			Layout{v.Dir}.Config(), v.KitDir)
 	}
-	return AuditVerdict{rep, "none", v.kit.Trusted.String(), AuditAskedNothing}, err
+	return AuditVerdict{Report: rep, Key: "none", TrustRoot: v.kit.Trusted.String(), Asked: AuditAskedNothing}, err
 }
 
 // byEach verifies by the key that fits: a kit has those of all processes of a
@@ -205,7 +224,7 @@ func (v *auditVerifier) by(ctx context.Context, key *ecdsa.PublicKey) (AuditVerd
 	if err != nil {
 		return AuditVerdict{}, err
 	}
-	verdict := AuditVerdict{rep, id.String(), v.kit.Trusted.String(), AuditAskedNothing}
+	verdict := AuditVerdict{Report: rep, Key: id.String(), TrustRoot: v.kit.Trusted.String(), Asked: AuditAskedNothing}
 	if v.Offline {
 		return verdict, nil
 	}
@@ -254,6 +273,8 @@ func (v *auditVerifier) ask(ctx context.Context, key *ecdsa.PublicKey, id *signi
 	if err != nil {
 		return "", err
 	}
+	// The records of other replicas have the same key.
+	logged = slices.DeleteFunc(logged, func(digest [32]byte) bool { return v.seen.others[digest] })
 	if len(logged) > 0 {
 		v.conf.Logged = logged
 		if _, err := audit.Verify(ctx, v.conf); err != nil {

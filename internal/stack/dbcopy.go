@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,14 +11,19 @@ import (
 	"sigstack/internal/durable"
 	"sigstack/internal/fault"
 	"sigstack/internal/merkle/logcopy"
+	"sigstack/internal/pgdb"
+	"sigstack/services/oidc"
 )
 
 // CopyOrder says where what is in db/ of a stopped directory goes.
 type CopyOrder struct {
 	Dir string
 	// To is a database; without a file, from the database back to the directory.
-	To  InitDatabase
-	Now func() time.Time
+	To InitDatabase
+	// Passphrase of the keys, which open what the built-in issuer of replicas kept in the
+	// database; for the way back alone.
+	Passphrase []byte
+	Now        func() time.Time
 	// Progress is called now and then with how far a step is; total may be 0.
 	Progress func(step string, done, total uint64)
 }
@@ -28,6 +34,8 @@ type DatabaseCopy struct {
 	From string      `json:"from"` // for people
 	To   string      `json:"to"`
 	Logs []CopiedLog `json:"logs"`
+	// Issuer is what the built-in issuer of replicas kept in the database.
+	Issuer oidc.Copied `json:"issuer,omitzero"`
 	// Left is how to remove what is not used any more.
 	Left []string `json:"left"`
 }
@@ -48,7 +56,8 @@ type CopiedLog struct {
 // CopyDatabase moves the logs of a stopped directory to a database, or back, and proves
 // that they are the same there. The old place stays as it is, but that logs in a
 // database take no entries any more. The error matches durable.ErrLocked if the
-// directory is served, and is fault.Conflict where the new place holds something else.
+// directory is served, is fault.Conflict where the new place holds something else, and is
+// a *signing.UnreachableError if the database is away.
 //
 // What a crash leaves behind, step by step:
 //
@@ -58,7 +67,8 @@ type CopiedLog struct {
 //     nobody uses. The next one compares them with their sources, and goes on.
 //   - behind Retire: logs in the old database that take no entries, and a configuration
 //     that still names it; a start says so, and the next CopyDatabase finishes.
-//   - the configuration is written: the end.
+//   - the configuration is written: what the issuer left in the database, sealed. Nobody
+//     uses it, and the next move finds that the directory's is newer.
 func CopyDatabase(ctx context.Context, o CopyOrder) (c DatabaseCopy, err error) {
 	l := Layout{o.Dir}
 	conf, err := config.Load(l.Config())
@@ -83,10 +93,16 @@ func CopyDatabase(ctx context.Context, o CopyOrder) (c DatabaseCopy, err error) 
 		c, err = m.carryOut(ctx)
 	}
 	if err = errors.Join(err, m.close()); err != nil {
+		return c, l.unreachable(m.database(), err)
+	}
+	if err := config.SetDatabase(l.Config(), to); err != nil {
 		return c, err
 	}
-	return c, config.SetDatabase(l.Config(), to)
+	return c, m.issuer.end(ctx)
 }
+
+// database is the one of the two places that is none of the directory's.
+func (m *move) database() *config.Database { return cmp.Or(m.conf.Database, m.next.Database) }
 
 // mayCopy refuses what makes no sense before anything is touched.
 func (l Layout) mayCopy(conf *config.Config, to *config.Database) error {
@@ -110,10 +126,23 @@ type move struct {
 	conf     *config.Config
 	next     config.Config // as it is to be
 	from, to place
+	issuer   issuerBack
 }
 
 // open opens both places.
 func (m *move) open(ctx context.Context) (err error) {
+	url, err := m.l.databaseURL(m.database())
+	if err != nil {
+		return fmt.Errorf("database: %w", err)
+	}
+	if _, err := pgdb.Reach(ctx, url); err != nil {
+		return err
+	}
+	if m.next.Database == nil {
+		if m.issuer, err = m.l.openIssuerBack(ctx, m.conf, m.Passphrase); err != nil {
+			return err
+		}
+	}
 	if m.from, err = m.l.openPlace(m.conf.Database, true, m.Now); err != nil {
 		return err
 	}
@@ -154,9 +183,12 @@ func (m *move) names() (names []string) {
 
 // carryOut copies the logs, and lets the old ones take no entries.
 func (m *move) carryOut(ctx context.Context) (c DatabaseCopy, err error) {
-	c = DatabaseCopy{From: m.from.String(), To: m.to.String(), Logs: []CopiedLog{}, Left: m.from.left(m.names())}
+	c = DatabaseCopy{From: m.from.String(), To: m.to.String(), Logs: []CopiedLog{}}
 	names, err := m.prepared()
 	if err != nil {
+		return c, err
+	}
+	if c.Left, err = m.from.left(ctx, m.conf, names); err != nil {
 		return c, err
 	}
 	logs, err := m.from.logs(ctx, names)
@@ -178,6 +210,9 @@ func (m *move) carryOut(ctx context.Context) (c DatabaseCopy, err error) {
 		c.Logs = append(c.Logs, done)
 	}
 	if err := m.to.prepare(ctx, m.l, &m.next); err != nil {
+		return c, err
+	}
+	if c.Issuer, err = m.issuer.copy(ctx); err != nil {
 		return c, err
 	}
 	for _, log := range logs {

@@ -28,8 +28,9 @@ type place interface {
 	prepare(ctx context.Context, l Layout, conf *config.Config) error
 	// retire lets a log take no entries any more, where others could add some.
 	retire(ctx context.Context, log logcopy.Listed) error
-	left(names []string) []string // how to remove what is there
-	hint() string                 // what to do about something that is in the way
+	// left says how to remove what is there.
+	left(ctx context.Context, conf *config.Config, names []string) ([]string, error)
+	hint() string // what to do about something that is in the way
 	close() error
 }
 
@@ -99,7 +100,9 @@ func (p *directoryPlace) close() error {
 // retire leaves it alone: checkpoints/ tells a log that was left behind here.
 func (p *directoryPlace) retire(context.Context, logcopy.Listed) error { return nil }
 
-func (p *directoryPlace) left([]string) []string { return []string{"rm -r " + p.l.LogDB()} }
+func (p *directoryPlace) left(context.Context, *config.Config, []string) ([]string, error) {
+	return []string{"rm -r " + p.l.LogDB()}, nil
+}
 
 func (p *directoryPlace) hint() string {
 	return fmt.Sprintf("if that is what was left here when the logs moved to the database, move %s away", p.l.LogDB())
@@ -208,13 +211,21 @@ func (p *databasePlace) retire(ctx context.Context, log logcopy.Listed) error {
 	return store.Retire(ctx, log.ID)
 }
 
-func (p *databasePlace) left(names []string) (out []string) {
+func (p *databasePlace) left(ctx context.Context, conf *config.Config, names []string) (out []string, err error) {
+	var schemas []string
 	for _, name := range names {
-		if drop := "DROP SCHEMA " + p.conf.SchemaOf(name) + " CASCADE;"; !slices.Contains(out, drop) {
+		schemas = append(schemas, p.conf.SchemaOf(name))
+	}
+	shared, err := schemasOfReplicas(ctx, p.url, conf)
+	if err != nil {
+		return nil, err
+	}
+	for _, schema := range append(schemas, shared...) {
+		if drop := "DROP SCHEMA " + schema + " CASCADE;"; !slices.Contains(out, drop) {
 			out = append(out, drop)
 		}
 	}
-	return out
+	return out, nil
 }
 
 func (p *databasePlace) hint() string {

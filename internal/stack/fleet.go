@@ -45,7 +45,7 @@ type member struct {
 	mu      sync.Mutex
 	pins    map[fleet.Pin]bool // guarded by mu: of the replicas, as last read
 	read    time.Time          // guarded by mu: when that was
-	leaders map[fleet.Pin]*peer.Client
+	leaders map[fleet.Pin]*leader
 }
 
 // errReplica is why nothing but a server opens a replica's directory.
@@ -57,7 +57,7 @@ func newMember(ctx context.Context, opts Options) (_ *member, err error) {
 	if conf == nil || err != nil {
 		return nil, err
 	}
-	m := &member{conf: conf, opts: opts, pins: map[fleet.Pin]bool{}, leaders: map[fleet.Pin]*peer.Client{}}
+	m := &member{conf: conf, opts: opts, pins: map[fleet.Pin]bool{}, leaders: map[fleet.Pin]*leader{}}
 	if m.lock, err = durable.LockDir(opts.Dir); err != nil {
 		return nil, err
 	}
@@ -140,13 +140,13 @@ func live(file string) bool {
 // knows reports whether a replica has that key. A stranger makes it look in the
 // database, if it has not for a moment.
 func (m *member) knows(pin peer.Pin) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.pins[fleet.Pin(pin)] {
+	if m.fleet.Member(fleet.Pin(pin)) {
 		return true
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if time.Since(m.read) < time.Second {
-		return false
+		return m.pins[fleet.Pin(pin)]
 	}
 	list, err := m.fleet.Replicas(context.Background()) // bounded in time
 	if err != nil {

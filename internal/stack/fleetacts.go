@@ -155,7 +155,7 @@ const partReplica = "replica"
 // watchFleet adds to readiness whether this replica is in touch with the others.
 func (s *Stack) watchFleet() {
 	if s.opts.member != nil {
-		s.services.components = append(s.services.components, component{"replica", s.runFleet})
+		s.services.components = append(s.services.components, component{"replica", s.runFleet}, component{"replicas", s.countReplicas})
 	}
 }
 
@@ -176,6 +176,8 @@ func (s *Stack) runFleet(ctx context.Context) error {
 func (s *Stack) reportFleet(st fleet.State) {
 	status, detail := httpd.OK, "replica "+st.Name+" follows "+st.Leader
 	switch {
+	case st.Removed:
+		status, detail = httpd.Down, "replica "+st.Name+" was removed, and is none of the others' any more: stop it (sigstack replica remove)"
 	case st.Fenced:
 		status, detail = httpd.Down, "replica "+st.Name+" has lost touch with the others: the database is out of reach, or what the leader changed is not taken yet"
 	case st.Leading:

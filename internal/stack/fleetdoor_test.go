@@ -86,7 +86,7 @@ func TestDoorCutsTheLate(t *testing.T) {
 		over <- err
 	}))
 	body, never := io.Pipe()
-	defer never.Close()
+	defer never.Close() //nolint:errcheck // of a pipe it always works
 	go func() {
 		req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, srv.URL, body)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"sigstack/internal/fault"
@@ -19,16 +20,14 @@ import (
 // Where a replica takes leaves for its trees from the others, and the header of an
 // answer that says which kind of fault it is.
 const (
-	forwardPath = "/replica/v1/trees/"
+	forwardPath = "/replica/v2/trees/"
 	headerFault = "Sigstack-Fault"
 )
 
-// maxLeaf bounds a leaf on its way to the leader, in bytes: the largest body that a
-// service takes, with what it keeps beside it.
-const maxLeaf = 64 << 20
-
-// forwarded marks what has come from another replica: it goes no further.
-type forwarded struct{}
+// maxBundle bounds what goes to the leader at once, and its answer, in bytes: the
+// largest body that a service takes, with what it keeps beside it. Smaller ones go
+// together as long as they are far below.
+const maxBundle = 64 << 20
 
 // election is what a tree of this process asks whether it leads; nil: it always does.
 func (s *Stack) election() merkle.Election {
@@ -53,33 +52,60 @@ var errNoLeader = fault.New(fault.Unavailable, "no replica leads at present: try
 
 func (m *member) forward(ctx context.Context, tree string, leaf merkle.Leaf) (merkle.Added, error) {
 	st := m.fleet.State()
-	if ctx.Value(forwarded{}) != nil || st.Leader == "" || st.Leader == st.Name {
+	if st.Leader == "" || st.Leader == st.Name {
 		return merkle.Added{}, errNoLeader
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+st.Leader+forwardPath+tree, bytes.NewReader(merkle.EncodeLeaf(leaf)))
-	if err != nil {
-		return merkle.Added{}, err
-	}
-	resp, err := m.leader(st).RoundTrip(req)
-	if err != nil {
-		return merkle.Added{}, err
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxLeaf+1))
-	if err != nil {
-		return merkle.Added{}, fault.Wrap(fault.Unavailable, fmt.Errorf("ask replica %s: %w", st.Leader, err), "a part of this service is unavailable")
-	}
-	if resp.StatusCode != http.StatusOK {
-		return merkle.Added{}, faultOf(resp, data)
-	}
-	added, err := merkle.DecodeAdded(data)
-	if err != nil {
-		return added, fmt.Errorf("answer of replica %s: %w", st.Leader, err)
-	}
-	return added, nil
+	return m.leader(st).bundler(tree).Add(ctx, leaf)
 }
 
-// faultOf is the error that the leader has answered.
+// leader is another replica, which leads.
+type leader struct {
+	*peer.Client
+
+	mu       sync.Mutex
+	bundlers map[string]*merkle.Bundler // guarded by mu: by the names of trees
+}
+
+// bundler collects what goes to one tree.
+func (l *leader) bundler(tree string) *merkle.Bundler {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.bundlers[tree]
+	if b == nil {
+		b = merkle.NewBundler(func(ctx context.Context, leaves []merkle.Leaf) ([]merkle.Outcome, error) {
+			return l.send(ctx, tree, leaves)
+		})
+		l.bundlers[tree] = b
+	}
+	return b
+}
+
+// send has the leader add leaves.
+func (l *leader) send(ctx context.Context, tree string, leaves []merkle.Leaf) ([]merkle.Outcome, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+l.Name()+forwardPath+tree, bytes.NewReader(merkle.EncodeLeaves(leaves)))
+	if err != nil {
+		return nil, err
+	}
+	resp, err := l.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxBundle+1))
+	if err != nil {
+		return nil, fault.Wrap(fault.Unavailable, fmt.Errorf("ask replica %s: %w", l.Name(), err), "a part of this service is unavailable")
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, faultOf(resp, data)
+	}
+	outcomes, err := merkle.DecodeOutcomes(leaves, data)
+	if err != nil {
+		return nil, fmt.Errorf("answer of replica %s: %w", l.Name(), err)
+	}
+	return outcomes, nil
+}
+
+// faultOf is the error that the leader has answered to all.
 func faultOf(resp *http.Response, text []byte) error {
 	kind, err := strconv.Atoi(resp.Header.Get(headerFault))
 	if err != nil || kind <= int(fault.Internal) || kind > int(fault.Slow) {
@@ -88,22 +114,22 @@ func faultOf(resp *http.Response, text []byte) error {
 	return fault.New(fault.Kind(kind), string(text[:min(len(text), 1<<10)]))
 }
 
-// leader is the client of the replica that leads. One of a key that leads no more is
-// closed.
-func (m *member) leader(st fleet.State) *peer.Client {
+// leader is the replica that leads. Connections to one that leads no more are closed,
+// and what has not been answered on them holds up nothing that goes to the new one.
+func (m *member) leader(st fleet.State) *leader {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c := m.leaders[st.LeaderPin]
-	if c != nil && c.Address() == st.LeaderAddress {
-		return c
+	l := m.leaders[st.LeaderPin]
+	if l != nil && l.Address() == st.LeaderAddress {
+		return l
 	}
 	for pin, old := range m.leaders {
 		old.Close()
 		delete(m.leaders, pin)
 	}
-	c = peer.NewClient(st.Leader, st.LeaderAddress, peer.Pin(st.LeaderPin), m.identity)
-	m.leaders[st.LeaderPin] = c
-	return c
+	l = &leader{Client: peer.NewClient(st.Leader, st.LeaderAddress, peer.Pin(st.LeaderPin), m.identity), bundlers: map[string]*merkle.Bundler{}}
+	m.leaders[st.LeaderPin] = l
+	return l
 }
 
 // peerServer answers the other replicas.
@@ -112,7 +138,7 @@ func (m *member) peerServer() *http.Server {
 	mux.HandleFunc("POST "+forwardPath+"{tree}", func(w http.ResponseWriter, r *http.Request) {
 		data, err := m.addForwarded(r)
 		if err != nil {
-			m.opts.Log.DebugContext(r.Context(), "forwarded entry not added", slog.Any("error", err))
+			m.opts.Log.DebugContext(r.Context(), "forwarded entries not added", slog.Any("error", err))
 			w.Header().Set(headerFault, strconv.Itoa(int(fault.KindOf(err))))
 			http.Error(w, fault.Public(err), http.StatusServiceUnavailable)
 			return
@@ -126,7 +152,7 @@ func (m *member) peerServer() *http.Server {
 	}
 }
 
-// addForwarded adds a leaf, if this replica leads.
+// addForwarded adds leaves, if this replica leads.
 func (m *member) addForwarded(r *http.Request) ([]byte, error) {
 	s := m.now.Load()
 	if s == nil || !m.fleet.Leading() {
@@ -136,20 +162,16 @@ func (m *member) addForwarded(r *http.Request) ([]byte, error) {
 	if !ok {
 		return nil, fault.Newf(fault.Unavailable, "the replica that leads has no log %s", r.PathValue("tree"))
 	}
-	data, err := io.ReadAll(io.LimitReader(r.Body, maxLeaf+1))
+	data, err := io.ReadAll(io.LimitReader(r.Body, maxBundle+1))
 	if err != nil {
-		return nil, fault.Wrap(fault.Unavailable, err, "the entry did not arrive")
+		return nil, fault.Wrap(fault.Unavailable, err, "the entries did not arrive")
 	}
-	if len(data) > maxLeaf {
+	if len(data) > maxBundle {
 		return nil, fault.New(fault.TooLarge, "the entry is too large")
 	}
-	leaf, err := merkle.DecodeLeaf(data)
+	leaves, err := merkle.DecodeLeaves(data)
 	if err != nil {
-		return nil, fault.Wrap(fault.Invalid, err, "the entry cannot be read")
+		return nil, fault.Wrap(fault.Invalid, err, "the entries cannot be read")
 	}
-	added, err := tree.Add(context.WithValue(r.Context(), forwarded{}, true), leaf)
-	if err != nil {
-		return nil, err
-	}
-	return merkle.EncodeAdded(added), nil
+	return merkle.EncodeOutcomes(leaves, tree.AddForwarded(r.Context(), leaves)), nil
 }

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"sigstack/internal/fleet"
 	"sigstack/internal/keys"
 	"sigstack/internal/peer"
+	"sigstack/internal/pgdb"
 	"sigstack/services/oidc"
 )
 
@@ -42,46 +44,63 @@ func (l Layout) unfinishedReplica() string { return filepath.Join(l.Dir, "replic
 // ErrIsReplica is the error of JoinReplica for a directory that is a replica's already.
 var ErrIsReplica = errors.New("it is a replica's already")
 
-// JoinReplica makes a directory a replica's, and reports whether it is the first: that
-// is the directory of the stack itself. An empty one is filled with what the others
-// have. An interrupted one can be repeated.
-func JoinReplica(ctx context.Context, cfg JoinConfig) (first bool, err error) {
+// Joined is what became of a directory.
+type Joined struct {
+	Name  string `json:"name"`
+	First bool   `json:"first"` // the directory of the stack itself
+	// Issuer is what the built-in issuer kept in the directory, and has in the database
+	// from then on; Left is where the old rows are, "" if there were none.
+	Issuer oidc.Copied `json:"issuer,omitzero"`
+	Left   string      `json:"left,omitempty"`
+}
+
+// JoinReplica makes a directory a replica's. The first is the directory of the stack
+// itself; an empty one is filled with what the others have. An interrupted one can be
+// repeated. The error is a *signing.UnreachableError if the database is away.
+func JoinReplica(ctx context.Context, cfg JoinConfig) (j Joined, err error) {
+	j.Name = cfg.Replica.Name
 	if err := errors.Join(cfg.Replica.Check(), fleet.CheckName(cfg.Replica.Name), fleet.CheckAddress(cfg.Replica.Address)); err != nil {
-		return false, err
+		return j, err
 	}
 	l := Layout{cfg.Dir}
 	if r, err := config.LoadReplica(cfg.Dir); r != nil || err != nil {
-		return false, errors.Join(fmt.Errorf("directory %s: %w", cfg.Dir, ErrIsReplica), err)
+		return j, errors.Join(fmt.Errorf("directory %s: %w", cfg.Dir, ErrIsReplica), err)
 	}
 	if cfg.URLFile != "" {
 		if cfg.Replica.URLFile, err = filepath.Abs(cfg.URLFile); err != nil {
-			return false, err
+			return j, err
 		}
 	}
 	if err := durable.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return false, err
+		return j, err
 	}
 	lock, err := durable.LockDir(cfg.Dir)
 	if err != nil {
-		return false, err
+		return j, err
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
 	interrupted, err := exists(l.unfinishedReplica())
 	if err != nil {
-		return false, err
+		return j, err
 	}
 	done, err := l.Initialized()
 	if err != nil {
-		return false, err
+		return j, err
 	}
-	if done && !interrupted {
-		return true, cfg.found(ctx, l)
+	if j.First = done && !interrupted; j.First {
+		return j, cfg.found(ctx, l, &j)
 	}
-	return false, cfg.fill(ctx, l, interrupted)
+	return j, cfg.fill(ctx, l, interrupted)
+}
+
+// reach asks the database before anything is made in it, or in the directory.
+func (cfg JoinConfig) reach(ctx context.Context, l Layout, conf *config.Database, url string) error {
+	_, err := pgdb.Reach(ctx, url)
+	return l.unreachable(&config.Database{URLFile: cmp.Or(cfg.Replica.URLFile, conf.URLFile)}, err)
 }
 
 // found makes the directory of a stack the first replica.
-func (cfg JoinConfig) found(ctx context.Context, l Layout) error {
+func (cfg JoinConfig) found(ctx context.Context, l Layout, j *Joined) error {
 	if waits, err := l.AwaitsRoot(); waits || err != nil {
 		return errors.Join(&AwaitsRootError{l.Dir}, err)
 	}
@@ -96,6 +115,9 @@ func (cfg JoinConfig) found(ctx context.Context, l Layout) error {
 	if err != nil {
 		return err
 	}
+	if err := cfg.reach(ctx, l, conf.Database, fc.URL); err != nil {
+		return err
+	}
 	if fc.Pin, err = cfg.makeKey(l, conf); err != nil {
 		return err
 	}
@@ -103,9 +125,10 @@ func (cfg JoinConfig) found(ctx context.Context, l Layout) error {
 	if _, err := fleet.Migrate(ctx, fc.URL, fc.Schema); err != nil {
 		return err
 	}
-	if conf.OIDC != nil {
-		if _, err := oidc.MigrateDatabase(ctx, fc.URL, conf.Database.SchemaOf(holdsIssuer)); err != nil {
-			return err
+	// Others may have gone on with the issuer behind a join that was interrupted.
+	if already := cfg.joined(ctx, fc); conf.OIDC != nil && !already {
+		if j.Issuer, err = l.giveIssuer(ctx, cfg.Replica.Apply(conf), cfg.Passphrase); err != nil {
+			return fmt.Errorf("move the issuer: %w", err)
 		}
 	}
 	err = fleet.Found(ctx, fc, cfg.Replica.Address)
@@ -115,7 +138,11 @@ func (cfg JoinConfig) found(ctx context.Context, l Layout) error {
 	if err != nil {
 		return err
 	}
-	return cfg.write(l)
+	if err := cfg.write(l); err != nil {
+		return err
+	}
+	j.Left, err = l.putIssuerAside()
+	return err
 }
 
 // joined reports whether the fleet knows this replica with its key.
@@ -138,6 +165,14 @@ func (cfg JoinConfig) fill(ctx context.Context, l Layout, interrupted bool) erro
 	if cfg.Replica.URLFile == "" {
 		return errors.New("name the file with the database's URL: an empty directory does not know it")
 	}
+	section := &config.Database{URLFile: cfg.Replica.URLFile, Schema: cfg.Schema}
+	url, err := l.databaseURL(section)
+	if err != nil {
+		return err
+	}
+	if err := cfg.reach(ctx, l, section, url); err != nil {
+		return err
+	}
 	if err := durable.WriteFile(l.unfinishedReplica(), nil, 0o600); err != nil {
 		return err
 	}
@@ -145,11 +180,6 @@ func (cfg JoinConfig) fill(ctx context.Context, l Layout, interrupted bool) erro
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("prepare %s: %w", l.Dir, err)
 		}
-	}
-	section := &config.Database{URLFile: cfg.Replica.URLFile, Schema: cfg.Schema}
-	url, err := l.databaseURL(section)
-	if err != nil {
-		return err
 	}
 	fc := fleet.Config{
 		URL: url, Schema: fleet.Schema(section.Prefix()), Process: cfg.Process, Name: cfg.Replica.Name, Dir: l.Dir,
@@ -224,27 +254,4 @@ func (cfg JoinConfig) write(l Layout) error {
 		return err
 	}
 	return durable.SyncDir(l.Dir)
-}
-
-// Replicas lists the replicas of a directory's fleet, whether it is served or not, and
-// the name of its own.
-func (l Layout) Replicas(ctx context.Context) (list []fleet.Replica, own string, err error) {
-	r, err := config.LoadReplica(l.Dir)
-	if err != nil {
-		return nil, "", err
-	}
-	if r == nil {
-		return nil, "", fmt.Errorf("directory %s is not one of replicas: sigstack replica join makes it one", l.Dir)
-	}
-	conf, err := config.Load(l.Config())
-	if err != nil {
-		return nil, "", err
-	}
-	cfg, err := l.fleetOf(r, conf)
-	if err != nil {
-		return nil, "", err
-	}
-	cfg.Pin, cfg.Log = fleet.Pin{1}, slog.New(slog.DiscardHandler) // who lists needs to be none of them
-	list, err = fleet.List(ctx, cfg)
-	return list, r.Name, err
 }

@@ -90,6 +90,9 @@ func Init(ctx context.Context, cfg InitConfig) error {
 		return err
 	}
 	l := Layout{cfg.Dir}
+	if err := cfg.Database.reach(ctx, l); err != nil {
+		return err
+	}
 	if err := durable.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return err
 	}

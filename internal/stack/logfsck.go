@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"sigstack/internal/config"
@@ -52,12 +53,51 @@ func CheckLogs(ctx context.Context, c LogCheck) (report *LogReport, err error) {
 	if err != nil {
 		return nil, err
 	}
+	added, prepared, err := l.addedCTTrees(conf)
+	if err != nil {
+		return nil, err
+	}
+	trees = append(trees, added...)
 	if conf.Database != nil {
-		return c.checkDatabase(ctx, conf, trees)
+		report, err := c.checkDatabase(ctx, conf, trees)
+		return report, l.unreachable(conf.Database, err)
 	}
 	return fsck.Run(ctx, fsck.Config{
-		Dir: l.LogDB(), Heads: l.Checkpoints(), Trees: trees, Limit: c.Limit, Progress: c.Progress,
+		Dir: l.LogDB(), Heads: l.Checkpoints(), Trees: trees, Prepared: prepared, Limit: c.Limit, Progress: c.Progress,
 	})
+}
+
+// addedCTTrees are those of CT logs that ctlogs.json has and config.yaml has not: some
+// were in use, and have a head; the others are only prepared.
+func (l Layout) addedCTTrees(conf *config.Config) (used, prepared []fsck.Tree, err error) {
+	if conf.CTLog == nil {
+		return nil, nil, nil
+	}
+	records, err := l.readCTLogs()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, r := range records {
+		if r.Own == nil || slices.ContainsFunc(conf.CTLog.Logs(), func(s config.CTShard) bool { return s.TreeID == r.Own.TreeID }) {
+			continue
+		}
+		t := l.ctCheckedTree(conf.CTLog, r.Own.shard())
+		has, err := exists(t.HeadFile)
+		if err != nil {
+			return nil, nil, err
+		}
+		if has {
+			used = append(used, t)
+		} else {
+			prepared = append(prepared, t)
+		}
+	}
+	return used, prepared, nil
+}
+
+func (l Layout) ctCheckedTree(conf *config.CTLog, log config.CTShard) fsck.Tree {
+	name := ctTree(conf, log)
+	return fsck.Tree{Name: name, ID: log.TreeID, HeadFile: l.Head(name), FinalHead: l.FinalHead(name), Refreshed: true}
 }
 
 // checkDatabase recomputes logs in a database, each up to what is first wrong in it.
@@ -114,8 +154,7 @@ func (l Layout) checkedTrees(conf *config.Config) ([]fsck.Tree, error) {
 	}
 	if conf.CTLog != nil {
 		for _, log := range conf.CTLog.Logs() {
-			name := ctTree(conf.CTLog, log)
-			trees = append(trees, fsck.Tree{Name: name, ID: log.TreeID, HeadFile: l.Head(name), FinalHead: l.FinalHead(name), Refreshed: true})
+			trees = append(trees, l.ctCheckedTree(conf.CTLog, log))
 		}
 	}
 	if len(trees) == 0 {

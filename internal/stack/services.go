@@ -251,6 +251,9 @@ func (b *builder) buildOIDC(ctx context.Context) error {
 	if cfg.Database, err = b.layout.issuerDatabase(b.conf); err != nil {
 		return err
 	}
+	if m := b.opts.member; m != nil {
+		cfg.Attempts = sharedAttempts{m.fleet.Attempts(), b.opts.Log}
+	}
 	if since := b.conf.OIDC.Since; since != "" {
 		if cfg.Since, err = time.Parse(time.RFC3339, since); err != nil {
 			return err

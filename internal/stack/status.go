@@ -31,6 +31,8 @@ type Status struct {
 	Expiry []ExpiryStatus `json:"expiry"` // the soonest first
 	Audit  AuditStatus    `json:"audit"`
 
+	Replica *ReplicaStatus `json:"replica,omitempty"` // of one of several
+
 	Connections ConnectionStatus `json:"connections"` // of the public listener
 	Reload      *ReloadStatus    `json:"reload"`      // the last one; null before the first
 }
@@ -97,7 +99,7 @@ func (s *Stack) Status() Status {
 		Addresses: Addresses{Public: s.Address(), Metrics: s.metricsAddress},
 		Issuers:   s.issuerStatuses(),
 		Trees:     []TreeStatus{}, Keys: []KeyStatus{}, Expiry: s.expiryStatuses(now), Audit: s.auditStatus(),
-		Reload: s.reloads.status(),
+		Replica: s.replicaStatus(), Reload: s.reloads.status(),
 	}
 	if s.conns != nil {
 		st.Connections.Open, st.Connections.Most = s.conns.Count()

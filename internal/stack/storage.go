@@ -112,11 +112,9 @@ func (l Layout) database(conf *config.Database, now func() time.Time) (*database
 
 // databaseURL reads the file of section database. No error shows what is in it.
 func (l Layout) databaseURL(conf *config.Database) (string, error) {
-	file := conf.URLFile
-	if r, err := config.LoadReplica(l.Dir); err != nil {
+	file, err := l.urlFile(conf)
+	if err != nil {
 		return "", err
-	} else if r != nil && r.URLFile != "" {
-		file = r.URLFile
 	}
 	url, err := l.secret(file)
 	if err != nil {
@@ -126,6 +124,15 @@ func (l Layout) databaseURL(conf *config.Database) (string, error) {
 		return "", fmt.Errorf("%s: %w", l.path(file), err)
 	}
 	return url, nil
+}
+
+// urlFile is the file that says how to reach the database from here.
+func (l Layout) urlFile(conf *config.Database) (string, error) {
+	r, err := config.LoadReplica(l.Dir)
+	if err != nil || r == nil || r.URLFile == "" {
+		return conf.URLFile, err
+	}
+	return r.URLFile, nil
 }
 
 // open connects to the schema of a tree. One of another version is refused.

@@ -2,10 +2,7 @@ package stack
 
 import (
 	"context"
-	"errors"
 	"fmt"
-
-	"github.com/jackc/pgx/v5"
 
 	"sigstack/internal/config"
 	"sigstack/internal/fleet"
@@ -122,20 +119,26 @@ func databaseOf(dir string) (*config.Config, string, []schemaPart, error) {
 	return conf, url, parts, err
 }
 
-// ReadDatabase asks the database of a directory, served or not, and changes nothing.
+// ReadDatabase asks the database of a directory, served or not, and changes nothing. The
+// error is a *signing.UnreachableError if it does not answer, here and in
+// MigrateDatabase.
 func ReadDatabase(ctx context.Context, dir string) (DatabaseStatus, error) {
 	conf, url, parts, err := databaseOf(dir)
 	if err != nil {
 		return DatabaseStatus{}, err
 	}
-	d := DatabaseStatus{URLFile: Layout{dir}.path(conf.Database.URLFile), Schemas: []Schema{}}
-	if d.Server, err = serverVersion(ctx, url, conf.Database.Prefix()); err != nil {
-		return d, err
+	file, err := Layout{dir}.urlFile(conf.Database)
+	if err != nil {
+		return DatabaseStatus{}, err
+	}
+	d := DatabaseStatus{URLFile: Layout{dir}.path(file), Schemas: []Schema{}}
+	if d.Server, err = pgdb.Reach(ctx, url); err != nil {
+		return d, Layout{dir}.unreachable(conf.Database, err)
 	}
 	for _, p := range parts {
 		v, err := p.read(ctx, url, p.schema)
 		if err != nil {
-			return d, err
+			return d, Layout{dir}.unreachable(conf.Database, err)
 		}
 		d.Schemas = append(d.Schemas, Schema{p.schema, p.holds, v.Current, v.Target, stateOf(v)})
 	}
@@ -155,35 +158,22 @@ func stateOf(v pgdb.Version) string {
 	}
 }
 
-func serverVersion(ctx context.Context, url, schema string) (version string, err error) {
-	config, err := pgdb.Config(url, schema)
-	if err != nil {
-		return "", err
-	}
-	conn, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return "", fmt.Errorf("ask the database: %w", err)
-	}
-	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
-	if err := conn.QueryRow(ctx, "SHOW server_version").Scan(&version); err != nil {
-		return "", fmt.Errorf("ask the database: %w", err)
-	}
-	return version, nil
-}
-
 // MigrateDatabase brings every schema of a directory to this program's version, and
 // makes those that are missing. It returns those that it has come to: each is migrated
 // in transactions of its own, so that another run goes on where one has failed.
 func MigrateDatabase(ctx context.Context, dir string) ([]MigratedSchema, error) {
 	done := []MigratedSchema{}
-	_, url, parts, err := databaseOf(dir)
+	conf, url, parts, err := databaseOf(dir)
 	if err != nil {
 		return done, err
+	}
+	if _, err := pgdb.Reach(ctx, url); err != nil {
+		return done, Layout{dir}.unreachable(conf.Database, err)
 	}
 	for _, p := range parts {
 		v, err := p.migrate(ctx, url, p.schema)
 		if err != nil {
-			return done, err
+			return done, Layout{dir}.unreachable(conf.Database, err)
 		}
 		done = append(done, MigratedSchema{p.schema, p.holds, v.Current, v.Target})
 	}

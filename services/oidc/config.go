@@ -18,7 +18,7 @@ import (
 	"sigstack/internal/audit"
 	"sigstack/internal/pgdb"
 	"sigstack/services/oidc/attempts"
-	"sigstack/services/oidc/dexpebble"
+	"sigstack/services/oidc/dexstore"
 )
 
 // Config configures New. Issuer, Dir, Secret, Audit, AuditReady, Now and Log are
@@ -58,6 +58,9 @@ type Config struct {
 	// Logins limits failed logins; its zero value is a limit too.
 	Logins attempts.Rate
 
+	// Attempts counts logins for all replicas of the issuer; nil: there are none.
+	Attempts attempts.Shared
+
 	// Test says on every page that this issuer is for tests.
 	Test bool
 
@@ -85,13 +88,58 @@ type Database struct {
 // MigrateDatabase brings the schema of a Database, which it makes if there is none, to
 // the version of this program, and returns what it was and is.
 func MigrateDatabase(ctx context.Context, url, schema string) (pgdb.Version, error) {
-	return dexpebble.Migrate(ctx, url, schema)
+	return dexstore.Migrate(ctx, url, schema)
 }
 
 // ReadDatabaseVersion returns the version of the schema of a Database and changes
 // nothing.
 func ReadDatabaseVersion(ctx context.Context, url, schema string) (pgdb.Version, error) {
-	return dexpebble.ReadVersion(ctx, url, schema)
+	return dexstore.ReadVersion(ctx, url, schema)
+}
+
+// Copied is how much of an issuer was copied.
+type Copied = dexstore.Copied
+
+// ErrNewer is why CopyFromDatabase leaves a directory as it is, with fault.Conflict.
+var ErrNewer = dexstore.ErrNewer
+
+// CopyToDatabase makes a Database hold what the directory of a stopped issuer does, and
+// proves it. It refuses, with fault.Conflict, one that holds another issuer, or a newer
+// state of this one.
+func CopyToDatabase(ctx context.Context, dir string, to Database, secret []byte) (Copied, error) {
+	return between(ctx, dir, to, secret, dexstore.Copy)
+}
+
+// CopyFromDatabase is the way back. The directory is made if there is none.
+func CopyFromDatabase(ctx context.Context, from Database, dir string, secret []byte) (Copied, error) {
+	return between(ctx, dir, from, secret, func(ctx context.Context, there, here *dexstore.Store) (Copied, error) {
+		return dexstore.Copy(ctx, here, there)
+	})
+}
+
+// ClearDatabase takes away what a Database holds, for one whose issuer is elsewhere:
+// a process that somebody forgot must not go on with old logins.
+func ClearDatabase(ctx context.Context, d Database, secret []byte) (err error) {
+	s, err := dexstore.OpenShared(ctx, dexstore.Database(d), dexstore.Options{Secret: secret})
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.Clear(ctx), s.Close())
+}
+
+// between opens a directory and a Database, and does something with both.
+func between(ctx context.Context, dir string, d Database, secret []byte, do func(ctx context.Context, dir, db *dexstore.Store) (Copied, error)) (n Copied, err error) {
+	here, err := dexstore.Open(dir, dexstore.Options{Secret: secret})
+	if err != nil {
+		return n, err
+	}
+	defer func() { err = errors.Join(err, here.Close()) }()
+	there, err := dexstore.OpenShared(ctx, dexstore.Database(d), dexstore.Options{Secret: secret})
+	if err != nil {
+		return n, err
+	}
+	defer func() { err = errors.Join(err, there.Close()) }()
+	return do(ctx, here, there)
 }
 
 // User is a person, or a script, known to this issuer alone.

@@ -18,7 +18,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"sigstack/services/oidc/dexpebble"
+	"sigstack/services/oidc/dexstore"
 	"sigstack/services/oidc/record"
 )
 
@@ -48,7 +48,7 @@ const (
 )
 
 // newDex starts a Dex server on store, which ends its goroutines when ctx ends.
-func newDex(ctx context.Context, cfg Config, issuer *url.URL, store *dexpebble.Store, rec *record.Recorder, metrics *prometheus.Registry) (*server.Server, error) {
+func newDex(ctx context.Context, cfg Config, issuer *url.URL, store *dexstore.Store, rec *record.Recorder, metrics *prometheus.Registry) (*server.Server, error) {
 	web, err := webFS()
 	if err != nil {
 		return nil, err
@@ -146,7 +146,7 @@ const noGrant = "none"
 // without the background checks of the library.
 type health struct {
 	gosundheit.Health
-	store *dexpebble.Store
+	store *dexstore.Store
 }
 
 func (h health) IsHealthy() bool { return h.store.Check(context.Background()) == nil }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -18,7 +19,7 @@ import (
 	"sigstack/internal/httpd"
 	"sigstack/internal/trust"
 	"sigstack/services/oidc/attempts"
-	"sigstack/services/oidc/dexpebble"
+	"sigstack/services/oidc/dexstore"
 	"sigstack/services/oidc/record"
 )
 
@@ -29,7 +30,7 @@ const metricsPrefix = "sigstack_oidc_"
 type Service struct {
 	cfg     Config
 	issuer  *url.URL
-	store   *dexpebble.Store
+	store   *dexstore.Store
 	handler http.Handler
 	pages   *pages
 	stop    func() // ends Dex's goroutines
@@ -63,12 +64,12 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 }
 
 // openStore opens where cfg says that things are kept.
-func openStore(ctx context.Context, cfg Config) (*dexpebble.Store, error) {
-	opts := dexpebble.Options{Log: cfg.Log, Secret: cfg.Secret}
+func openStore(ctx context.Context, cfg Config) (*dexstore.Store, error) {
+	opts := dexstore.Options{Log: cfg.Log, Secret: cfg.Secret}
 	if d := cfg.Database; d != nil {
-		return dexpebble.OpenShared(ctx, dexpebble.Database(*d), opts)
+		return dexstore.OpenShared(ctx, dexstore.Database(*d), opts)
 	}
-	return dexpebble.Open(cfg.Dir, opts)
+	return dexstore.Open(cfg.Dir, opts)
 }
 
 func (s *Service) start(ctx context.Context) error {
@@ -113,8 +114,12 @@ func (s *Service) guard(p *pages) *attempts.Guard {
 		hashes[strings.ToLower(u.Email)] = u.PasswordHash
 	}
 	return &attempts.Guard{
-		Limiter: attempts.NewLimiter(s.cfg.Logins, s.cfg.Now),
+		Limiter: attempts.NewLimiter(s.cfg.Logins, s.cfg.Attempts, s.cfg.Now),
 		Path:    s.issuer.Path, Local: localConnector, Hashes: hashes, Refuse: p.limited,
+		Away: func(w http.ResponseWriter, r *http.Request, err error) {
+			s.cfg.Log.ErrorContext(r.Context(), "logins of the replicas cannot be counted", slog.Any("error", err))
+			unavailable(w)
+		},
 	}
 }
 

@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 
+	"sigstack/internal/pgtest"
 	"sigstack/services/tlog/entry"
 )
 
@@ -69,9 +73,30 @@ func TestAtOnceStopsAtAnError(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{nil, {"grow"}, {"prefill", "-dir", t.TempDir()}, {"measure", "-max", "x"}} {
+	for _, args := range [][]string{nil, {"grow"}, {"prefill", "-dir", t.TempDir()}, {"measure", "-max", "x"}, {"database"}, {"database", "-url-file", "/nonexistent"}} {
 		if err := run(t.Context(), args, new(bytes.Buffer)); err == nil {
 			t.Errorf("%q was taken", args)
 		}
+	}
+}
+
+func TestDatabase(t *testing.T) {
+	_, db := pgtest.Start(t)
+	file := filepath.Join(t.TempDir(), "url")
+	if err := os.WriteFile(file, []byte(db.URL+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"database", "-url-file", file, "-from", "10", "-max", "100", "-rounds", "2", "-reads", "20", "-adds", "5"}
+	var out strings.Builder
+	if err := run(t.Context(), args, &out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"\n10 entries\n", "\n100 entries\n", "table leafdata", "index extrarow_pkey", "get by index", "search", "add", "bytes of write-ahead log"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	if err := run(t.Context(), args, &out); err == nil {
+		t.Error("a log that is there already was taken")
 	}
 }

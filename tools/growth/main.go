@@ -1,7 +1,8 @@
 // Command growth fills the transparency log of a data directory with entries, and
 // measures what operations of a log cost while it grows: over HTTP, against a
 // running bin/sigstack, in CPU time of that process, in turns with another one that
-// serves a log of a thousand entries.
+// serves a log of a thousand entries. Or it fills a log in a PostgreSQL database, and
+// measures bytes by table and index, CPU time and latency while it grows.
 package main
 
 import (
@@ -15,9 +16,11 @@ import (
 	"syscall"
 )
 
-const usage = `usage:
+const synopsis = `usage:
   growth prefill -dir DIR [-size N]    fill the log of a stopped stack
-  growth measure [-max N] [-rounds N]  grow a log, and measure it beside one of a thousand`
+  growth measure [-max N] [-rounds N]  grow a log, and measure it beside one of a thousand
+  growth database -url-file FILE [-max N] [-rounds N] [-family-pid PID]
+                                       grow a log in an empty PostgreSQL database, and say what each entry takes`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -31,7 +34,7 @@ func main() {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New(usage)
+		return errors.New(synopsis)
 	}
 	flags := flag.NewFlagSet("growth", flag.ContinueOnError)
 	switch args[0] {
@@ -55,8 +58,21 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			m := &measurement{bin: *bin, work: dir, rounds: *rounds, out: out}
 			return m.grow(ctx, *from, *limit)
 		})
+	case "database":
+		m := &dbMeasurement{out: out}
+		flags.StringVar(&m.urlFile, "url-file", "", "file with the URL of a database without a log of this measurement")
+		flags.Uint64Var(&m.from, "from", 1000, "entries to measure at first")
+		flags.Uint64Var(&m.limit, "max", 1_000_000, "entries to grow to")
+		flags.IntVar(&m.rounds, "rounds", 3, "how often to measure each operation at each size")
+		flags.IntVar(&m.reads, "reads", 5000, "reads of each kind, per round")
+		flags.IntVar(&m.adds, "adds", 2000, "adds at least, per round")
+		flags.IntVar(&m.pid, "family-pid", 0, "the server's main process, whose CPU time counts with that of its children")
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		return m.run(ctx)
 	default:
-		return errors.New(usage)
+		return errors.New(synopsis)
 	}
 }
 

@@ -62,44 +62,72 @@ func running(ctx context.Context, tree *merkle.Tree, f func(context.Context) err
 	return errors.Join(err, <-done)
 }
 
-// fill adds entries until the tree has size. The log's own key is not needed: what
-// it signs is answered, not stored.
+// fill adds entries until the tree of a configured stack has size.
 func fill(ctx context.Context, tree *merkle.Tree, conf *config.Config, size uint64, out io.Writer) error {
+	f, err := newFiller(tree, conf.URL, conf.Host())
+	if err != nil {
+		return err
+	}
+	return f.fill(ctx, size, out)
+}
+
+// filler adds entries to a log, on the way that proposed ones take, without HTTP.
+type filler struct {
+	tree    *merkle.Tree
+	service *tlog.Service
+	parser  entry.Parser
+	signers []signer
+}
+
+// newFiller makes a filler. The log's own key is not needed: what it signs is answered,
+// not stored.
+func newFiller(tree *merkle.Tree, url, host string) (*filler, error) {
 	key, err := keys.Ephemeral("prefill", keys.ECDSAP256, time.Now())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	svc, err := tlog.New(tlog.Config{
-		Shard: tlog.Shard{Tree: tree, Signer: key}, URL: conf.URL, Host: conf.Host(), Now: time.Now,
+	f := &filler{tree: tree, parser: entry.Parser{
+		Types: entry.Types{{Kind: "hashedrekord", Version: "0.0.1"}: entry.HashedRekord}, Algorithms: entry.DefaultAlgorithms(),
+	}}
+	if f.service, err = tlog.New(tlog.Config{
+		Shard: tlog.Shard{Tree: tree, Signer: key}, URL: url, Host: host, Now: time.Now,
 		Log: slog.New(slog.DiscardHandler), AddTimeout: time.Minute,
-	})
-	if err != nil {
-		return err
+	}); err != nil {
+		return nil, err
 	}
-	all, err := newSigners()
-	if err != nil {
-		return err
-	}
-	first, start := tree.Head().Size, time.Now()
+	f.signers, err = newSigners()
+	return f, err
+}
+
+// fill adds entries until the tree has size.
+func (f *filler) fill(ctx context.Context, size uint64, out io.Writer) error {
+	first, start := f.tree.Head().Size, time.Now()
 	if first >= size {
 		return nil
 	}
-	parser := entry.Parser{Types: entry.Types{{Kind: "hashedrekord", Version: "0.0.1"}: entry.HashedRekord}, Algorithms: entry.DefaultAlgorithms()}
 	progress := func(done uint64) {
 		_, _ = fmt.Fprintf(out, "%d entries, %.0f per second\n", first+done, float64(done)/time.Since(start).Seconds()) // for who watches
 	}
 	return atOnce(ctx, writers, size-first, progress, func(ctx context.Context, i uint64) error {
-		proposal, err := propose(all, first+i)
+		proposal, err := propose(f.signers, first+i)
 		if err != nil {
 			return err
 		}
-		e, err := parser.Parse(proposal)
-		if err != nil {
+		if err := f.add(ctx, proposal); err != nil {
 			return fmt.Errorf("entry %d: %w", first+i, err)
 		}
-		_, _, err = svc.Add(ctx, e.Body, e.Terms(), nil)
-		return err
+		return nil
 	})
+}
+
+// add checks a proposal, has it logged and signs the answer.
+func (f *filler) add(ctx context.Context, proposal []byte) error {
+	e, err := f.parser.Parse(proposal)
+	if err != nil {
+		return err
+	}
+	_, _, err = f.service.Add(ctx, e.Body, e.Terms(), nil)
+	return err
 }
 
 // atOnce calls do for every number below n from so many goroutines, until one

@@ -109,6 +109,9 @@ type Config struct {
 	// Heads is the directory that holds the head files and nothing else.
 	Heads string
 	Trees []Tree
+	// Prepared are trees that may be there too, without an entry; of each Name and ID
+	// alone count.
+	Prepared []Tree
 	// Limit is how many problems are reported one by one. Zero: 1000.
 	Limit int
 	// Progress is called now and then with how far a step is; nil: nobody asks.

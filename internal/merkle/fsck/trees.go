@@ -102,9 +102,7 @@ func (k *checker) checkTreeRow(id int64, row []byte) {
 	tree, err := pebblelog.DecodeTreeRow(row)
 	t := k.configured(id)
 	if t == nil {
-		// One that was begun, and is of no use yet: without entries.
-		if size, ok := k.sizeOf(id); err == nil && ok && size == 0 && tree.TreeId == id && tree.TreeState == trillian.TreeState_FROZEN {
-			k.note("tree %d (%s) was prepared, and then not entered in the list of shards: preparing it again finishes it", id, tree.DisplayName)
+		if size, ok := k.sizeOf(id); err == nil && ok && size == 0 && tree.TreeId == id && k.unused(tree) {
 			return
 		}
 		k.problem(Problem{Kind: Extra, What: "tree", Where: fmt.Sprintf("tree %d", id), Detail: "the configuration has no such tree"})
@@ -123,6 +121,22 @@ func (k *checker) checkTreeRow(id int64, row []byte) {
 	if err != nil {
 		k.problem(Problem{Kind: Differs, What: "tree", Log: t.Name, Detail: err.Error()})
 	}
+}
+
+// unused reports whether an empty tree, which no configuration names, was prepared for
+// later. One that was begun, or that was dropped again, is noted.
+func (k *checker) unused(tree *trillian.Tree) bool {
+	active := tree.TreeState == trillian.TreeState_ACTIVE
+	if tree.TreeType != trillian.TreeType_LOG || tree.Deleted || !active && tree.TreeState != trillian.TreeState_FROZEN {
+		return false
+	}
+	for _, t := range k.Prepared {
+		if t.ID == tree.TreeId {
+			return t.Name == tree.DisplayName
+		}
+	}
+	k.note("tree %d (%s) is empty, and in no list: it was prepared by what was interrupted, or dropped again; preparing it again takes it", tree.TreeId, tree.DisplayName)
+	return true
 }
 
 func (k *checker) sizeOf(id int64) (uint64, bool) {

@@ -22,9 +22,13 @@ import (
 )
 
 // TestFailover kills the leader, lets it stand still and go on, ends all connections to
-// the database and cuts the leader off from it, in turn, while 32 writers and 4 readers
-// ask both replicas. FAILOVER_ROUNDS says how often; a round of each by default.
+// the database and takes down the link of the leader's network namespace, in turn, while
+// 32 writers and 4 readers ask both replicas. FAILOVER_ROUNDS says how often; a round of
+// each by default.
 func TestFailover(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
 	rounds := 4
 	if text := os.Getenv("FAILOVER_ROUNDS"); text != "" {
 		var err error
@@ -32,7 +36,7 @@ func TestFailover(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	db := pgtest.New(t)
+	db := pgtest.StartListening(t)
 	o := migrated(t, db, "log")
 	s := open(t, o)
 	f := &fleet{db: db, options: o, clients: make([]*http.Client, 2)}
@@ -91,7 +95,7 @@ func (f *fleet) startAll(t *testing.T, schema string) {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	socket := func(i int) string { return filepath.Join(dir, fmt.Sprint(i)) }
 	for i := range f.clients {
-		c := newCable(t, f.db, filepath.Join(dir, fmt.Sprint("cable", i)))
+		c := newCable(t, f.db, i)
 		r := &replica{cable: c, URL: c.url, Schema: schema, Tree: f.id, Socket: socket(i), Others: []string{socket(1 - i)}}
 		r.start(t)
 		t.Cleanup(func() { r.kill(t) })
@@ -265,7 +269,13 @@ func (f *fleet) hurt(t *testing.T, way int, r *replica) (name string, undo func(
 		f.db.Disconnect(t)
 		return "all connections ended", func() {}
 	default:
-		r.cable.sever()
-		return "cut off", r.cable.mend
+		r.cable.sever(t)
+		return "cut off", func() {
+			eventually(t, "the one that is cut off knows that it leads no more", func() bool {
+				body, _, err := ask(t.Context(), clientOf(r.Socket, 0), http.MethodGet, "/leading", nil)
+				return err == nil && string(body) == "false"
+			})
+			r.cable.mend(t)
+		}
 	}
 }

@@ -183,7 +183,7 @@ func (r *replica) start(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.cmd = exec.Command(exe)
+	r.cmd = r.cable.command(exe)
 	r.cmd.Env = append(os.Environ(), replicaVariable+"="+string(text))
 	if _, err := r.cmd.StdinPipe(); err != nil { // stays open as long as this process
 		t.Fatal(err)

@@ -39,9 +39,42 @@ const (
 // homeFor is how long an address counts as an account's own after a login there.
 const homeFor = 30 * 24 * time.Hour
 
+// Bucket is one that replicas of an issuer share: one token grows in each Interval, up
+// to Burst.
+type Bucket struct {
+	Name     string // with its kind
+	Interval time.Duration
+	Burst    int
+}
+
+// Shared counts for all replicas of an issuer. It is safe for concurrent use.
+type Shared interface {
+	// Take takes a token of each bucket and returns 0, or takes none and returns how
+	// long there will be none. At home, where the account has logged in lately at any
+	// replica, the last bucket is left out. An error means that nobody can tell.
+	Take(ctx context.Context, buckets []Bucket, home string) (atHome bool, wait time.Duration, err error)
+	// Give gives tokens back. What cannot be given back counts as failed, and is the
+	// implementation's to log.
+	Give(ctx context.Context, buckets []Bucket)
+	// NoteHome notes an address as an account's own for that long, likewise.
+	NoteHome(ctx context.Context, home string, life time.Duration)
+}
+
+// How often, and how many times, an attempt looks again for those at other replicas that
+// may still turn out to be right, as it waits for those of this process: they take less
+// than that. waitingShared bounds how many look at once, and with it the questions.
+const (
+	waitShared    = 100 * time.Millisecond
+	waitsShared   = 10
+	waitingShared = 16
+)
+
 // Limiter counts failures. It is safe for concurrent use.
 type Limiter struct {
 	pairs, addresses, accounts, codes *limit.Keyed
+	rate                              Rate
+	shared                            Shared        // nil: there are no replicas
+	polls                             *limit.Budget // of those that wait for other replicas
 	now                               func() time.Time
 
 	// Guarded by mu.
@@ -63,8 +96,9 @@ type home struct {
 	until time.Time
 }
 
-// NewLimiter returns a Limiter without any failures.
-func NewLimiter(r Rate, now func() time.Time) *Limiter {
+// NewLimiter returns a Limiter without any failures. What it lets pass is counted by
+// shared too, unless that is nil.
+func NewLimiter(r Rate, shared Shared, now func() time.Time) *Limiter {
 	if r == (Rate{}) {
 		r = Rate{PerSecond: 1. / 30, Burst: 5}
 	}
@@ -73,7 +107,8 @@ func NewLimiter(r Rate, now func() time.Time) *Limiter {
 	}
 	return &Limiter{
 		pairs: keyed(1), addresses: keyed(addressFactor), accounts: keyed(accountFactor), codes: keyed(addressFactor),
-		now: now, flying: map[string]*flight{}, homes: map[string]*list.Element{}, recent: list.New(),
+		rate: r, shared: shared, polls: limit.NewBudget(waitingShared), now: now,
+		flying: map[string]*flight{}, homes: map[string]*list.Element{}, recent: list.New(),
 	}
 }
 
@@ -82,6 +117,7 @@ type Attempt struct {
 	limiter *Limiter
 	pair    string // empty: of a code
 	taken   []bucket
+	shared  []Bucket // that were taken of, too
 }
 
 // bucket is one key of one kind of limit.
@@ -94,18 +130,72 @@ type bucket struct {
 // Login begins a login of account from addr. A refusal comes with the time after
 // which it is worth another attempt. While others for the same account are under
 // way it waits for how they end, so that as many right passwords as like come in
-// at once, but no more wrong ones than the limit has.
-func (l *Limiter) Login(ctx context.Context, addr netip.Addr, account string) (*Attempt, time.Duration) {
+// at once, but no more wrong ones than the limit has. An error means that the other
+// replicas cannot be counted, and nobody is let in.
+func (l *Limiter) Login(ctx context.Context, addr netip.Addr, account string) (*Attempt, time.Duration, error) {
 	from := httpd.AddressKey(addr)
 	pair := from + "\x00" + account
 	buckets := []bucket{
 		{l.pairs, pair, "p" + pair},
 		{l.addresses, from, "a" + from},
 	}
-	if !l.atHome(pair) {
+	if l.shared == nil && !l.atHome(pair) { // shared knows all homes
 		buckets = append(buckets, bucket{l.accounts, account, "u" + account})
 	}
-	return l.begin(ctx, &Attempt{limiter: l, pair: pair, taken: buckets})
+	a, wait := l.begin(ctx, &Attempt{limiter: l, pair: pair, taken: buckets})
+	if a == nil || l.shared == nil {
+		return a, wait, nil
+	}
+	wait, err := l.share(ctx, a, []Bucket{l.bucket("p"+pair, 1), l.bucket("a"+from, addressFactor), l.bucket("u"+account, accountFactor)})
+	if wait > 0 || err != nil {
+		a.End(Unknown)
+		return nil, wait, err
+	}
+	return a, 0, nil
+}
+
+// bucket is one of those that allow so many times the rate.
+func (l *Limiter) bucket(name string, factor int) Bucket {
+	interval := min(float64(time.Second)/l.rate.PerSecond/float64(factor), float64(longestInterval))
+	return Bucket{Name: name, Interval: time.Duration(interval), Burst: l.rate.Burst * factor}
+}
+
+// longestInterval bounds what a rate next to nothing comes to.
+const longestInterval = 365 * 24 * time.Hour
+
+// share takes of the shared buckets, or returns how long they have nothing.
+func (l *Limiter) share(ctx context.Context, a *Attempt, buckets []Bucket) (time.Duration, error) {
+	for tries := 0; ; tries++ {
+		home, wait, err := l.shared.Take(ctx, buckets, a.pair)
+		if err != nil {
+			return 0, err
+		}
+		if wait <= 0 {
+			if a.shared = buckets; home {
+				a.shared = buckets[:len(buckets)-1]
+			}
+			return 0, nil
+		}
+		if tries == waitsShared || !l.pause(ctx) {
+			return wait, nil
+		}
+	}
+}
+
+// pause reports whether it is worth another look.
+func (l *Limiter) pause(ctx context.Context) bool {
+	if !l.polls.Take(1) {
+		return false
+	}
+	defer l.polls.Give(1)
+	timer := time.NewTimer(waitShared)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // Code begins an attempt with a code or token from addr.
@@ -175,6 +265,7 @@ const (
 
 // End ends the attempt; only a failure costs.
 func (a *Attempt) End(o Outcome) {
+	a.endShared(o)
 	l := a.limiter
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -191,6 +282,18 @@ func (a *Attempt) End(o Outcome) {
 		if f.n--; f.n == 0 {
 			delete(l.flying, b.id)
 		}
+	}
+}
+
+// endShared comes first: who waits here for this one finds its tokens there. It outlives
+// the request, whose client may have gone.
+func (a *Attempt) endShared(o Outcome) {
+	if len(a.shared) == 0 || o == Failed {
+		return
+	}
+	a.limiter.shared.Give(context.Background(), a.shared)
+	if o == Succeeded {
+		a.limiter.shared.NoteHome(context.Background(), a.pair, homeFor)
 	}
 }
 

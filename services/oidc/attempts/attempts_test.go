@@ -27,8 +27,8 @@ func TestWaitsForOthers(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := attempts.NewLimiter(attempts.Rate{PerSecond: 1. / 30, Burst: 1}, time.Now)
-				first, _ := l.Login(t.Context(), here, "ann")
+				l := attempts.NewLimiter(attempts.Rate{PerSecond: 1. / 30, Burst: 1}, nil, time.Now)
+				first, _, _ := l.Login(t.Context(), here, "ann")
 				if first == nil {
 					t.Fatal("the first is refused")
 				}
@@ -36,7 +36,7 @@ func TestWaitsForOthers(t *testing.T) {
 				var wait time.Duration
 				done := false
 				go func() {
-					second, wait = l.Login(t.Context(), here, "ann")
+					second, wait, _ = l.Login(t.Context(), here, "ann")
 					done = true
 				}()
 				synctest.Wait()
@@ -57,15 +57,15 @@ func TestWaitsForOthers(t *testing.T) {
 }
 
 func TestWaitEndsWithRequest(t *testing.T) {
-	l := attempts.NewLimiter(attempts.Rate{PerSecond: 1, Burst: 1}, time.Now)
-	first, _ := l.Login(t.Context(), here, "ann")
+	l := attempts.NewLimiter(attempts.Rate{PerSecond: 1, Burst: 1}, nil, time.Now)
+	first, _, _ := l.Login(t.Context(), here, "ann")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if second, wait := l.Login(ctx, here, "ann"); second != nil || wait <= 0 {
+	if second, wait, _ := l.Login(ctx, here, "ann"); second != nil || wait <= 0 {
 		t.Errorf("got %v, %v; want a refusal", second, wait)
 	}
 	first.End(attempts.Succeeded)
-	if third, _ := l.Login(t.Context(), here, "ann"); third == nil {
+	if third, _, _ := l.Login(t.Context(), here, "ann"); third == nil {
 		t.Error("refused after a success")
 	}
 }
@@ -73,9 +73,9 @@ func TestWaitEndsWithRequest(t *testing.T) {
 // TestRefusalCostsNothing: what one limit refuses is not held against the others.
 func TestRefusalCostsNothing(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	l := attempts.NewLimiter(attempts.Rate{PerSecond: 1. / 30, Burst: 1}, func() time.Time { return now })
+	l := attempts.NewLimiter(attempts.Rate{PerSecond: 1. / 30, Burst: 1}, nil, func() time.Time { return now })
 	fail := func(addr netip.Addr, account string) bool {
-		a, _ := l.Login(t.Context(), addr, account)
+		a, _, _ := l.Login(t.Context(), addr, account)
 		if a != nil {
 			a.End(attempts.Failed)
 		}
@@ -100,10 +100,10 @@ func TestRefusalCostsNothing(t *testing.T) {
 
 // TestNeighbours: hosts of one IPv6 network are one, and codes are apart from logins.
 func TestNeighbours(t *testing.T) {
-	l := attempts.NewLimiter(attempts.Rate{PerSecond: 1. / 3600, Burst: 1}, time.Now)
-	a, _ := l.Login(t.Context(), netip.MustParseAddr("2001:db8::1"), "ann")
+	l := attempts.NewLimiter(attempts.Rate{PerSecond: 1. / 3600, Burst: 1}, nil, time.Now)
+	a, _, _ := l.Login(t.Context(), netip.MustParseAddr("2001:db8::1"), "ann")
 	a.End(attempts.Failed)
-	if a, _ := l.Login(t.Context(), netip.MustParseAddr("2001:db8::2"), "ann"); a != nil {
+	if a, _, _ := l.Login(t.Context(), netip.MustParseAddr("2001:db8::2"), "ann"); a != nil {
 		t.Error("the next address of the same network is let in")
 	}
 	for n := range 11 {
@@ -115,7 +115,7 @@ func TestNeighbours(t *testing.T) {
 			a.End(attempts.Failed)
 		}
 	}
-	if a, _ := l.Login(t.Context(), here, "ann"); a == nil {
+	if a, _, _ := l.Login(t.Context(), here, "ann"); a == nil {
 		t.Error("a login is refused for wrong codes")
 	}
 }
@@ -123,13 +123,13 @@ func TestNeighbours(t *testing.T) {
 // TestCrowd: of many wrong ones at once no more are let in than the limit has.
 func TestCrowd(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	l := attempts.NewLimiter(attempts.Rate{}, func() time.Time { return now })
+	l := attempts.NewLimiter(attempts.Rate{}, nil, func() time.Time { return now })
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	in := 0
 	for range 300 {
 		wg.Go(func() {
-			a, wait := l.Login(t.Context(), here, "ann")
+			a, wait, _ := l.Login(t.Context(), here, "ann")
 			if a == nil {
 				if wait <= 0 {
 					t.Error("refused without a time to wait")

@@ -25,6 +25,8 @@ type Guard struct {
 	// Refuse answers a request that is over the limit; page says that people will
 	// see it.
 	Refuse func(w http.ResponseWriter, page bool, retryAfter time.Duration)
+	// Away answers a login while what other replicas count cannot be known.
+	Away func(w http.ResponseWriter, r *http.Request, err error)
 }
 
 // kind is what a request tries.
@@ -69,7 +71,12 @@ func (g *Guard) Wrap(dex http.Handler) http.Handler {
 		var wait time.Duration
 		if k == form || k == grant {
 			// Some directories do not mind case or space, so neither does the limit.
-			a, wait = g.Login(r.Context(), addr, connector+"\x00"+strings.ToLower(strings.TrimSpace(login)))
+			var err error
+			a, wait, err = g.Login(r.Context(), addr, connector+"\x00"+strings.ToLower(strings.TrimSpace(login)))
+			if err != nil {
+				g.Away(w, r, err)
+				return
+			}
 		} else {
 			a, wait = g.Code(r.Context(), addr)
 		}

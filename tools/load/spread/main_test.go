@@ -56,26 +56,26 @@ PASS
 
 func TestCompare(t *testing.T) {
 	dir := t.TempDir()
-	report := func(name string, cpu string) string {
+	report := func(name, perSecond, cpu string) string {
 		t.Helper()
 		path := filepath.Join(dir, name+".json")
-		text := `{"target":"rekor1","concurrency":64,"operations":9,"operations_per_second":100,"latency_ms":{"p50":1,"p95":2},"errors":{"total":1},"cpu":{` + cpu + `}}`
+		text := `{"target":"rekor1","concurrency":64,"operations":9,"operations_per_second":` + perSecond + `,"latency_ms":{"p50":1,"p95":2,"p99":3},"errors":{"total":1},"cpu":{` + cpu + `}}`
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return path
 	}
 	files := []string{
-		report("1.other", `"seconds_per_1000":10`), report("1.ours", `"seconds_per_1000":0.5`),
-		report("2.other", `"seconds_per_1000":12`), report("2.ours", `"seconds_per_1000":0.4`),
+		report("1.other", "100", `"seconds_per_1000":10`), report("1.ours", "150", `"seconds_per_1000":0.5`),
+		report("2.other", "100", `"seconds_per_1000":12`), report("2.ours", "90", `"seconds_per_1000":0.4`),
 	}
 	var out strings.Builder
 	if err := compare("other", files, &out); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"| other | 2 | 100 (100 to 100) | 1.0 (1.0 to 1.0) | 2.0 (2.0 to 2.0) | 12.000 (10.000 to 12.000) | 1.0 (1.0 to 1.0) | 2 |",
-		"| ours | 2 | 100 (100 to 100) | 1.0 (1.0 to 1.0) | 2.0 (2.0 to 2.0) | 0.500 (0.400 to 0.500) | 30.0 (20.0 to 30.0) | 2 |",
+		"| other | 2 | 100 (100 to 100) | 1.00 (1.00 to 1.00) | 1.0 (1.0 to 1.0) | 2.0 (2.0 to 2.0) | 3.0 (3.0 to 3.0) | 12.000 (10.000 to 12.000) | 1.0 (1.0 to 1.0) | 2 |",
+		"| ours | 2 | 150 (90 to 150) | 1.50 (0.90 to 1.50) | 1.0 (1.0 to 1.0) | 2.0 (2.0 to 2.0) | 3.0 (3.0 to 3.0) | 0.500 (0.400 to 0.500) | 30.0 (20.0 to 30.0) | 2 |",
 	} {
 		if !strings.Contains(out.String(), want+"\n") {
 			t.Errorf("got\n%s\nwant\n%s", out.String(), want)
@@ -84,8 +84,8 @@ func TestCompare(t *testing.T) {
 	for name, bad := range map[string][]string{
 		"a round too few": files[:3],
 		"no base":         {files[1]},
-		"no CPU time":     {report("3.other", "")},
-		"no name":         {report("4", `"seconds_per_1000":10`)},
+		"no CPU time":     {report("3.other", "100", "")},
+		"no name":         {report("4", "100", `"seconds_per_1000":10`)},
 	} {
 		if err := compare("other", bad, &out); err == nil {
 			t.Errorf("%s: got no error", name)

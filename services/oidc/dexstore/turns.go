@@ -1,4 +1,4 @@
-package dexpebble
+package dexstore
 
 import (
 	"context"

@@ -1,9 +1,9 @@
-// Package dexpebble is Dex's storage on an embedded Pebble database of its own, or
+// Package dexstore is Dex's storage on an embedded Pebble database of its own, or
 // in a PostgreSQL schema that processes share, encrypted in both:
 // every write is on disk before it is answered or can be read, and updates of
 // one row take turns. The semantics are those of Dex's storage.Storage and its
 // conformance suites; what the rows mean is Dex's business.
-package dexpebble
+package dexstore
 
 import (
 	"context"
@@ -164,5 +164,5 @@ func (l pebbleLog) Errorf(format string, args ...any) {
 // Fatalf is called when the disk no longer takes writes; Pebble cannot go on and
 // must not return from here.
 func (l pebbleLog) Fatalf(format string, args ...any) {
-	panic("dexpebble: " + fmt.Sprintf(format, args...))
+	panic("dexstore: " + fmt.Sprintf(format, args...))
 }
