@@ -43,9 +43,6 @@ func (s *Session) timestamp(ctx context.Context, url string, content []byte) ([]
 }
 
 func checkTimestamp(der []byte, digest [sha256.Size]byte, nonce *big.Int) error {
-	if t, err := readPlainToken(der); err == nil && t.nonce != nil && t.nonce.Cmp(nonce) == 0 && bytes.Equal(t.imprint, digest[:]) {
-		return nil
-	}
 	token, err := timestamp.ParseResponse(der)
 	if err != nil {
 		return fmt.Errorf("parse timestamp: %w", err)

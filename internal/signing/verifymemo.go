@@ -137,16 +137,12 @@ type rememberingTSA struct {
 }
 
 // Verify is the authority's. Once the chain of its certificate is proven, a token is
-// checked against that certificate alone, one in plain form here and others by upstream with
-// the certificate as its own root: signature, content, certificate and the times of both as
-// ever. The proof stands at every moment at which all certificates of the chain are valid,
-// since time bears on nothing else in it; at others, and for the words of a refusal, the
-// whole is verified again.
+// checked against that certificate as its own root: signature, content, certificate and
+// the times of both as ever. The proof stands at every moment at which all certificates of
+// the chain are valid, since time bears on nothing else in it; at others, and for the words
+// of a refusal, the whole is verified again.
 func (a rememberingTSA) Verify(token, signature []byte) (*root.Timestamp, error) {
 	if a.memo.hasTSA(a.authority) {
-		if t, err := readPlainToken(token); err == nil && a.trustedAt(t.at) && t.isBy(a.authority.Leaf, signature) {
-			return &root.Timestamp{Time: t.at, URI: a.authority.URI}, nil
-		}
 		leaf := *a.authority
 		leaf.Root, leaf.Intermediates = leaf.Leaf, nil
 		if t, err := leaf.Verify(token, signature); err == nil && a.within(t.Time) {
@@ -158,13 +154,6 @@ func (a rememberingTSA) Verify(token, signature []byte) (*root.Timestamp, error)
 		a.memo.keepTSA(a.authority)
 	}
 	return t, err
-}
-
-// trustedAt reports whether the authority's certificates are valid at that moment, and the
-// trust root trusts it then.
-func (a rememberingTSA) trustedAt(at time.Time) bool {
-	start, end := a.authority.ValidityPeriodStart, a.authority.ValidityPeriodEnd
-	return a.within(at) && (start.IsZero() || !at.Before(start)) && (end.IsZero() || !at.After(end))
 }
 
 // within reports whether every certificate of the authority is valid at that moment.

@@ -26,7 +26,7 @@ type stamper struct {
 	key       *ecdsa.PrivateKey
 }
 
-func p256(t testing.TB) *ecdsa.PrivateKey {
+func p256(t *testing.T) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -37,7 +37,7 @@ func p256(t testing.TB) *ecdsa.PrivateKey {
 
 // newStamper makes a chain whose leaf is valid from start on, and its issuer from an hour
 // later on.
-func newStamper(t testing.TB, start time.Time) stamper {
+func newStamper(t *testing.T, start time.Time) stamper {
 	t.Helper()
 	rootKey, middleKey, key := p256(t), p256(t), p256(t)
 	top, err := pki.NewRoot(rootKey, pkix.Name{CommonName: "root", Organization: []string{"test"}}, start)
