@@ -69,7 +69,7 @@ func TestWritersTravelTogether(t *testing.T) {
 		if total != writers*each {
 			t.Errorf("the leader got %d leaves, want %d", total, writers*each)
 		}
-		if want := 2 * each; len(f.bundles) > want {
+		if want := 4 * each; len(f.bundles) > want {
 			t.Errorf("%d leaves came in %d requests, want no more than %d", total, len(f.bundles), want)
 		}
 		if f.most > 4 {
