@@ -1,6 +1,9 @@
 package fleet_test
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -82,6 +85,38 @@ func TestEditsOfAStoppedFleet(t *testing.T) {
 	}
 	if got := takes(t, url, "a", a); got != nil {
 		t.Errorf("the same edit was taken twice: %q", got)
+	}
+}
+
+// TestLinkedConfig: a config.yaml that is a link, as in mounted volumes, is what it leads
+// to, and one that is missing is not taken from the others.
+func TestLinkedConfig(t *testing.T) {
+	url := migrated(t, pgtest.New(t))
+	a := founded(t, url)
+	b := joined(t, url, "b")
+	leader := start(t, url, "a", a, 0)
+	leader.within(t, 5*time.Second, "leads", func(s fleet.State) bool { return s.Leading })
+	push := func() {
+		t.Helper()
+		if _, err := leader.Push(t.Context(), nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		takes(t, url, "b", b)
+	}
+	write(t, a, "elsewhere/config.yaml", "linked")
+	if err := errors.Join(os.Remove(filepath.Join(a, "config.yaml")), os.Symlink(filepath.Join(a, "elsewhere", "config.yaml"), filepath.Join(a, "config.yaml"))); err != nil {
+		t.Fatal(err)
+	}
+	push()
+	if got := read(t, b, "config.yaml"); got != "linked" {
+		t.Errorf("of a link the other replica has %q", got)
+	}
+	if err := os.Remove(filepath.Join(a, "config.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	push()
+	if got := read(t, b, "config.yaml"); got != "linked" {
+		t.Errorf("where config.yaml is missing the other replica has %q", got)
 	}
 }
 

@@ -91,10 +91,11 @@ func scan(dir string, paths []string) (map[string]file, error) {
 			}
 			return nil
 		}
-		if !d.Type().IsRegular() || !Replicated(rel) && !(slices.Contains(paths, rel) && mayReplicate(rel)) {
-			return nil
+		edited := (rel == configFile || slices.Contains(paths, rel)) && mayReplicate(rel)
+		if edited && d.Type()&fs.ModeSymlink != 0 || d.Type().IsRegular() && (edited || Replicated(rel)) {
+			return add(out, dir, rel) // operators swap what they edit by links, too
 		}
-		return add(out, dir, rel)
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the directory's files: %w", err)
@@ -110,6 +111,9 @@ func add(out map[string]file, dir, rel string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is no file", name)
 	}
 	if info.Size() > maxFile {
 		return fmt.Errorf("%s has more than %d bytes", name, maxFile)

@@ -93,7 +93,7 @@ func (f *Fleet) push(ctx context.Context, term, base int64, local map[string]fil
 func after(was map[string]stored, local map[string]file, only func(string) bool) map[string]stored {
 	out := map[string]stored{}
 	for p, is := range was {
-		if only != nil && !only(p) {
+		if only != nil && !only(p) || p == configFile {
 			out[p] = is
 		}
 	}
@@ -122,8 +122,8 @@ func (f *Fleet) differences(stored map[string]stored, local map[string]file, rev
 			f.cfg.Process, p, nonNil(have.content), int32(have.mode), revision)
 	}
 	for p, was := range stored {
-		if _, ok := local[p]; ok || !was.there || only != nil && !only(p) {
-			continue
+		if _, ok := local[p]; ok || !was.there || only != nil && !only(p) || p == configFile {
+			continue // without config.yaml there is no stack: one that is missing is no change
 		}
 		batch.Queue("UPDATE Files SET Content = NULL, Revision = $3 WHERE Process = $1 AND Path = $2", f.cfg.Process, p, revision)
 	}
