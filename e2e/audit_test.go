@@ -281,11 +281,19 @@ func TestAFullAuditDisk(t *testing.T) {
 }
 
 // wantReadiness waits for an answer of /readyz: the front of several processes asks
-// the others once a second.
+// the others once a second. Of replicas one has to give it: each tells of itself.
 func wantReadiness(t *testing.T, s *e2etest.Stack, status int, piece string) {
 	t.Helper()
-	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
-		got, body := e2etest.Get(t, s.URL+"/readyz")
+	urls := []string{s.URL}
+	if e2etest.OnReplicas() {
+		urls = nil
+		for _, address := range s.Addresses() {
+			urls = append(urls, "http://"+address)
+		}
+	}
+	for began, n := time.Now(), 0; ; time.Sleep(50 * time.Millisecond) {
+		got, body := e2etest.Get(t, urls[n%len(urls)]+"/readyz")
+		n++
 		if got == status && bytes.Contains(body, []byte(piece)) {
 			return
 		}

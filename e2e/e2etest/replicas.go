@@ -40,7 +40,7 @@ func startReplicas(t *testing.T, dir string, fresh bool, args []string) (*Stack,
 	if err != nil {
 		return nil, err
 	}
-	if s.balancer, err = balance(t, conf.Listen, at...); err != nil {
+	if s.balancer, err = balance(conf.Listen, at...); err != nil {
 		return nil, err
 	}
 	return s, adopt(dir)

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -20,9 +19,9 @@ type balancer struct {
 	conns    sync.WaitGroup
 }
 
-// balance starts a balancer at an address, until the end of the test or stop. Some
-// connection's own end may have that port for a moment.
-func balance(t *testing.T, at string, behind ...string) (*balancer, error) {
+// balance starts a balancer at an address, until its stop. Some connection's own end may
+// have that port for a moment.
+func balance(at string, behind ...string) (*balancer, error) {
 	l, err := net.Listen("tcp", at)
 	for began := time.Now(); errors.Is(err, syscall.EADDRINUSE) && time.Since(began) < 10*time.Second; time.Sleep(100 * time.Millisecond) {
 		l, err = net.Listen("tcp", at)
@@ -32,7 +31,6 @@ func balance(t *testing.T, at string, behind ...string) (*balancer, error) {
 	}
 	b := &balancer{listener: l, behind: behind}
 	b.conns.Go(b.accept)
-	t.Cleanup(b.stop)
 	return b, nil
 }
 
