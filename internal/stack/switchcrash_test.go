@@ -1,8 +1,10 @@
 package stack_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -43,11 +45,19 @@ func killedReload(t *testing.T, dir string, change func(*config.Config), file, t
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), serveVariable+"="+dir)
+	var said bytes.Buffer
+	cmd.Stderr = &said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	go func() {
+		err := cmd.Wait()
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, said.Bytes())
+		}
+		ended <- err
+	}()
 	awaitHolds(t, ended, func() bool { return admin.Dial(dir).Get(t.Context(), stack.AdminCTLogs, nil) == nil })
 	edit(t, dir, change)
 	reloading := make(chan error, 1)
