@@ -79,17 +79,16 @@ func (s *Stack) tellActive() error {
 }
 
 // movedOn reports whether another replica has made another shard take entries than
-// this Stack believes. That the database is away is for others to tell.
-func (s *Stack) movedOn(ctx context.Context) bool {
+// this Stack believes.
+func (s *Stack) movedOn(ctx context.Context) (bool, error) {
 	if s.shards == nil {
-		return false
+		return false, nil
 	}
 	store, err := s.services.storage.of(ctx, treeTLog)
 	if err != nil {
-		return false
+		return false, err
 	}
-	frozen, err := merkle.IsFrozen(ctx, store, s.shards.activeTree())
-	return err == nil && frozen
+	return merkle.IsFrozen(ctx, store, s.shards.activeTree())
 }
 
 func (m *member) await(ctx context.Context, revision int64, what string) error {

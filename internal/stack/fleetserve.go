@@ -130,8 +130,12 @@ func (m *member) follow(ctx context.Context, s *Stack, done chan error) (revisio
 		select {
 		case <-changed:
 		case <-look.C:
-			if m.fleet.Leading() || !s.stale.Load() && !s.movedOn(ctx) {
+			if m.fleet.Leading() {
 				continue
+			}
+			moved, err := s.movedOn(ctx)
+			if err != nil || !moved && !s.stale.Load() {
+				continue // that the database is away is told elsewhere
 			}
 			_, next, err := m.fleet.Pull(ctx) // which replaces what was edited here
 			if err == nil {
@@ -160,7 +164,15 @@ func (m *member) take(ctx context.Context, s *Stack) (revision int64, anew bool,
 	switch {
 	case err != nil:
 		return 0, false, err
-	case m.anew || s.movedOn(ctx): // whoever led may have ended before it could tell
+	case m.anew:
+		return revision, true, nil
+	}
+	// Whoever led may have ended before it could tell.
+	moved, err := s.movedOn(ctx)
+	switch {
+	case err != nil:
+		return 0, false, err
+	case moved:
 		return revision, true, nil
 	case m.root:
 		if err := s.takeTrustRoot(); err != nil {
