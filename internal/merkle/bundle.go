@@ -191,21 +191,35 @@ func (b *Bundler) deliver(parcels []*parcel) {
 // leads no more, answers is fault.Unavailable. Otherwise it is as Add.
 func (t *Tree) AddForwarded(ctx context.Context, leaves []Leaf) []Outcome {
 	outcomes := make([]Outcome, len(leaves))
+	waiting := make([]*pending, len(leaves)) // nil: the outcome is known
 	now := t.term.Load()
-	var wg sync.WaitGroup
 	for i, leaf := range leaves {
-		o := &outcomes[i]
-		if !now.leading {
-			o.Err = errNotLeading
-			continue
-		}
 		p, err := t.pending(ctx, leaf)
-		if err != nil {
-			o.Err = err
+		if !now.leading {
+			err = errNotLeading
+		}
+		if err == nil {
+			err = t.enqueue(p)
+		}
+		if outcomes[i].Err = err; err == nil {
+			waiting[i] = p
+		}
+	}
+	var wg sync.WaitGroup
+	for i, p := range waiting {
+		if p == nil {
 			continue
 		}
-		// Each on its own: those that were there already are read from storage.
-		wg.Go(func() { o.Added, o.Err = t.addHere(p, now.ended) })
+		o := &outcomes[i]
+		a, err := t.answer(p, now.lasts.Done())
+		switch {
+		case err != nil:
+			o.Err = err
+		case a.batch == nil && a.err == nil: // it was there already, and is read from storage
+			wg.Go(func() { o.Added, o.Err = t.added(ctx, a) })
+		default:
+			o.Added, o.Err = t.added(ctx, a)
+		}
 	}
 	wg.Wait()
 	return outcomes

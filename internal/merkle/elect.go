@@ -28,13 +28,19 @@ var errNotLeading = fault.New(fault.Unavailable, "another process leads the log;
 // term is a time in which this process leads, or another does, as far as it knows.
 type term struct {
 	leading bool
-	ended   chan struct{}
+	lasts   context.Context // ends with it
+	end     context.CancelFunc
+}
+
+func newTerm(leading bool) *term {
+	t := &term{leading: leading}
+	t.lasts, t.end = context.WithCancel(context.Background()) //nolint:gosec // called when the next term has begun
+	return t
 }
 
 // turn begins a term, and returns how to end the one before.
 func (t *Tree) turn(leading bool) (end func()) {
-	before := t.term.Swap(&term{leading, make(chan struct{})})
-	return func() { close(before.ended) }
+	return t.term.Swap(newTerm(leading)).end
 }
 
 // stand leads whenever the election says so, and follows otherwise.
@@ -129,7 +135,7 @@ func (t *Tree) abandon() {
 }
 
 // How an entry finds whoever leads: one try is short, for its answer may never come,
-// and an entry waits no longer than it takes to elect another leader.
+// and after the first an entry waits no longer than it takes to elect another leader.
 const (
 	forwardTry      = 3 * time.Second
 	forwardPatience = 10 * time.Second
@@ -139,29 +145,38 @@ const (
 // addElected adds a leaf here or where the leader is, whoever that comes to be. A try
 // of which nothing is known is repeated: two leaves of one identity are one entry.
 func (t *Tree) addElected(p *pending) (Added, error) {
-	ctx := p.ctx
-	patience := time.NewTimer(forwardPatience)
-	defer patience.Stop()
 	if err := t.reserve(&p.leaf); err != nil {
 		return Added{}, err
 	}
 	defer t.forwarding.Add(-p.leaf.size())
-	for again := false; ; again = true {
-		added, err := t.addOnce(p)
-		if again && added.Duplicate && !added.Entry.IntegratedAt.Before(p.queued) {
-			added.Duplicate = false // it is that of a try whose answer was lost
-		}
-		if err == nil || !worthRepeating(err) {
-			return added, err
-		}
+	added, err := t.addOnce(p)
+	if err == nil || !worthRepeating(err) {
+		return added, err
+	}
+	return t.addAgain(p, err)
+}
+
+// addAgain repeats a try that has failed, with err.
+func (t *Tree) addAgain(p *pending, err error) (Added, error) {
+	patience := time.NewTimer(forwardPatience)
+	defer patience.Stop()
+	for {
 		select {
 		case <-time.After(forwardPause):
 		case <-patience.C:
 			return Added{}, err
 		case <-t.closing:
 			return Added{}, errClosed()
-		case <-ctx.Done():
-			return Added{}, ended(ctx)
+		case <-p.ctx.Done():
+			return Added{}, ended(p.ctx)
+		}
+		var added Added
+		added, err = t.addOnce(p)
+		if added.Duplicate && !added.Entry.IntegratedAt.Before(p.queued) {
+			added.Duplicate = false // it is that of a try whose answer was lost
+		}
+		if err == nil || !worthRepeating(err) {
+			return added, err
 		}
 	}
 }
@@ -203,13 +218,15 @@ func (t *Tree) addOnce(p *pending) (Added, error) {
 	if now.leading {
 		again := *p
 		again.ctx, again.done = ctx, make(chan answer, 1)
-		added, err := t.addHere(&again, now.ended)
+		added, err := t.addHere(&again, now.lasts.Done())
 		return added, t.tried(p, err)
 	}
 	if t.cfg.Forward == nil {
 		return Added{}, errNotLeading
 	}
-	added, err := t.forward(ctx, cancel, now, p)
+	// This process may come to be the leader.
+	defer context.AfterFunc(now.lasts, cancel)()
+	added, err := t.cfg.Forward(ctx, p.leaf)
 	if err == nil {
 		err = t.believe(p, added)
 	}
@@ -217,20 +234,6 @@ func (t *Tree) addOnce(p *pending) (Added, error) {
 		return Added{}, t.frozenBy(p, t.tried(p, err))
 	}
 	return added, nil
-}
-
-// forward asks the leader, unless this process comes to be it.
-func (t *Tree) forward(ctx context.Context, cancel func(), following *term, p *pending) (Added, error) {
-	done := make(chan struct{})
-	defer close(done)
-	go func() {
-		select {
-		case <-following.ended:
-			cancel()
-		case <-done:
-		}
-	}()
-	return t.cfg.Forward(ctx, p.leaf)
 }
 
 // tried says of a try that ended before its caller's patience that it may be repeated.

@@ -148,7 +148,7 @@ func (t *Tree) leads() (over <-chan struct{}, err error) {
 	if !now.leading {
 		return nil, errNotLeading
 	}
-	return now.ended, nil
+	return now.lasts.Done(), nil
 }
 
 // Settle commits what is queued and lets the newest root be the last one, unless

@@ -205,7 +205,7 @@ func Open(ctx context.Context, c Config) (*Tree, error) {
 
 		gathering: gathering{enough: make(chan struct{}, 1)},
 	}
-	t.turn(false)
+	t.term.Store(newTerm(false))
 	t.close = sync.OnceFunc(func() { close(t.closing) })
 	t.frozen.Store(tree.TreeState == trillian.TreeState_FROZEN)
 	if err := t.reload(ctx); err != nil {

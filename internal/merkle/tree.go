@@ -107,12 +107,21 @@ func (t *Tree) addHere(p *pending, over <-chan struct{}) (Added, error) {
 	if err := t.enqueue(p); err != nil {
 		return Added{}, err
 	}
+	a, err := t.answer(p, over)
+	if err != nil {
+		return Added{}, err
+	}
+	return t.added(p.ctx, a)
+}
+
+// answer waits for what the batcher says of p, as addHere does.
+func (t *Tree) answer(p *pending, over <-chan struct{}) (answer, error) {
 	var late error
 	select {
 	case a := <-p.done:
-		return t.added(p.ctx, a)
+		return a, nil
 	case <-p.ctx.Done():
-		return Added{}, ended(p.ctx)
+		return answer{}, ended(p.ctx)
 	case <-over:
 		late = errNotLeading
 	case <-t.stopped:
@@ -120,9 +129,9 @@ func (t *Tree) addHere(p *pending, over <-chan struct{}) (Added, error) {
 	}
 	select {
 	case a := <-p.done: // answered just before the end
-		return t.added(p.ctx, a)
+		return a, nil
 	default:
-		return Added{}, late
+		return answer{}, late
 	}
 }
 
