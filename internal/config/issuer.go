@@ -252,7 +252,9 @@ func isWebURL(s string) bool {
 	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http")
 }
 
-var validTrustDomain = regexp.MustCompile(`^[a-z0-9._-]{1,255}$`)
+var trustDomain = regexp.MustCompile(`^[a-z0-9._-]+$`)
+
+func validTrustDomain(name string) bool { return len(name) <= 255 && trustDomain.MatchString(name) }
 
 // validateType: each setting belongs to some types, and some types need it.
 func (iss Issuer) validateType(p *problems, prefix string) {
@@ -273,7 +275,7 @@ func (iss Issuer) validateType(p *problems, prefix string) {
 		p.check(!is || f.given || !f.need, "%s%s: missing, type %s needs it", prefix, f.field, iss.Type)
 		p.check(is || !f.given, "%s%s: only type %s has one", prefix, f.field, strings.Join(strings.Fields(f.types), " or "))
 	}
-	p.check(iss.SPIFFETrustDomain == "" || validTrustDomain.MatchString(iss.SPIFFETrustDomain),
+	p.check(iss.SPIFFETrustDomain == "" || validTrustDomain(iss.SPIFFETrustDomain),
 		"%sspiffe_trust_domain: %q is not a trust domain, such as corp.example", prefix, iss.SPIFFETrustDomain)
 	p.check(iss.Type != "spiffe" || !iss.Wildcard(), "%surl: an issuer of type spiffe is no pattern: a trust domain has one issuer", prefix)
 }

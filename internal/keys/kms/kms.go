@@ -51,8 +51,15 @@ type Key struct {
 }
 
 // reference is SCHEME://REST. REST has no "@", so that no password hides in it,
-// and nothing that cannot be printed.
-var reference = regexp.MustCompile(`^([a-z][a-z0-9-]{0,31})://([!-?A-~]{1,512})$`)
+// and nothing that cannot be printed. How long both may be is not in the pattern, whose
+// compilation each command would wait for.
+var reference = regexp.MustCompile(`^([a-z][a-z0-9-]*)://([!-?A-~]+)$`)
+
+// The longest SCHEME and REST.
+const (
+	maxScheme   = 32
+	maxResource = 512
+)
 
 // CheckURI refuses what is not a reference to a key.
 func CheckURI(uri string) error {
@@ -62,7 +69,7 @@ func CheckURI(uri string) error {
 
 func split(uri string) (scheme, resource string, err error) {
 	m := reference.FindStringSubmatch(uri)
-	if m == nil {
+	if m == nil || len(m[1]) > maxScheme || len(m[2]) > maxResource {
 		return "", "", errors.New("want SCHEME://KEY, without spaces or @, for which a program sigstore-kms-SCHEME is run")
 	}
 	return m[1], m[2], nil
