@@ -12,7 +12,7 @@ export FUZZTIME ?= 10s
 export COUNT    ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: build build-kms build-pkcs11 check unit lint generated test deps race pkcs11 e2e e2e-tls e2e-split e2e-postgres compat faults vuln fuzz bench bench-ca bench-growth bench-log bench-postgres bench-release check-compose demo up clients generate verify help
+.PHONY: build build-kms build-pkcs11 check unit lint generated test deps race pkcs11 e2e e2e-tls e2e-split e2e-postgres compat faults vuln fuzz bench bench-ca bench-growth bench-log bench-postgres bench-release check-compose demo pgo up clients generate verify help
 
 build: ## build bin/sigstack, static and trimmed
 	go build -ldflags "-s -w -X main.version=$(VERSION)" -o $(OUT) ./cmd/sigstack
@@ -78,6 +78,9 @@ bench-ca: build ## certificates under load, every answer verified, over ROUNDS r
 
 bench-log: build ## the log under load, every answer verified, over ROUNDS rounds
 	@tools/bench-log
+
+pgo: ## the profile that the compiler optimizes by, cmd/sigstack/default.pgo, from runs of the release and the log
+	@tools/pgo
 
 bench-growth: build ## what a log's operations cost from a thousand to a million entries; needs 4 GB of disk and some minutes
 	go run ./tools/growth measure

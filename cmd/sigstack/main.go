@@ -19,12 +19,14 @@ import (
 var version = "dev"
 
 func main() {
+	end := profile()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr}
 	a.now, a.checkEvery = clock()
 	code := a.run(ctx, os.Args[1:])
 	stop()
+	end()
 	os.Exit(code)
 }
 
