@@ -48,6 +48,12 @@ func free(t *testing.T) string {
 func startTwo(t *testing.T, issuer string) (a, b *replica) {
 	t.Helper()
 	_, db := pgtest.Start(t)
+	return startTwoOn(t, db, issuer, "")
+}
+
+// startTwoOn is startTwo on a database, with more lines in config.yaml.
+func startTwoOn(t *testing.T, db *pgtest.Database, issuer, lines string) (a, b *replica) {
+	t.Helper()
 	urlFile := e2etest.WriteFile(t, t.TempDir(), "database-url", db.URL+"\n")
 	if err := os.Chmod(urlFile, 0o600); err != nil {
 		t.Fatal(err)
@@ -55,6 +61,7 @@ func startTwo(t *testing.T, issuer string) (a, b *replica) {
 	args := []string{"--trust-issuer", issuer}
 	dir := filepath.Join(t.TempDir(), "a")
 	e2etest.Start(t, dir, append([]string{"--database-url-file", urlFile, "--listen", "127.0.0.1:0"}, args...)...).Stop()
+	e2etest.WriteFile(t, dir, "config.yaml", e2etest.ReadFile(t, filepath.Join(dir, "config.yaml"))+lines)
 	other := filepath.Join(t.TempDir(), "b")
 	e2etest.MustRun(t, nil, e2etest.Sigstack(t), "replica", "join", "--dir", dir, "--name", "a", "--address", free(t))
 	e2etest.MustRun(t, nil, e2etest.Sigstack(t), "replica", "join", "--dir", other, "--name", "b", "--address", free(t),

@@ -52,7 +52,7 @@ func (a *Attempts) Take(ctx context.Context, buckets []Bucket, home string) (atH
 	if err := row.Scan(&atHome, &seconds); err != nil {
 		return false, 0, fmt.Errorf("count attempt: %w", err)
 	}
-	if err := a.sweep(ctx); err != nil {
+	if err := a.f.sweep(ctx, &a.swept, stale{"Attempts", "FullAt", maxAttempts}, stale{"Homes", "Until", maxHomes}); err != nil {
 		return false, 0, err
 	}
 	return atHome, time.Duration(seconds * float64(time.Second)), nil
@@ -81,23 +81,28 @@ func (a *Attempts) NoteHome(ctx context.Context, home string, life time.Duration
 	return nil
 }
 
+// stale is a table whose rows say nothing after a time in them.
+type stale struct {
+	table, until string
+	most         int // rows of a process that are kept
+}
+
 // sweep removes, now and then, what says nothing any more, and what is too much. Rows
 // that somebody uses are left to the next time: to wait for them could be a circle.
-func (a *Attempts) sweep(ctx context.Context) error {
-	now, last := a.f.cfg.Now().Unix(), a.swept.Load()
-	if now-last < int64(sweepEvery/time.Second) || !a.swept.CompareAndSwap(last, now) {
+func (f *Fleet) sweep(ctx context.Context, swept *atomic.Int64, tables ...stale) error {
+	now, last := f.cfg.Now().Unix(), swept.Load()
+	if now-last < int64(sweepEvery/time.Second) || !swept.CompareAndSwap(last, now) {
 		return nil
 	}
-	for _, of := range []struct {
-		table, until string
-		most         int
-	}{{"Attempts", "FullAt", maxAttempts}, {"Homes", "Until", maxHomes}} {
-		_, err := a.f.pool.Exec(ctx, fmt.Sprintf(`DELETE FROM %[1]s WHERE (Process, Key) IN (
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	for _, of := range tables {
+		_, err := f.pool.Exec(ctx, fmt.Sprintf(`DELETE FROM %[1]s WHERE (Process, Key) IN (
 			SELECT Process, Key FROM %[1]s WHERE Process = $1 AND %[2]s <= greatest(clock_timestamp(), coalesce((
 				SELECT %[2]s FROM %[1]s WHERE Process = $1 ORDER BY %[2]s DESC OFFSET $2 LIMIT 1), 'epoch'))
-			FOR UPDATE SKIP LOCKED)`, of.table, of.until), a.f.cfg.Process, of.most)
+			FOR UPDATE SKIP LOCKED)`, of.table, of.until), f.cfg.Process, of.most)
 		if err != nil {
-			return fmt.Errorf("remove old attempts: %w", err)
+			return fmt.Errorf("remove old rows of %s: %w", of.table, err)
 		}
 	}
 	return nil

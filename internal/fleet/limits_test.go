@@ -118,6 +118,7 @@ func TestFullBucketsAreRemoved(t *testing.T) {
 
 // TestAttemptsWithoutADatabase are an error, not a way in.
 func TestAttemptsWithoutADatabase(t *testing.T) {
+	t.Parallel() // it waits, for connections that are cut off
 	_, db := pgtest.Start(t)
 	url := migrated(t, db)
 	way := newLink(t, url)

@@ -60,9 +60,7 @@ func NewKeyed(rate float64, burst, maxKeys int, now func() time.Time) *Keyed {
 	if !(rate > 0) || burst <= 0 || maxKeys <= 0 { // so written for NaN
 		panic("limit: rate, burst and maxKeys must be above zero")
 	}
-	// Twice the depth is the most that is ever added to a time.
-	longest := float64(math.MaxInt64 / 8 / int64(burst))
-	interval := time.Duration(min(math.Ceil(float64(time.Second)/rate), longest))
+	interval := Interval(rate, burst)
 	return &Keyed{
 		interval: interval,
 		depth:    interval * time.Duration(burst),
@@ -74,6 +72,14 @@ func NewKeyed(rate float64, burst, maxKeys int, now func() time.Time) *Keyed {
 		recent:   list.New(),
 		slots:    make([]time.Duration, maxKeys),
 	}
+}
+
+// Interval is in which one token grows, at a rate in tokens a second and a burst above
+// zero. A rate next to nothing is bounded so that burst tokens grow in 36 years.
+func Interval(rate float64, burst int) time.Duration {
+	// Twice the depth is the most that is ever added to a time.
+	longest := float64(math.MaxInt64 / 8 / int64(burst))
+	return time.Duration(min(math.Ceil(float64(time.Second)/rate), longest))
 }
 
 // Allow takes a token from the key's bucket. Without one it takes nothing and
@@ -129,6 +135,31 @@ func (k *Keyed) Refund(key string) {
 	if e, ok := k.buckets[fold(key)]; ok {
 		e.Value.(*bucket).fullAt -= k.interval
 	}
+}
+
+// Raise notes what somebody else knows who counts the same key, too: its bucket will not
+// be full before that time is over. It gives no token, whatever fullIn is.
+func (k *Keyed) Raise(key string, fullIn time.Duration) {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := k.elapsed()
+	b := k.use(fold(key), now)
+	b.fullAt = max(b.fullAt, now+min(fullIn, 2*k.depth))
+}
+
+// Left is how many tokens the key's bucket has, from 0 to burst; without a limit more
+// than anybody spends.
+func (k *Keyed) Left(key string) int {
+	if k == nil {
+		return math.MaxInt
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := k.elapsed()
+	return max(0, int((k.depth-max(0, k.find(fold(key), now)-now))/k.interval))
 }
 
 // elapsed is the time since start, by the monotonic clock where now has one.

@@ -89,6 +89,52 @@ func TestFailuresOnly(t *testing.T) {
 	}
 }
 
+// TestRaise: what another counter says holds here, and gives nobody more than this one
+// has.
+func TestRaise(t *testing.T) {
+	var c clock
+	k := limit.NewKeyed(1, 3, 10, c.now) // without a token from 2s on
+	wantLeft := func(key string, want int) {
+		t.Helper()
+		if got := k.Left(key); got != want {
+			t.Errorf("%s has %d tokens left, want %d", key, got, want)
+		}
+	}
+	wantLeft("a", 3)
+	k.Raise("a", 2400*time.Millisecond)
+	if ok, wait := k.Allow("a"); ok || wait != 400*time.Millisecond {
+		t.Errorf("raised: %v, wait %v, want false, 400ms", ok, wait)
+	}
+	wantLeft("a", 0)
+	k.Raise("a", time.Second)
+	if ok, wait := k.Peek("a"); ok || wait != 400*time.Millisecond {
+		t.Errorf("raised to less: %v, wait %v, want false, 400ms", ok, wait)
+	}
+	c.advance(400 * time.Millisecond)
+	wantLeft("a", 1)
+	if ok, _ := k.Allow("a"); !ok {
+		t.Error("refused when the wait is over")
+	}
+	if ok, _ := k.Allow("a"); ok {
+		t.Error("the end of a wait gave more than a token")
+	}
+	k.Raise("a", 24*time.Hour)
+	if ok, wait := k.Peek("a"); ok || wait != 4*time.Second {
+		t.Errorf("raised to a day: %v, wait %v, want that of the deepest debt, 4s", ok, wait)
+	}
+	wantLeft("a", 0)
+	for range 3 {
+		k.Allow("b")
+	}
+	k.Raise("b", 0)
+	wantLeft("b", 0)
+	none := limit.NewKeyed(0, 0, 10, time.Now)
+	none.Raise("a", time.Hour)
+	if ok, _ := none.Allow("a"); !ok || none.Left("a") < 1<<30 {
+		t.Error("no limit refuses")
+	}
+}
+
 // TestClockSetBack: nobody waits for longer than the deepest debt.
 func TestClockSetBack(t *testing.T) {
 	var c clock
@@ -195,6 +241,9 @@ func FuzzKeyed(f *testing.F) {
 			switch step >> 5 & 3 {
 			case 0, 1:
 				peeked, _ := k.Peek(key)
+				if left := k.Left(key); (left > 0) != peeked || left > int(burst) {
+					t.Fatalf("%d left, Peek %v", left, peeked)
+				}
 				ok, wait := k.Allow(key)
 				if ok != peeked || ok != (wait == 0) {
 					t.Fatalf("Peek %v, Allow %v, wait %v", peeked, ok, wait)
@@ -204,6 +253,8 @@ func FuzzKeyed(f *testing.F) {
 				}
 			case 2:
 				k.Spend(key)
+			case 3:
+				k.Raise(key, time.Duration(step>>7)*time.Millisecond)
 			}
 			if n := k.Len(); n > int(keys) {
 				t.Fatalf("%d buckets, want at most %d", n, keys)

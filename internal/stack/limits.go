@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"context"
 	"crypto/tls"
 	"log/slog"
 	"math"
@@ -67,26 +66,6 @@ func (s *Stack) guard() httpd.Guard {
 
 func (s *Stack) keyed(r config.Rate, keys int) *limit.Keyed {
 	return limit.NewKeyed(r.PerSecond, r.Burst, keys, s.opts.Now)
-}
-
-// issuanceLimit counts certificates by issuer, and by issuer and subject. A
-// request is counted for both or for neither, so that one identity over its limit
-// does not use up its issuer's.
-func (s *Stack) issuanceLimit() func(ctx context.Context, issuer, subject string) error {
-	identities, issuers := s.keyed(s.conf.Limits.Identity, maxIdentities), s.keyed(s.conf.Limits.Issuer, maxIssuers)
-	return func(_ context.Context, issuer, subject string) error {
-		identity := issuer + "\x00" + subject
-		if ok, after := identities.Allow(identity); !ok {
-			s.mux.Refused(httpd.ByIdentity)
-			return tooMany(after, "identity", "too many certificates for this identity, try again later")
-		}
-		if ok, after := issuers.Allow(issuer); !ok {
-			identities.Refund(identity)
-			s.mux.Refused(httpd.ByIssuer)
-			return tooMany(after, "issuer", "too many certificates for this token's issuer, try again later")
-		}
-		return nil
-	}
 }
 
 // tooMany refuses by the limit of that name, and tells programs.

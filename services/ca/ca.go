@@ -59,7 +59,8 @@ type Config struct {
 	// nobody is told.
 	IssuersAway func(urls []string)
 	// Limit refuses a caller whose token was verified, by issuer and subject, before
-	// anything else is done for it: fault.Limited, to come again later. nil: nobody.
+	// anything else is done for it: fault.Limited, to come again later, or
+	// fault.Unavailable where nobody can count. nil: nobody.
 	Limit   func(ctx context.Context, issuer, subject string) error
 	URL     string // base URL, without a final slash
 	Now     func() time.Time
