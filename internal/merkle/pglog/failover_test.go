@@ -26,7 +26,7 @@ import (
 // 32 writers and 4 readers ask both replicas. FAILOVER_ROUNDS says how often; a round of
 // each by default.
 func TestFailover(t *testing.T) {
-	if !inNamespace(t) {
+	if !pgtest.InNamespace(t) {
 		return
 	}
 	rounds := 4
@@ -95,8 +95,8 @@ func (f *fleet) startAll(t *testing.T, schema string) {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	socket := func(i int) string { return filepath.Join(dir, fmt.Sprint(i)) }
 	for i := range f.clients {
-		c := newCable(t, f.db, i)
-		r := &replica{cable: c, URL: c.url, Schema: schema, Tree: f.id, Socket: socket(i), Others: []string{socket(1 - i)}}
+		c := pgtest.NewCable(t, f.db, i)
+		r := &replica{cable: c, URL: c.URL, Schema: schema, Tree: f.id, Socket: socket(i), Others: []string{socket(1 - i)}}
 		r.start(t)
 		t.Cleanup(func() { r.kill(t) })
 		f.replicas, f.clients[i] = append(f.replicas, r), clientOf(r.Socket, 1500*time.Millisecond)
@@ -269,13 +269,13 @@ func (f *fleet) hurt(t *testing.T, way int, r *replica) (name string, undo func(
 		f.db.Disconnect(t)
 		return "all connections ended", func() {}
 	default:
-		r.cable.sever(t)
+		r.cable.Sever(t)
 		return "cut off", func() {
 			eventually(t, "the one that is cut off knows that it leads no more", func() bool {
 				body, _, err := ask(t.Context(), clientOf(r.Socket, 0), http.MethodGet, "/leading", nil)
 				return err == nil && string(body) == "false"
 			})
-			r.cable.mend(t)
+			r.cable.Mend(t)
 		}
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"sigstack/internal/fault"
 	"sigstack/internal/merkle"
 	"sigstack/internal/merkle/pglog"
+	"sigstack/internal/pgtest"
 )
 
 // A replica is a process of its own: only that can be killed, or stand still.
@@ -38,7 +39,7 @@ type replica struct {
 	Others      []string // sockets of the others, in no order
 
 	cmd     *exec.Cmd
-	cable   *cable
+	cable   *pgtest.Cable
 	leading atomic.Bool // in the process: it leads, as far as it knows
 }
 
@@ -183,7 +184,7 @@ func (r *replica) start(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.cmd = r.cable.command(exe)
+	r.cmd = r.cable.Command(exe)
 	r.cmd.Env = append(os.Environ(), replicaVariable+"="+string(text))
 	if _, err := r.cmd.StdinPipe(); err != nil { // stays open as long as this process
 		t.Fatal(err)

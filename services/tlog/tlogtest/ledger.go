@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 )
 
@@ -26,6 +27,7 @@ type Ledger struct {
 
 	mu       sync.Mutex // guards the rest
 	fresh    []noted    // not looked at since they came
+	shown    []string   // checkpoints, likewise
 	promises []*promise // the oldest first
 	byID     map[string]*promise
 	byIndex  map[uint64]string // entry IDs
@@ -65,6 +67,13 @@ func (l *Ledger) Note(answer []byte, questions ...Object) {
 	l.fresh = append(l.fresh, noted{bytes.Clone(answer), questions})
 }
 
+// NoteCheckpoint keeps a checkpoint that the log has shown, to be verified by Check.
+func (l *Ledger) NoteCheckpoint(note string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.shown = append(l.shown, note)
+}
+
 // Copy returns a ledger of the same answers, that goes its own way.
 func (l *Ledger) Copy() *Ledger {
 	l.mu.Lock()
@@ -74,7 +83,7 @@ func (l *Ledger) Copy() *Ledger {
 		c.promises = append(c.promises, p)
 		c.byID[p.ID], c.byIndex[p.LogIndex] = p, p.ID
 	}
-	c.fresh = append(c.fresh, l.fresh...)
+	c.fresh, c.shown = append(c.fresh, l.fresh...), append(c.shown, l.shown...)
 	c.trees = append(c.trees, l.trees...)
 	for id, line := range l.heads {
 		mine := c.line(id)
@@ -121,8 +130,28 @@ func (l *Ledger) take() error {
 			errs = append(errs, err)
 		}
 	}
-	l.fresh = nil
+	for _, note := range l.shown {
+		if err := l.takeCheckpoint(note); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	l.fresh, l.shown = nil, nil
 	return errors.Join(errs...)
+}
+
+func (l *Ledger) takeCheckpoint(note string) error {
+	origin, _, _ := strings.Cut(note, "\n")
+	for _, log := range l.trees {
+		if origin != fmt.Sprintf("%s - %d", log.Host, log.TreeID) {
+			continue
+		}
+		head, err := log.CheckCheckpoint(note)
+		if err != nil {
+			return fmt.Errorf("a checkpoint was wrong when it came: %w", err)
+		}
+		return l.see(log.TreeID, head)
+	}
+	return fmt.Errorf("%w: a checkpoint is of %q, a tree that the log does not name", ErrFork, origin)
 }
 
 func (l *Ledger) takeOne(n noted) error {

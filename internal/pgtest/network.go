@@ -1,30 +1,33 @@
-package pglog_test
+package pgtest
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"sigstack/internal/pgtest"
+	"golang.org/x/sys/unix"
 )
 
 // The database and each replica have a network namespace of their own, so that a cut is
 // what it is between machines: packets vanish, and the kernels' TCP finds out by itself.
-// What a replica hears and says otherwise goes by Unix sockets, which lie in the file
-// system and are not cut.
+// What a test says to a replica goes by Unix sockets, which lie in the file system, or
+// from inside the replica's namespace, and is not cut.
 
 // insideVariable is set where the test runs in the namespace of the database.
-const insideVariable = "PGLOG_TEST_INSIDE"
+const insideVariable = "PGTEST_INSIDE"
 
-// inNamespace reports whether the test is in a network namespace of its own. If not, it
+// InNamespace reports whether the test is in a network namespace of its own. If not, it
 // runs it in one, whose result becomes that of the test. Root needs nothing else; an
 // ordinary user has to be allowed user namespaces, and is told so by a skip.
-func inNamespace(t *testing.T) bool {
+func InNamespace(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(insideVariable) != "" {
 		return true
@@ -74,16 +77,19 @@ func ownNetwork() *syscall.SysProcAttr {
 	}
 }
 
-// cable is a veth pair between the database and the namespace of one replica.
-type cable struct {
-	url   string // of the database, by this cable
+// Cable is a veth pair between the database and the namespace of one replica.
+type Cable struct {
+	URL  string // of the database, by this cable
+	Near string // address of the database's end
+	Far  string // address of the replica's end
+
 	enter string // path of the replica's namespace
 	end   string // the database's end
 }
 
-// newCable makes a namespace for replica i, which lasts as long as the test however
+// NewCable makes a namespace for replica i, which lasts as long as the test however
 // often the replica is started, and joins it to this one.
-func newCable(t testing.TB, db *pgtest.Database, i int) *cable {
+func NewCable(t testing.TB, db *Database, i int) *Cable {
 	t.Helper()
 	holder := exec.Command("cat")                                               // ends with this process, whose pipe it reads
 	holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET} // the user may by now
@@ -96,20 +102,67 @@ func newCable(t testing.TB, db *pgtest.Database, i int) *cable {
 	}
 	t.Cleanup(func() { _ = stdin.Close(); _ = holder.Wait() })
 	here, there := fmt.Sprintf("10.99.%d.1", i), fmt.Sprintf("10.99.%d.2", i)
-	c := &cable{url: db.At(here), enter: fmt.Sprintf("/proc/%d/ns/net", holder.Process.Pid), end: fmt.Sprint("cable", i)}
+	c := &Cable{URL: db.At(here), Near: here, Far: there, enter: fmt.Sprintf("/proc/%d/ns/net", holder.Process.Pid), end: fmt.Sprint("cable", i)}
 	tool(t, "ip", "link", "add", c.end, "type", "veth", "peer", "name", "far", "netns", fmt.Sprint(holder.Process.Pid))
 	tool(t, "ip", "address", "add", here+"/24", "dev", c.end)
-	tool(t, "nsenter", "--net="+c.enter, program("ip"), "address", "add", there+"/24", "dev", "far")
-	tool(t, "nsenter", "--net="+c.enter, program("ip"), "link", "set", "far", "up")
-	c.mend(t)
+	c.ip(t, "address", "add", there+"/24", "dev", "far")
+	c.ip(t, "link", "set", "far", "up")
+	c.Mend(t)
 	// A kernel may take a second to carry packets on a link that is up already, and the
 	// first start of a replica waits no longer for an answer.
-	eventually(t, "the link carries packets", func() bool {
-		near := exec.Command(program("ip"), "link", "show", c.end)
-		far := exec.Command(program("nsenter"), "--net="+c.enter, program("ip"), "link", "show", "far")
-		return isUp(t, near) && isUp(t, far)
-	})
+	near := func() *exec.Cmd { return exec.Command(program("ip"), "link", "show", c.end) }
+	far := func() *exec.Cmd { return c.Command(program("ip"), "link", "show", "far") }
+	for began := time.Now(); !isUp(t, near()) || !isUp(t, far()); time.Sleep(10 * time.Millisecond) {
+		if time.Since(began) > patience {
+			t.Fatalf("a link carries no packets after %v", patience)
+		}
+	}
 	return c
+}
+
+// ip runs ip(8) in the replica's namespace.
+func (c *Cable) ip(t testing.TB, args ...string) {
+	t.Helper()
+	tool(t, "nsenter", append([]string{"--net=" + c.enter, program("ip")}, args...)...)
+}
+
+// Switch lets the namespaces of cables reach each other, and the database at one address
+// that stays when a cable is cut; and it gives each a loopback. It returns that address.
+func Switch(t testing.TB, cables ...*Cable) (database string) {
+	t.Helper()
+	const always = "10.99.255.1"
+	tool(t, "ip", "link", "set", "lo", "up")
+	tool(t, "ip", "address", "add", always+"/32", "dev", "lo")
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cables {
+		c.ip(t, "link", "set", "lo", "up")
+		c.ip(t, "route", "add", "default", "via", c.Near)
+	}
+	return always
+}
+
+// Dial connects from inside the replica's namespace; the address is an IP address with a
+// port.
+func (c *Cable) Dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // for good: the thread ends with this goroutine, wherever it is
+		var namespace *os.File
+		if namespace, err = os.Open(c.enter); err != nil {
+			return
+		}
+		defer namespace.Close() //nolint:errcheck // it is only read
+		if err = unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
+			err = os.NewSyscallError("setns", err)
+			return
+		}
+		conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
+	}()
+	<-done
+	return conn, err
 }
 
 // isUp reports whether `ip link show` calls its link up in operation (RFC 2863).
@@ -122,15 +175,16 @@ func isUp(t testing.TB, show *exec.Cmd) bool {
 	return strings.Contains(string(out), " state UP ")
 }
 
-// command is a program in the replica's namespace.
-func (c *cable) command(path string) *exec.Cmd {
-	return exec.Command(program("nsenter"), "--net="+c.enter, "--", path)
+// Command is a program in the replica's namespace. Its process is that of the program.
+func (c *Cable) Command(path string, args ...string) *exec.Cmd {
+	return exec.Command(program("nsenter"), append([]string{"--net=" + c.enter, "--", path}, args...)...)
 }
 
-// sever takes the database's end down: the replica's packets, and those to it, vanish.
-func (c *cable) sever(t testing.TB) { t.Helper(); tool(t, "ip", "link", "set", c.end, "down") }
+// Sever takes the database's end down: the replica's packets, and those to it, vanish.
+func (c *Cable) Sever(t testing.TB) { t.Helper(); tool(t, "ip", "link", "set", c.end, "down") }
 
-func (c *cable) mend(t testing.TB) { t.Helper(); tool(t, "ip", "link", "set", c.end, "up") }
+// Mend takes it up again.
+func (c *Cable) Mend(t testing.TB) { t.Helper(); tool(t, "ip", "link", "set", c.end, "up") }
 
 // program finds what may be out of the PATH of plain users.
 func program(name string) string {
