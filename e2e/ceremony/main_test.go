@@ -32,6 +32,7 @@ type room struct {
 	dir    string // of the stack
 	url    string
 	secret string // file with the passphrase
+	shared string // file with the URL of the database, of a stack that is served as replicas
 	stick  string // directory of the folders of ceremonies
 	issuer *testissuer.Issuer
 }
@@ -53,8 +54,15 @@ func newRoom(t *testing.T, signers ...string) *room {
 		t.Fatal(err)
 	}
 	r.url = e2etest.Scheme() + "://" + address
-	r.must("init", "--ceremony", "--dir", r.dir, "--url", r.url, "--listen", address, "--passphrase-file", r.secret,
-		"--trust-issuer", r.issuer.URL+",type=email", "--tuf-profile", "test")
+	init := []string{
+		"init", "--ceremony", "--dir", r.dir, "--url", r.url, "--listen", address, "--passphrase-file", r.secret,
+		"--trust-issuer", r.issuer.URL + ",type=email", "--tuf-profile", "test",
+	}
+	if e2etest.OnReplicas() {
+		r.shared = e2etest.DatabaseURL(t)
+		init = append(init, "--database-url-file", r.shared)
+	}
+	r.must(init...)
 	for _, who := range signers {
 		r.must("keys", "create", who, "--signer", "--dir", r.keys(who), "--passphrase-file", r.secret, "--algorithm", algorithm(who))
 		e2etest.WriteFile(t, r.stick, who+".pub", r.must("keys", "show", who, "--signer", "--dir", r.keys(who)))
@@ -137,6 +145,10 @@ func (r *room) mustFinish(name string) {
 // serve serves the stack until the test ends.
 func (r *room) serve() {
 	r.t.Helper()
+	if r.shared != "" {
+		e2etest.ServeReplicas(r.t, r.dir, r.shared, "--passphrase-file", r.secret)
+		return
+	}
 	e2etest.AdoptTLS(r.t, r.dir)
 	var stderr bytes.Buffer
 	cmd := exec.Command(e2etest.Sigstack(r.t), "serve", "--dir", r.dir, "--passphrase-file", r.secret)

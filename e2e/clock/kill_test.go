@@ -36,7 +36,7 @@ func TestKilledWhileSigning(t *testing.T) {
 			signed <- n
 		}(m.dir)
 		time.Sleep(20*time.Millisecond + randomly(t, 80*time.Millisecond)) // what is interrupted is left to chance
-		m.kill(t)
+		m.kill()
 		n := <-signed
 		note(t, m.dir, seen)
 		m.start(t)

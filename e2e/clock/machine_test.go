@@ -4,20 +4,14 @@
 package clock
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -64,10 +58,8 @@ type machine struct {
 	clock string // file
 	ahead time.Duration
 
-	url  string
-	cmd  *exec.Cmd
-	logs *bytes.Buffer // of the process; read after it ended
-	done chan struct{}
+	url   string
+	stack *e2etest.Stack
 }
 
 func newMachine(t *testing.T, ahead time.Duration) *machine {
@@ -92,70 +84,27 @@ func (m *machine) set(t *testing.T, ahead time.Duration) {
 
 func (m *machine) now() time.Time { return time.Now().Add(m.ahead) }
 
-// start runs the stack until it is stopped, at the latest with the test.
+// start runs the stack until it is stopped, at the latest with the test. All replicas
+// of it have the machine's clock.
 func (m *machine) start(t *testing.T, args ...string) {
 	t.Helper()
 	program, err := tagged()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(m.dir); err != nil {
-		args = append(args, "--listen", "127.0.0.1:0")
-	}
-	m.cmd = exec.Command(program, append([]string{"up", "--dir", m.dir}, args...)...) // ended by stop
-	m.cmd.Env = append(os.Environ(), testClock+"="+m.clock)
-	m.logs, m.done = new(bytes.Buffer), make(chan struct{})
-	m.cmd.Stderr = m.logs
-	out, err := m.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := m.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { m.stop(t) })
-	first := make(chan string, 1)
-	go func(cmd *exec.Cmd, done chan struct{}) {
-		defer close(done)
-		r := bufio.NewReader(out)
-		line, _ := r.ReadString('\n')
-		first <- line
-		_, _ = io.Copy(io.Discard, r)
-		_ = cmd.Wait()
-	}(m.cmd, m.done)
-	select {
-	case line := <-first:
-		url, ok := strings.CutPrefix(strings.TrimSpace(line), "ready ")
-		if !ok {
-			<-m.done
-			t.Fatalf("up did not get ready: %q\n%s", line, m.logs)
-		}
-		m.url = url
-	case <-time.After(e2etest.ReadyWithin):
-		t.Fatalf("up is not ready after %v", e2etest.ReadyWithin)
-	}
+	m.stack = e2etest.StartProgram(t, program, []string{testClock + "=" + m.clock}, m.dir, args...)
+	m.url = m.stack.URL
 }
 
 // stop ends the process and returns what it logged.
-func (m *machine) stop(t *testing.T) string { return m.end(t, syscall.SIGTERM) }
+func (m *machine) stop(t *testing.T) string {
+	t.Helper()
+	m.stack.Stop()
+	return m.stack.Logged()
+}
 
 // kill ends it as a crash would.
-func (m *machine) kill(t *testing.T) string { return m.end(t, syscall.SIGKILL) }
-
-func (m *machine) end(t *testing.T, sig syscall.Signal) string {
-	t.Helper()
-	if err := m.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		t.Errorf("signal: %v", err)
-	}
-	select {
-	case <-m.done:
-	case <-time.After(e2etest.ReadyWithin):
-		t.Errorf("up did not end within %v", e2etest.ReadyWithin)
-		_ = m.cmd.Process.Kill()
-		<-m.done
-	}
-	return m.logs.String()
-}
+func (m *machine) kill() { m.stack.Kill() }
 
 // metadata is what every role's file says.
 type metadata struct {

@@ -3,6 +3,7 @@ package e2etest
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -25,9 +26,19 @@ type process struct {
 	ended sync.Once
 }
 
-// launch starts `sigstack up` on dir and waits until it is ready.
-func launch(t *testing.T, dir string, args ...string) (_ *process, url string, err error) {
-	cmd := exec.Command(Sigstack(t), append([]string{"up", "--dir", dir}, args...)...) // ended by end
+// variant is a build of sigstack, and what its environment has besides.
+type variant struct {
+	path string
+	env  []string
+	verb string // "up", if empty
+}
+
+// launch starts `sigstack up`, or serve, on dir and waits until it is ready.
+func (g variant) launch(t *testing.T, dir string, args ...string) (_ *process, url string, err error) {
+	cmd := exec.Command(g.path, append([]string{cmp.Or(g.verb, "up"), "--dir", dir}, args...)...) // ended by end
+	if len(g.env) > 0 {
+		cmd.Env = append(os.Environ(), g.env...)
+	}
 	p := &process{t: t, cmd: cmd, logs: new(bytes.Buffer), done: make(chan struct{})}
 	cmd.Stderr = p.logs
 	stdout, err := cmd.StdoutPipe()

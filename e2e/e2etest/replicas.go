@@ -16,10 +16,10 @@ import (
 
 // startReplicas is TryStart for a stack of two replicas on PostgreSQL behind a
 // balancer at its URL. The one whose directory is dir leads.
-func startReplicas(t *testing.T, dir string, fresh bool, args []string) (*Stack, error) {
+func (g variant) startReplicas(t *testing.T, dir string, fresh bool, args []string) (*Stack, error) {
 	s := &Stack{t: t, Dir: dir}
 	if fresh {
-		if err := s.makeReplicas(args); err != nil {
+		if err := s.makeReplicas(g, args); err != nil {
 			return nil, err
 		}
 	}
@@ -27,7 +27,7 @@ func startReplicas(t *testing.T, dir string, fresh bool, args []string) (*Stack,
 	args = withoutFlags(args, "--listen")
 	var at []string
 	for _, d := range s.replicaDirs() {
-		p, url, err := launch(t, d, args...)
+		p, url, err := g.launch(t, d, args...)
 		if err != nil {
 			s.Stop()
 			return nil, fmt.Errorf("replica in %s: %w", d, err)
@@ -42,6 +42,9 @@ func startReplicas(t *testing.T, dir string, fresh bool, args []string) (*Stack,
 	}
 	if s.balancer, err = balance(conf.Listen, at...); err != nil {
 		return nil, err
+	}
+	if g.verb != "" { // there is no demo user
+		return s, trustStack(dir)
 	}
 	return s, adopt(dir)
 }
@@ -62,17 +65,24 @@ func (s *Stack) Addresses() (all []string) {
 
 // makeReplicas makes the stack and two replicas of it. A file with the database's URL
 // lies beside its directory.
-func (s *Stack) makeReplicas(args []string) error {
+func (s *Stack) makeReplicas(g variant, args []string) error {
 	t, dir := s.t, s.Dir
 	file := dir + ".database-url"
 	if err := os.WriteFile(file, []byte(pgtest.New(t).URL+"\n"), 0o600); err != nil {
 		return err
 	}
-	p, _, err := launch(t, dir, append(slices.Clone(args), "--database-url-file", file)...)
+	p, _, err := g.launch(t, dir, append(slices.Clone(args), "--database-url-file", file)...)
 	if err != nil {
 		return err
 	}
 	p.end(syscall.SIGTERM)
+	s.join(g, file)
+	return nil
+}
+
+// join makes two replicas of the stopped stack. The arguments are further ones.
+func (s *Stack) join(g variant, file string, args ...string) {
+	t := s.t
 	for i, d := range s.replicaDirs() {
 		join := []string{
 			"replica", "join", "--dir", d, "--name", []string{"a", "b"}[i], "--address", freeAddress(t), "--listen", freeAddress(t),
@@ -81,9 +91,32 @@ func (s *Stack) makeReplicas(args []string) error {
 		if i > 0 {
 			join = append(join, "--database-url-file", file)
 		}
-		MustRun(t, nil, Sigstack(t), join...)
+		MustRun(t, g.env, g.path, append(join, args...)...)
 	}
-	return nil
+}
+
+// DatabaseURL writes a file with the URL of a fresh database.
+func DatabaseURL(t *testing.T) (file string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "database-url")
+	if err := os.WriteFile(file, []byte(pgtest.New(t).URL+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// ServeReplicas makes two replicas of a stack that init made in dir with the database of
+// a file, and serves them until the test ends, behind a balancer at the stack's address.
+// The arguments are those of join and of serve.
+func ServeReplicas(t *testing.T, dir, database string, args ...string) *Stack {
+	t.Helper()
+	g := variant{path: Sigstack(t), verb: "serve"}
+	(&Stack{t: t, Dir: dir}).join(g, database, args...)
+	s, err := g.startReplicas(t, dir, false, args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // withoutFlags takes flags, each with its value, out of arguments.

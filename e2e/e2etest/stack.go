@@ -46,15 +46,30 @@ func Start(t *testing.T, dir string, args ...string) *Stack {
 // TryStart is Start for a stack that may not come up.
 func TryStart(t *testing.T, dir string, args ...string) (*Stack, error) {
 	t.Helper()
+	return variant{path: Sigstack(t)}.start(t, dir, args)
+}
+
+// StartProgram is Start with another build of sigstack, and more in its environment.
+func StartProgram(t *testing.T, path string, env []string, dir string, args ...string) *Stack {
+	t.Helper()
+	s, err := variant{path: path, env: env}.start(t, dir, args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (g variant) start(t *testing.T, dir string, args []string) (*Stack, error) {
+	t.Helper()
 	_, err := os.Stat(filepath.Join(dir, "config.yaml"))
 	fresh := err != nil
 	if fresh && !strings.Contains(strings.Join(args, " "), "--listen") {
 		args = append(args, "--listen", "127.0.0.1:0")
 	}
 	if OnReplicas() {
-		return startReplicas(t, dir, fresh, args)
+		return g.startReplicas(t, dir, fresh, args)
 	}
-	p, url, err := launch(t, dir, append(args, currentMode().upArgs(fresh)...)...)
+	p, url, err := g.launch(t, dir, append(args, currentMode().upArgs(fresh)...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +80,10 @@ func TryStart(t *testing.T, dir string, args ...string) (*Stack, error) {
 
 // PID is that of the process; of replicas that of the one that was started first.
 func (s *Stack) PID() int { return s.processes[0].cmd.Process.Pid }
+
+// Logged is what the process, of replicas the one that was started first, has logged. It
+// has to have ended.
+func (s *Stack) Logged() string { return s.processes[0].logs.String() }
 
 // Stop ends the stack as an operator would.
 func (s *Stack) Stop() { s.end(syscall.SIGTERM) }

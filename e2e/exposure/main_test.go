@@ -33,7 +33,17 @@ type served struct {
 const (
 	host = "192.0.2.1" // TEST-NET-1 (RFC 5737)
 	port = "8443"
+
+	peerPort = "8102" // of a replica
 )
+
+// open are the ports where a host answers.
+func open() []string {
+	if e2etest.OnReplicas() {
+		return []string{peerPort, port}
+	}
+	return []string{port}
+}
 
 // serve makes a stack and serves it. The network namespace lives as long as the
 // process. TLS is that of init, but for its least version, "1.3" or "1.2".
@@ -41,9 +51,16 @@ func serve(t *testing.T, minVersion string) *served {
 	t.Helper()
 	s := &served{dir: filepath.Join(t.TempDir(), "stack")}
 	secret := e2etest.WriteFile(t, t.TempDir(), "passphrase", passphrase+"\n")
-	e2etest.MustRun(t, nil, e2etest.Sigstack(t), "init", "--dir", s.dir, "--url", "https://"+host+":"+port,
-		"--listen", "0.0.0.0:"+port, "--passphrase-file", secret)
+	init := []string{"init", "--dir", s.dir, "--url", "https://" + host + ":" + port, "--listen", "0.0.0.0:" + port, "--passphrase-file", secret}
+	if e2etest.OnReplicas() {
+		init = append(init, "--database-url-file", e2etest.DatabaseURL(t))
+	}
+	e2etest.MustRun(t, nil, e2etest.Sigstack(t), init...)
 	s.allow(t, minVersion)
+	if e2etest.OnReplicas() { // one of them, which is what is on a host
+		e2etest.MustRun(t, nil, e2etest.Sigstack(t), "replica", "join", "--dir", s.dir, "--passphrase-file", secret, "--name", "a",
+			"--address", host+":"+peerPort, "--peer-listen", "0.0.0.0:"+peerPort)
+	}
 	s.cmd = exec.Command("unshare", "--net", "sh", "-c", `ip link set lo up && ip addr add "$0"/32 dev lo && exec "$@"`,
 		host, e2etest.Sigstack(t), "serve", "--dir", s.dir, "--passphrase-file", secret)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
