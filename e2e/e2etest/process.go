@@ -31,6 +31,8 @@ type variant struct {
 	path string
 	env  []string
 	verb string // "up", if empty
+
+	database string // URL; empty: of a fresh one
 }
 
 // launch starts `sigstack up`, or serve, on dir and waits until it is ready.

@@ -68,7 +68,11 @@ func (s *Stack) Addresses() (all []string) {
 func (s *Stack) makeReplicas(g variant, args []string) error {
 	t, dir := s.t, s.Dir
 	file := dir + ".database-url"
-	if err := os.WriteFile(file, []byte(pgtest.New(t).URL+"\n"), 0o600); err != nil {
+	url := g.database
+	if url == "" {
+		url = pgtest.New(t).URL
+	}
+	if err := os.WriteFile(file, []byte(url+"\n"), 0o600); err != nil {
 		return err
 	}
 	p, _, err := g.launch(t, dir, append(slices.Clone(args), "--database-url-file", file)...)
@@ -93,6 +97,16 @@ func (s *Stack) join(g variant, file string, args ...string) {
 		}
 		MustRun(t, g.env, g.path, append(join, args...)...)
 	}
+}
+
+// StartOn is Start of replicas on a database of the test's own.
+func StartOn(t *testing.T, db *pgtest.Database, dir string, args ...string) *Stack {
+	t.Helper()
+	s, err := variant{path: Sigstack(t), database: db.URL}.start(t, dir, args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // DatabaseURL writes a file with the URL of a fresh database.

@@ -17,7 +17,7 @@ import (
 
 const (
 	mebi     = 1 << 20
-	diskSize = "size=320m,mode=0700"
+	diskSize = "size=320m,mode=0755" // what is on it may be another user's
 )
 
 // TestFullDisk fills the disk that all of a stack lies on, while it is written to.
@@ -26,7 +26,7 @@ const (
 // on the way is there, also after it was killed on the full disk.
 func TestFullDisk(t *testing.T) {
 	if e2etest.OnReplicas() {
-		t.Skip("the logs of replicas are not on their disks")
+		t.Skip("the logs of replicas are not on their disks: TestFullDatabase")
 	}
 	dir := smallDisk(t)
 	first := e2etest.Start(t, dir)
@@ -120,10 +120,21 @@ func waitUntil(t *testing.T, what string, happened func() bool) {
 	}
 }
 
-// smallDisk is a folder on a disk of its own.
+// smallDisk is a folder on a disk of its own, which other users can enter.
 func smallDisk(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "small-disk-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // for the database's user
+		t.Fatal(err)
+	}
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, diskSize); err != nil {
 		t.Skipf("mount a small disk: %v", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"sigstack/e2e/e2etest"
 	"sigstack/services/tlog/tlogtest"
@@ -91,6 +92,7 @@ func (l *load) write(t *testing.T, signer tlogtest.Signer, kind int, patient boo
 			if l.refused.Add(1); !patient {
 				return
 			}
+			time.Sleep(10 * time.Millisecond) // clients would wait for longer
 		default:
 			l.mu.Lock()
 			l.errs = append(l.errs, fmt.Errorf("status %d: %s", status, answer))

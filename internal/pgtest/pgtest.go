@@ -69,6 +69,13 @@ func Start(t testing.TB) (*Server, *Database) {
 	return s, own(t, s, err)
 }
 
+// StartIn is Start with all of the server in a folder, which its user can enter.
+func StartIn(t testing.TB, dir string) (*Server, *Database) {
+	t.Helper()
+	s, err := launch(dir)
+	return s, own(t, s, err)
+}
+
 // StartListening starts a server that also takes TCP connections at port 5432 of every
 // address, from anybody without a password, with one database: call it only in a network
 // namespace of the test's own. It ends with the test.

@@ -233,7 +233,7 @@ func (s *Server) signal(sig syscall.Signal) error {
 	if s.cmd == nil {
 		return nil
 	}
-	if err := s.cmd.Process.Signal(sig); err != nil {
+	if err := s.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) { // it may have ended by itself
 		return fmt.Errorf("end PostgreSQL: %w", err)
 	}
 	s.cmd = nil
