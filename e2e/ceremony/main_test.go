@@ -5,7 +5,6 @@ package ceremony
 import (
 	"bufio"
 	"bytes"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,14 +44,7 @@ func newRoom(t *testing.T, signers ...string) *room {
 	}
 	r := &room{t: t, dir: filepath.Join(t.TempDir(), "stack"), stick: t.TempDir(), issuer: testissuer.Start(t)}
 	r.secret = e2etest.WriteFile(t, t.TempDir(), "passphrase", passphrase+"\n")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := e2etest.FreeAddress(t)
 	r.url = e2etest.Scheme() + "://" + address
 	init := []string{
 		"init", "--ceremony", "--dir", r.dir, "--url", r.url, "--listen", address, "--passphrase-file", r.secret,

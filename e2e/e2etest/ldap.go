@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,7 +49,7 @@ func StartDirectory(t *testing.T, people ...Person) *Directory {
 		t.Fatal(err)
 	}
 	KeepSecret(DirectoryBindPassword)
-	d := &Directory{t: t, Host: freeAddress(t), conf: WriteFile(t, dir, "slapd.conf", directoryConfig(dir))}
+	d := &Directory{t: t, Host: FreeAddress(t), conf: WriteFile(t, dir, "slapd.conf", directoryConfig(dir))}
 	ldif := WriteFile(t, dir, "people.ldif", directoryEntries(people))
 	MustRun(t, nil, slapd("slapadd"), "-q", "-f", d.conf, "-l", ldif)
 	t.Cleanup(d.Stop)
@@ -145,17 +144,4 @@ func directoryEntries(people []Person) string {
 		entry("uid="+p.UID+","+DirectoryPeople, attributes...)
 	}
 	return b.String()
-}
-
-// freeAddress is a loopback address that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().String()
 }

@@ -41,7 +41,7 @@ func PlainRegistry(t *testing.T) string {
 		t.Fatalf("%v: run `make deps` first", err)
 	}
 	// It cannot tell which port it chose, so one is chosen for it.
-	address, dir := freeAddress(t), t.TempDir()
+	address, dir := FreeAddress(t), t.TempDir()
 	config := WriteFile(t, dir, "config.yml", fmt.Sprintf(
 		"version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n",
 		filepath.Join(dir, "data"), address))

@@ -89,8 +89,8 @@ func (s *Stack) join(g variant, file string, args ...string) {
 	t := s.t
 	for i, d := range s.replicaDirs() {
 		join := []string{
-			"replica", "join", "--dir", d, "--name", []string{"a", "b"}[i], "--address", freeAddress(t), "--listen", freeAddress(t),
-			"--metrics-listen", freeAddress(t),
+			"replica", "join", "--dir", d, "--name", []string{"a", "b"}[i], "--address", FreeAddress(t), "--listen", FreeAddress(t),
+			"--metrics-listen", FreeAddress(t),
 		}
 		if i > 0 {
 			join = append(join, "--database-url-file", file)

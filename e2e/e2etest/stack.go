@@ -5,6 +5,7 @@ package e2etest
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -63,8 +64,8 @@ func (g variant) start(t *testing.T, dir string, args []string) (*Stack, error) 
 	t.Helper()
 	_, err := os.Stat(filepath.Join(dir, "config.yaml"))
 	fresh := err != nil
-	if fresh && !strings.Contains(strings.Join(args, " "), "--listen") {
-		args = append(args, "--listen", "127.0.0.1:0")
+	if fresh {
+		args = listening(t, args)
 	}
 	if OnReplicas() {
 		return g.startReplicas(t, dir, fresh, args)
@@ -80,6 +81,21 @@ func (g variant) start(t *testing.T, dir string, args []string) (*Stack, error) 
 
 // PID is that of the process; of replicas that of the one that was started first.
 func (s *Stack) PID() int { return s.processes[0].cmd.Process.Pid }
+
+// listening gives a new stack a port that is still free when it is started again.
+func listening(t *testing.T, args []string) []string {
+	t.Helper()
+	const flag, any = "--listen", "127.0.0.1:0"
+	if i := slices.Index(args, flag); i >= 0 {
+		if args[i+1] != any {
+			return args
+		}
+		args = slices.Delete(slices.Clone(args), i, i+2)
+	} else if strings.Contains(strings.Join(args, " "), flag+"=") {
+		return args
+	}
+	return append(args, flag, FreeAddress(t))
+}
 
 // Logged is what the process, of replicas the one that was started first, has logged. It
 // has to have ended.

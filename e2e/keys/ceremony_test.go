@@ -75,7 +75,7 @@ func awaiting(t *testing.T, program string, env []string) *served {
 	e2etest.KeepSecret(passphrase)
 	s := &served{program: program, dir: filepath.Join(t.TempDir(), "stack"), issuer: testissuer.Start(t)}
 	s.secret = e2etest.WriteFile(t, t.TempDir(), "passphrase", passphrase+"\n")
-	address := freeAddress(t)
+	address := e2etest.FreeAddress(t)
 	s.url, s.dirs = e2etest.Scheme()+"://"+address, map[string]string{"": s.dir}
 	e2etest.MustRun(t, env, program, "init", "--ceremony", "--dir", s.dir, "--url", s.url, "--listen", address,
 		"--passphrase-file", s.secret, "--trust-issuer", s.issuer.URL+",type=email", "--tuf-profile", "test")

@@ -5,7 +5,6 @@ package keys
 import (
 	"bufio"
 	"bytes"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -58,7 +57,7 @@ func initialize(t *testing.T, program string, env, places []string) *served {
 	e2etest.KeepSecret(passphrase)
 	s := &served{program: program, dir: filepath.Join(t.TempDir(), "stack"), issuer: testissuer.Start(t)}
 	s.secret = e2etest.WriteFile(t, t.TempDir(), "passphrase", passphrase+"\n")
-	address := freeAddress(t)
+	address := e2etest.FreeAddress(t)
 	s.url = e2etest.Scheme() + "://" + address
 	args := []string{
 		"init", "--dir", s.dir, "--url", s.url, "--listen", address, "--passphrase-file", s.secret,
@@ -95,7 +94,7 @@ func (s *served) split(t *testing.T, env []string) {
 	args := []string{"split", "--dir", s.dir, "--into", into, "--passphrase-file", s.secret}
 	s.dirs = map[string]string{"front": filepath.Join(into, "front")}
 	for _, name := range []string{"ca", "logs", "oidc"} {
-		args = append(args, "--address", name+"="+freeAddress(t))
+		args = append(args, "--address", name+"="+e2etest.FreeAddress(t))
 		s.dirs[name] = filepath.Join(into, name)
 	}
 	e2etest.MustRun(t, env, s.program, args...)
@@ -108,19 +107,6 @@ func (s *served) home(process string) string {
 		return dir
 	}
 	return s.dir
-}
-
-// freeAddress is one where nobody listens now.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().String()
 }
 
 // start starts every process, and returns when all are ready.

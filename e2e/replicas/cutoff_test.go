@@ -127,7 +127,7 @@ func startApart(t *testing.T) *apart {
 	e2etest.Start(t, a.dir, "--database-url-file", url, "--listen", "127.0.0.1:0").Stop()
 	e2etest.MustRun(t, nil, program, "replica", "join", "--dir", a.dir, "--name", "a", "--address", a.cable.Far+":7100")
 	e2etest.MustRun(t, nil, program, "replica", "join", "--dir", b.dir, "--name", "b", "--address", b.cable.Far+":7100",
-		"--listen", free(t), "--database-url-file", url)
+		"--listen", e2etest.FreeAddress(t), "--database-url-file", url)
 	a.start(t)
 	b.start(t)
 	return f

@@ -82,11 +82,11 @@ func TestNobodyLogsInAgain(t *testing.T) {
 	keys := kids(t, alone.URL)
 	alone.Stop()
 
-	said := e2etest.MustRun(t, nil, e2etest.Sigstack(t), "replica", "join", "--dir", dir, "--name", "a", "--address", free(t))
+	said := e2etest.MustRun(t, nil, e2etest.Sigstack(t), "replica", "join", "--dir", dir, "--name", "a", "--address", e2etest.FreeAddress(t))
 	if !strings.Contains(said, "1 refresh tokens") {
 		t.Errorf("join says %q, want what became of the issuer", said)
 	}
-	e2etest.MustRun(t, nil, e2etest.Sigstack(t), "replica", "join", "--dir", other, "--name", "b", "--address", free(t), "--listen", free(t), "--database-url-file", file)
+	e2etest.MustRun(t, nil, e2etest.Sigstack(t), "replica", "join", "--dir", other, "--name", "b", "--address", e2etest.FreeAddress(t), "--listen", e2etest.FreeAddress(t), "--database-url-file", file)
 	a, b := &replica{t: t, name: "a"}, &replica{t: t, name: "b"}
 	a.start(dir)
 	b.start(other)
@@ -163,11 +163,11 @@ func TestReplicasOfAnOperator(t *testing.T) {
 	file, dir, other := databaseURL(t), filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")
 	secret := e2etest.WriteFile(t, t.TempDir(), "passphrase", "of the service keys alone\n")
 	wrong := e2etest.WriteFile(t, t.TempDir(), "passphrase", "of somebody else's keys\n")
-	_, port, _ := strings.Cut(free(t), ":")
+	_, port, _ := strings.Cut(e2etest.FreeAddress(t), ":")
 	e2etest.MustRun(t, nil, e2etest.Sigstack(t), "init", "--dir", dir, "--url", "https://localhost:"+port, "--listen", "127.0.0.1:"+port,
 		"--passphrase-file", secret, "--database-url-file", file, "--trust-issuer", issuer.URL)
-	first := []string{"replica", "join", "--dir", dir, "--name", "a", "--address", free(t)}
-	second := []string{"replica", "join", "--dir", other, "--name", "b", "--address", free(t), "--listen", free(t), "--database-url-file", file}
+	first := []string{"replica", "join", "--dir", dir, "--name", "a", "--address", e2etest.FreeAddress(t)}
+	second := []string{"replica", "join", "--dir", other, "--name", "b", "--address", e2etest.FreeAddress(t), "--listen", e2etest.FreeAddress(t), "--database-url-file", file}
 	if r := e2etest.Run(t, nil, e2etest.Sigstack(t), first...); r.Code == 0 || !strings.Contains(r.Stderr, "--passphrase-file FILE") {
 		t.Errorf("join without a passphrase: %d %s", r.Code, r.Stderr)
 	}

@@ -6,7 +6,6 @@ import (
 	"crypto"
 	"crypto/rand"
 	"encoding/json"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -33,17 +32,6 @@ type replica struct {
 	args []string
 }
 
-// free is an address that nobody listens on.
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close() //nolint:errcheck // nothing was accepted
-	return l.Addr().String()
-}
-
 // startTwo makes a stack, makes two replicas of it and starts them, "a" first.
 func startTwo(t *testing.T, issuer string) (a, b *replica) {
 	t.Helper()
@@ -63,9 +51,9 @@ func startTwoOn(t *testing.T, db *pgtest.Database, issuer, lines string) (a, b *
 	e2etest.Start(t, dir, append([]string{"--database-url-file", urlFile, "--listen", "127.0.0.1:0"}, args...)...).Stop()
 	e2etest.WriteFile(t, dir, "config.yaml", e2etest.ReadFile(t, filepath.Join(dir, "config.yaml"))+lines)
 	other := filepath.Join(t.TempDir(), "b")
-	e2etest.MustRun(t, nil, e2etest.Sigstack(t), "replica", "join", "--dir", dir, "--name", "a", "--address", free(t))
-	e2etest.MustRun(t, nil, e2etest.Sigstack(t), "replica", "join", "--dir", other, "--name", "b", "--address", free(t),
-		"--listen", free(t), "--database-url-file", urlFile)
+	e2etest.MustRun(t, nil, e2etest.Sigstack(t), "replica", "join", "--dir", dir, "--name", "a", "--address", e2etest.FreeAddress(t))
+	e2etest.MustRun(t, nil, e2etest.Sigstack(t), "replica", "join", "--dir", other, "--name", "b", "--address", e2etest.FreeAddress(t),
+		"--listen", e2etest.FreeAddress(t), "--database-url-file", urlFile)
 	a = &replica{t: t, name: "a", args: args}
 	a.start(dir)
 	b = &replica{t: t, name: "b", args: args}

@@ -28,8 +28,8 @@ func TestThreeReplicas(t *testing.T) {
 		url = filepath.Join(b.Dir, url)
 	}
 	dir := filepath.Join(t.TempDir(), "c")
-	e2etest.MustRun(t, nil, e2etest.Sigstack(t), "replica", "join", "--dir", dir, "--name", "c", "--address", free(t),
-		"--listen", free(t), "--database-url-file", url)
+	e2etest.MustRun(t, nil, e2etest.Sigstack(t), "replica", "join", "--dir", dir, "--name", "c", "--address", e2etest.FreeAddress(t),
+		"--listen", e2etest.FreeAddress(t), "--database-url-file", url)
 	c := &replica{t: t, name: "c", args: b.args}
 	c.start(dir)
 	if got := c.leader(t); got != "a" {
