@@ -35,15 +35,12 @@ func (f *Fleet) TakeEdits(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	edited := map[string]file{}
-	for _, p := range f.cfg.editable() {
-		if err := add(edited, f.cfg.Dir, p); err != nil {
-			return nil, fmt.Errorf("take edits: %w", err)
-		}
-		if is, ok := edited[p]; ok && is.sum() == agreed[p] {
-			delete(edited, p)
-		}
+	edited, err := scan(f.cfg.Dir, f.cfg.Paths())
+	if err != nil {
+		return nil, fmt.Errorf("take edits: %w", err)
 	}
+	editable := f.cfg.editable()
+	maps.DeleteFunc(edited, func(p string, is file) bool { return !editable(p) || is.sum() == agreed[p] })
 	if len(edited) == 0 || agreed == nil {
 		return nil, nil
 	}
@@ -93,23 +90,22 @@ func (f *Fleet) takeEdits(ctx context.Context, tx pgx.Tx, edited map[string]file
 	return tx.SendBatch(ctx, changes).Close()
 }
 
-// editable are the files that operators edit.
-func (c Config) editable() []string {
-	var out []string
-	for _, p := range append([]string{configFile}, c.Paths()...) {
-		if mayReplicate(p) && !slices.Contains(out, p) {
-			out = append(out, p)
-		}
+// editable reports which files are edited beside the leader: by operators config.yaml and
+// what it names, by commands the journals of rotations, which are ahead of the fleet
+// until the next act.
+func (c Config) editable() func(path string) bool {
+	paths := c.Paths()
+	return func(p string) bool {
+		return mayReplicate(p) && (p == configFile || strings.HasPrefix(p, journals) || slices.Contains(paths, p))
 	}
-	slices.Sort(out)
-	return out
 }
 
 // agree puts down what the fleet has of the files that operators edit.
 func (c Config) agree(have map[string]stored) error {
 	var out strings.Builder
-	for _, p := range c.editable() {
-		if is, ok := have[p]; ok && is.there {
+	editable := c.editable()
+	for _, p := range slices.Sorted(maps.Keys(have)) {
+		if is := have[p]; is.there && editable(p) {
 			fmt.Fprintf(&out, "%x  %s\n", is.sum, p)
 		}
 	}

@@ -32,7 +32,7 @@ func takes(t *testing.T, url, name, dir string) []string {
 }
 
 func TestEditsOfAStoppedFleet(t *testing.T) {
-	const conf, rules = "config.yaml", "policies/ci.yaml"
+	const conf, journal, rules = "config.yaml", "rotations/ca.json", "policies/ci.yaml"
 	url := migrated(t, pgtest.New(t))
 	a := founded(t, url)
 	b := joined(t, url, "b")
@@ -45,8 +45,9 @@ func TestEditsOfAStoppedFleet(t *testing.T) {
 
 	write(t, a, conf, "two")
 	write(t, a, rules, "stricter")
+	write(t, a, journal, "the step is done") // by a command, since the last act
 	write(t, a, "keys/ca.key", "half an act")
-	if got := takes(t, url, "a", a); !slices.Equal(got, []string{conf, rules}) {
+	if got := takes(t, url, "a", a); !slices.Equal(got, []string{conf, rules, journal}) {
 		t.Errorf("of what nobody else has changed, %q counts", got)
 	}
 	want("nobody edits keys", a, "keys/ca.key", "secret")
@@ -55,6 +56,7 @@ func TestEditsOfAStoppedFleet(t *testing.T) {
 	}
 	want("the other replica", b, conf, "two")
 	want("the other replica", b, rules, "stricter")
+	want("the other replica", b, journal, "the step is done")
 
 	write(t, a, conf, "three")
 	write(t, b, conf, "three of b")

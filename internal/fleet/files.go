@@ -32,6 +32,9 @@ const (
 	configFile    = "config.yaml"
 )
 
+// journals is the folder of the journals of rotations.
+const journals = "rotations/"
+
 // mayReplicate reports whether a path, with slashes, can be that of a replicated file:
 // it leads to a place below the directory, and not to what is a replica's own.
 func mayReplicate(p string) bool {
@@ -57,7 +60,7 @@ func Replicated(p string) bool {
 	}
 	top, _, below := strings.Cut(p, "/")
 	if below {
-		return slices.Contains(folders, top) || top == "rotations"
+		return slices.Contains(folders, top) || strings.HasPrefix(p, journals)
 	}
 	return p == configFile || p == "demo-user" || path.Ext(p) == ".json"
 }
