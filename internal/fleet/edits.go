@@ -40,25 +40,40 @@ func (f *Fleet) TakeEdits(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("take edits: %w", err)
 	}
 	editable := f.cfg.editable()
+	gone := map[string]bool{} // journals of rotations that are finished, or were abandoned
+	for p := range agreed {
+		if _, ok := edited[p]; !ok && strings.HasPrefix(p, journals) {
+			gone[p] = true
+		}
+	}
 	maps.DeleteFunc(edited, func(p string, is file) bool { return !editable(p) || is.sum() == agreed[p] })
-	if len(edited) == 0 || agreed == nil {
+	if len(edited)+len(gone) == 0 || agreed == nil {
 		return nil, nil
 	}
-	err = pgx.BeginFunc(ctx, f.pool, func(tx pgx.Tx) error { return f.takeEdits(ctx, tx, edited, agreed) })
+	err = pgx.BeginFunc(ctx, f.pool, func(tx pgx.Tx) error { return f.takeEdits(ctx, tx, edited, gone, agreed) })
 	if errors.Is(err, errNothing) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("take edits: %w", err)
 	}
-	return slices.Sorted(maps.Keys(edited)), nil
+	return slices.Sorted(maps.Keys(merged(edited, gone))), nil
+}
+
+// merged are the paths of both.
+func merged(edited map[string]file, gone map[string]bool) map[string]bool {
+	all := maps.Clone(gone)
+	for p := range edited {
+		all[p] = true
+	}
+	return all
 }
 
 // errNothing ends a transaction that has nothing to change.
 var errNothing = errors.New("nothing was edited that counts")
 
-// takeEdits writes those edits that count, and takes the others out of edited.
-func (f *Fleet) takeEdits(ctx context.Context, tx pgx.Tx, edited map[string]file, agreed map[string][32]byte) error {
+// takeEdits writes those edits that count, and takes the others out of edited and gone.
+func (f *Fleet) takeEdits(ctx context.Context, tx pgx.Tx, edited map[string]file, gone map[string]bool, agreed map[string][32]byte) error {
 	// Whoever has the lock leads; nobody can until the commit.
 	var free bool
 	if err := tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock($1)", f.lock()).Scan(&free); err != nil {
@@ -83,10 +98,15 @@ func (f *Fleet) takeEdits(ctx context.Context, tx pgx.Tx, edited map[string]file
 		sum := is.sum()
 		return there && was.there != known || !there && known || known && !bytes.Equal(was.sum, base[:]) || bytes.Equal(was.sum, sum[:])
 	})
-	if len(edited) == 0 {
+	maps.DeleteFunc(gone, func(p string, _ bool) bool {
+		was, base := have[p], agreed[p]
+		return !was.there || !bytes.Equal(was.sum, base[:])
+	})
+	all := merged(edited, gone)
+	if len(all) == 0 {
 		return errNothing
 	}
-	changes := f.differences(have, edited, revision, func(p string) bool { _, ok := edited[p]; return ok })
+	changes := f.differences(have, edited, revision, func(p string) bool { return all[p] })
 	return tx.SendBatch(ctx, changes).Close()
 }
 

@@ -58,6 +58,21 @@ func TestEditsOfAStoppedFleet(t *testing.T) {
 	want("the other replica", b, rules, "stricter")
 	want("the other replica", b, journal, "the step is done")
 
+	if err := os.Remove(filepath.Join(a, journal)); err != nil { // it is finished
+		t.Fatal(err)
+	}
+	if got := takes(t, url, "a", a); !slices.Equal(got, []string{journal}) {
+		t.Errorf("of a journal that is gone, %q counts", got)
+	}
+	if got := takes(t, url, "b", b); got != nil {
+		t.Errorf("a journal that is there still was taken for an edit: %q", got)
+	}
+	for _, dir := range []string{a, b} {
+		if _, err := os.Stat(filepath.Join(dir, journal)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("a journal that is gone is in %s: %v", dir, err)
+		}
+	}
+
 	write(t, a, conf, "three")
 	write(t, b, conf, "three of b")
 	if got := takes(t, url, "a", a); !slices.Equal(got, []string{conf}) {
