@@ -85,9 +85,9 @@ func (s *Stack) PID() int { return s.processes[0].cmd.Process.Pid }
 // listening gives a new stack a port that is still free when it is started again.
 func listening(t *testing.T, args []string) []string {
 	t.Helper()
-	const flag, any = "--listen", "127.0.0.1:0"
+	const flag, anyPort = "--listen", "127.0.0.1:0"
 	if i := slices.Index(args, flag); i >= 0 {
-		if args[i+1] != any {
+		if args[i+1] != anyPort {
 			return args
 		}
 		args = slices.Delete(slices.Clone(args), i, i+2)

@@ -1,12 +1,6 @@
 package keys
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"os"
@@ -133,24 +127,7 @@ func remove(t *testing.T, name string) {
 // certificate asks for one with a token of the issuer's user.
 func (s *served) certificate(t *testing.T, token string) (status int, answer []byte) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	digest := sha256.Sum256([]byte(signerName))
-	proof, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := json.Marshal(map[string]any{
-		"credentials": map[string]any{"oidcIdentityToken": token},
-		"publicKeyRequest": map[string]any{
-			"publicKey": map[string]any{"content": e2etest.PublicPEM(t, key.Public())}, "proofOfPossession": proof,
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	body := e2etest.CertificateRequest(t, token, signerName)
 	return e2etest.Send(t, http.MethodPost, s.url+"/api/v2/signingCert", "application/json", body)
 }
 

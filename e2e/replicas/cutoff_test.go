@@ -349,7 +349,7 @@ func (f *apart) until(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// leading waits for a replica that leads, and a process of each that lives.
+// leading waits for a replica that leads.
 func (f *apart) leading(t *testing.T) *machine {
 	t.Helper()
 	var leader *machine

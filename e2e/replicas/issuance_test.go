@@ -1,12 +1,6 @@
 package replicas_test
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/json"
 	"net/http"
 	"strings"
 	"sync"
@@ -28,34 +22,10 @@ const (
 	issuanceLimits = "\nlimits:\n  identity: {per_second: 0.0001, burst: 20}\n  issuer: {per_second: 0.0001, burst: 30}\n"
 )
 
-// certificateBody asks for a certificate for who a token says.
-func certificateBody(t *testing.T, token, who string) []byte {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	digest := sha256.Sum256([]byte(who))
-	proof, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := json.Marshal(map[string]any{
-		"credentials": map[string]any{"oidcIdentityToken": token},
-		"publicKeyRequest": map[string]any{
-			"publicKey": map[string]any{"content": e2etest.PublicPEM(t, key.Public())}, "proofOfPossession": proof,
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return body
-}
-
 // certificate asks this replica for one.
 func (r *replica) certificate(t *testing.T, token, who string) (status int, answer string) {
 	t.Helper()
-	status, body := e2etest.Send(t, http.MethodPost, r.at+"/api/v2/signingCert", "application/json", certificateBody(t, token, who))
+	status, body := e2etest.Send(t, http.MethodPost, r.at+"/api/v2/signingCert", "application/json", e2etest.CertificateRequest(t, token, who))
 	return status, string(body)
 }
 
@@ -65,7 +35,7 @@ func certificates(t *testing.T, a, b *replica, n int, token, who, limit string) 
 	t.Helper()
 	bodies := make([][]byte, n)
 	for i := range bodies {
-		bodies[i] = certificateBody(t, token, who)
+		bodies[i] = e2etest.CertificateRequest(t, token, who)
 	}
 	var issued atomic.Int64
 	var wait sync.WaitGroup

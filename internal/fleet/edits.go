@@ -20,9 +20,10 @@ import (
 	"sigstack/internal/durable"
 )
 
-// Operators edit config.yaml and the files that it names. What such a file was when the
-// fleet and this directory last agreed on it is put down here, as sha256sum writes it:
-// only so can an edit be told from a copy that is out of date.
+// Operators edit config.yaml and the files that it names, and commands write the journals
+// of rotations. What such a file was when the fleet and this directory last agreed on it
+// is put down here, as sha256sum writes it: only so can an edit be told from a copy that
+// is out of date.
 const agreedFile = "replica/agreed.sha256"
 
 // TakeEdits gives the fleet what was edited in this directory while no replica ran, and

@@ -191,13 +191,16 @@ func (b *Bundler) deliver(parcels []*parcel) {
 // leads no more, answers is fault.Unavailable. Otherwise it is as Add.
 func (t *Tree) AddForwarded(ctx context.Context, leaves []Leaf) []Outcome {
 	outcomes := make([]Outcome, len(leaves))
-	waiting := make([]*pending, len(leaves)) // nil: the outcome is known
 	now := t.term.Load()
+	if !now.leading {
+		for i := range outcomes {
+			outcomes[i].Err = errNotLeading
+		}
+		return outcomes
+	}
+	waiting := make([]*pending, len(leaves)) // nil: the outcome is known
 	for i, leaf := range leaves {
 		p, err := t.pending(ctx, leaf)
-		if !now.leading {
-			err = errNotLeading
-		}
 		if err == nil {
 			err = t.enqueue(p)
 		}
