@@ -32,6 +32,13 @@ const maxConnections = 128
 // whose memory for it is bounded.
 const maxWindow = 64 << 10
 
+// Of a client of NewBulkClient: connections that are kept for the next request, and
+// what one reads and writes at a time, in bytes.
+const (
+	maxIdleBulk = 16
+	bulkBuffer  = 64 << 10
+)
+
 // requestID is the header that carries a request's id from log to log.
 const requestID = "X-Request-Id"
 
@@ -56,6 +63,18 @@ func NewClient(name, address string, pin Pin, id Identity) *Client {
 		IdleConnTimeout:     idleTimeout,
 		DisableCompression:  true, // what a client asked for goes through as it is
 	}}
+}
+
+// NewBulkClient is NewClient for few large requests at a time: where the process offers
+// it (ServerConfigFor), each has a connection of HTTP/1.1 to itself, without the frames,
+// windows and goroutines by which many share one.
+func NewBulkClient(name, address string, pin Pin, id Identity) *Client {
+	c := NewClient(name, address, pin, id)
+	t := c.transport
+	t.Protocols.SetHTTP1(true)
+	t.MaxIdleConnsPerHost = maxIdleBulk
+	t.WriteBufferSize, t.ReadBufferSize = bulkBuffer, bulkBuffer
+	return c
 }
 
 // Name is that of the other process.

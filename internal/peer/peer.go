@@ -92,7 +92,7 @@ func (id Identity) config(known func(Pin) bool) *tls.Config {
 
 // ServerConfig accepts the given callers alone.
 func (id Identity) ServerConfig(callers []Caller) *tls.Config {
-	return id.ServerConfigFor(func(p Pin) bool { _, ok := find(callers, p); return ok })
+	return id.serverConfig(func(p Pin) bool { _, ok := find(callers, p); return ok })
 }
 
 // clientConfig accepts the one server with the given key.

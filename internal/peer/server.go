@@ -53,9 +53,15 @@ func Listen(l net.Listener, id Identity, callers []Caller) net.Listener {
 	return tls.NewListener(l, id.ServerConfig(callers))
 }
 
-// ServerConfigFor is ServerConfig for callers that come and go: known is asked at each
-// handshake.
+// ServerConfigFor is ServerConfig for callers that come and go, known is asked at each
+// handshake, and have few large requests: a connection is of HTTP/1.1 if they know it.
 func (id Identity) ServerConfigFor(known func(Pin) bool) *tls.Config {
+	c := id.serverConfig(known)
+	c.NextProtos = []string{"http/1.1", "h2"}
+	return c
+}
+
+func (id Identity) serverConfig(known func(Pin) bool) *tls.Config {
 	c := id.config(known)
 	c.ClientAuth = tls.RequireAnyClientCert
 	return c

@@ -91,7 +91,7 @@ func (l *leader) send(ctx context.Context, tree string, leaves []merkle.Leaf) ([
 		return nil, err
 	}
 	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxBundle+1))
+	data, err := readBundle(resp.Body, resp.ContentLength)
 	if err != nil {
 		return nil, fault.Wrap(fault.Unavailable, fmt.Errorf("ask replica %s: %w", l.Name(), err), "a part of this service is unavailable")
 	}
@@ -103,6 +103,15 @@ func (l *leader) send(ctx context.Context, tree string, leaves []merkle.Leaf) ([
 		return nil, fmt.Errorf("answer of replica %s: %w", l.Name(), err)
 	}
 	return outcomes, nil
+}
+
+// readBundle reads a body that says how long it is, or does not (below 0). It reads a
+// byte more than is allowed, and no further.
+func readBundle(body io.Reader, length int64) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(int(min(max(length, 0), maxBundle)) + bytes.MinRead) // room to see the end in
+	_, err := b.ReadFrom(io.LimitReader(body, maxBundle+1))
+	return b.Bytes(), err
 }
 
 // faultOf is the error that the leader has answered to all.
@@ -127,7 +136,7 @@ func (m *member) leader(st fleet.State) *leader {
 		old.Close()
 		delete(m.leaders, pin)
 	}
-	l = &leader{Client: peer.NewClient(st.Leader, st.LeaderAddress, peer.Pin(st.LeaderPin), m.identity), bundlers: map[string]*merkle.Bundler{}}
+	l = &leader{Client: peer.NewBulkClient(st.Leader, st.LeaderAddress, peer.Pin(st.LeaderPin), m.identity), bundlers: map[string]*merkle.Bundler{}}
 	m.leaders[st.LeaderPin] = l
 	return l
 }
@@ -144,6 +153,8 @@ func (m *member) peerServer() *http.Server {
 			return
 		}
 		w.Header().Set("Content-Type", "application/octet-stream")
+		// Without its length it would travel in chunks.
+		w.Header().Set("Content-Length", strconv.Itoa(len(data)))
 		_, _ = w.Write(data) //nolint:gosec // bytes for another replica; whoever has gone away asks again
 	})
 	return &http.Server{
@@ -162,7 +173,7 @@ func (m *member) addForwarded(r *http.Request) ([]byte, error) {
 	if !ok {
 		return nil, fault.Newf(fault.Unavailable, "the replica that leads has no log %s", r.PathValue("tree"))
 	}
-	data, err := io.ReadAll(io.LimitReader(r.Body, maxBundle+1))
+	data, err := readBundle(r.Body, r.ContentLength)
 	if err != nil {
 		return nil, fault.Wrap(fault.Unavailable, err, "the entries did not arrive")
 	}

@@ -39,6 +39,7 @@ type link struct {
 	keys   error     // nil: the live keys are the published ones
 	up     bool      // it answered when last asked
 	until  time.Time // when requests are not held any more for it to come
+	slow   bool      // it did not answer in time when last asked, for the first time
 
 	marks []byte // what it last told of issuers, in the kit; of the goroutine that asks
 }
@@ -98,6 +99,16 @@ func (l *link) set(report map[string]httpd.ServiceStatus, keys error, up bool) (
 	return changed
 }
 
+// forgives is told of each answer whether it was late, and reports whether all that is
+// known of the process stays as it is: it was up, and late for the first time.
+func (l *link) forgives(late bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	first := late && l.up && !l.slow
+	l.slow = first
+	return first
+}
+
 // watch asks the process how it is until ctx ends, and tells each time.
 func (s *Stack) watch(ctx context.Context, l *link) error {
 	for {
@@ -145,11 +156,16 @@ func (s *Stack) after(service string, run func(context.Context) error) func(cont
 
 // ask finds out how the process is; where the front asks, whether its keys are
 // the published ones too. One that does not answer keeps its good name: it is
-// asked again before it counts as up.
+// asked again before it counts as up. One that takes too long is asked once more
+// before it counts as down: it may be busy.
 func (s *Stack) ask(ctx context.Context, l *link) {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	report, keys, err := s.askAll(ctx, l)
+	if late := err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded); l.forgives(late) {
+		s.opts.Log.WarnContext(ctx, "another process takes its time", slog.String("peer", l.conf.Name), slog.Any("error", err))
+		return
+	}
 	switch {
 	case err != nil:
 		report = l.all("its process does not answer")
