@@ -22,8 +22,8 @@ each entry's leaf hash, each node of the Merkle trees, each row of the indexes, 
 root and each file in checkpoints/. What differs is named: the entry, node, row and
 field; damage of the disk by file and the rows that may be lost.
 
-Of logs in a PostgreSQL database each entry, node and root is recomputed, up to the
-first that is wrong.
+Of logs in a PostgreSQL database each entry, node, row and root is, and no file, which
+are the server's to check.
 
 It changes no byte, and repairs nothing. Exit code 1 if anything differs.`,
 		Example: `  sigstack log fsck --dir /var/lib/sigstack
@@ -75,7 +75,7 @@ func (a *app) printFsck(r *stack.LogReport) {
 	}
 	switch {
 	case r.Count == 0 && r.Files == 0: // in a database
-		a.printf("every entry and every node is as it must be\n")
+		a.printf("every entry, every node and every row is as it must be\n")
 	case r.Count == 0:
 		a.printf("every byte of %d files, every entry and every row is as it must be\n", r.Files)
 	}

@@ -167,11 +167,11 @@ func TestCheckTreeFindsDamage(t *testing.T) {
 	}{
 		{"a root over nothing", func(ctx context.Context, tx storage.LogTreeTX) error {
 			return storeRoot(ctx, tx, 7, [32]byte{1})
-		}, "leaf 6 of 7 is missing"},
+		}, "entry 6: leaf: it is missing"},
 		{"a changed leaf ahead of the root", func(ctx context.Context, tx storage.LogTreeTX) error {
 			l := &trillian.LogLeaf{LeafIndex: 6, LeafValue: []byte("x"), MerkleLeafHash: make([]byte, 32), LeafIdentityHash: make([]byte, 32)}
 			return errors.Join(tx.UpdateSequencedLeaves(ctx, []*trillian.LogLeaf{l}), storeRoot(ctx, tx, 7, [32]byte{1}))
-		}, "entry 6 hashes to"},
+		}, "entry 6: leaf: it hashes to"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

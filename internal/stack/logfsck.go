@@ -2,7 +2,6 @@ package stack
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,8 +9,6 @@ import (
 
 	"sigstack/internal/config"
 	"sigstack/internal/durable"
-	"sigstack/internal/fault"
-	"sigstack/internal/merkle"
 	"sigstack/internal/merkle/fsck"
 	"sigstack/services/tlog"
 )
@@ -36,8 +33,8 @@ type (
 
 // CheckLogs recomputes both logs of a directory from the stored bytes, and changes
 // none of them. The directory must not be served, and is not while this runs; the
-// error matches durable.ErrLocked otherwise. Of logs in a database the rows of the
-// search index are not looked at.
+// error matches durable.ErrLocked otherwise. Of logs in a database the rows are
+// checked, by other replicas in use or not, and no files.
 func CheckLogs(ctx context.Context, c LogCheck) (report *LogReport, err error) {
 	l := Layout{c.Dir}
 	conf, err := config.Load(l.Config())
@@ -100,44 +97,22 @@ func (l Layout) ctCheckedTree(conf *config.CTLog, log config.CTShard) fsck.Tree 
 	return fsck.Tree{Name: name, ID: log.TreeID, HeadFile: l.Head(name), FinalHead: l.FinalHead(name), Refreshed: true}
 }
 
-// checkDatabase recomputes logs in a database, each up to what is first wrong in it.
+// checkDatabase checks logs in a database.
 func (c LogCheck) checkDatabase(ctx context.Context, conf *config.Config, trees []fsck.Tree) (report *LogReport, err error) {
 	db, err := Layout{c.Dir}.database(conf.Database, c.Now)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, db.close()) }()
-	report = &LogReport{Problems: []LogProblem{}, Trees: []fsck.TreeReport{}, Notes: []string{
-		"the logs are in a database, whose files are the server's to check; rows of the search index were not looked at: sigstack log reindex makes them again",
-	}}
+	stored := make([]fsck.DatabaseTree, len(trees))
 	for i, t := range trees {
-		if c.Progress != nil {
-			c.Progress("entries of "+t.Name, uint64(i), uint64(len(trees)))
-		}
 		store, err := db.open(ctx, t.Name)
 		if err != nil {
 			return nil, err
 		}
-		head, err := checkTree(ctx, store, t, c.Now)
-		if ctx.Err() != nil || fault.KindOf(err) == fault.Unavailable {
-			return nil, err
-		}
-		if err != nil {
-			report.Count++
-			report.Problems = append(report.Problems, LogProblem{Kind: fsck.Differs, What: "tree", Log: t.Name, Detail: err.Error()})
-			continue
-		}
-		report.Trees = append(report.Trees, fsck.TreeReport{Name: t.Name, ID: t.ID, Size: head.Size, Root: hex.EncodeToString(head.Root[:])})
+		stored[i] = fsck.DatabaseTree{Tree: t, Storage: store}
 	}
-	return report, nil
-}
-
-// checkTree recomputes a tree, and compares it with its file in checkpoints/.
-func checkTree(ctx context.Context, store merkle.Storage, t fsck.Tree, now func() time.Time) (merkle.Head, error) {
-	if _, err := merkle.Open(ctx, merkle.Config{Storage: store, TreeID: t.ID, Now: now, HeadFile: t.HeadFile}); err != nil {
-		return merkle.Head{}, err
-	}
-	return merkle.CheckTree(ctx, store, t.ID)
+	return fsck.RunDatabase(ctx, fsck.Config{Limit: c.Limit, Progress: c.Progress}, stored, c.Now)
 }
 
 // checkedTrees are the trees that the directory has to have.

@@ -1,7 +1,8 @@
-// Package fsck checks a stopped log directory from its stored bytes up: every
-// file of the database, every row, every head; and it makes again what services
-// keep of entries. It never changes what it checks. Which rows a service keeps of
-// an entry is told by who calls; the layout of rows is pebblelog's.
+// Package fsck checks a stopped log directory from its stored bytes up, every file of
+// the database, every row, every head, and logs in a database of their own; and it
+// makes again what services keep of entries. It never changes what it checks. Which
+// rows a service keeps of an entry is told by who calls; the layout of rows in a
+// directory is pebblelog's.
 package fsck
 
 import (
@@ -146,13 +147,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	if c.FS == nil {
 		c.FS = vfs.Default
 	}
-	if c.Limit == 0 {
-		c.Limit = defaultLimit
-	}
-	if c.Progress == nil {
-		c.Progress = func(string, uint64, uint64) {}
-	}
-	k := &checker{Config: c, report: &Report{Problems: []Problem{}, Notes: []string{}, Trees: []TreeReport{}}}
+	k := newChecker(c)
 	if err := k.run(ctx); err != nil {
 		return nil, fmt.Errorf("check %s: %w", c.Dir, err)
 	}
@@ -165,6 +160,16 @@ type checker struct {
 	lengths map[string]int64 // up to where files of records can be read
 	damaged []keyRange       // that no table can be read in, in order
 	view    *pebblelog.View
+}
+
+func newChecker(c Config) *checker {
+	if c.Limit == 0 {
+		c.Limit = defaultLimit
+	}
+	if c.Progress == nil {
+		c.Progress = func(string, uint64, uint64) {}
+	}
+	return &checker{Config: c, report: &Report{Problems: []Problem{}, Notes: []string{}, Trees: []TreeReport{}}}
 }
 
 func (k *checker) problem(p Problem) {
