@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sigstack/internal/admin"
 	"sigstack/internal/config"
 	"sigstack/internal/durable"
 	"sigstack/internal/rotate"
@@ -242,7 +243,7 @@ func (r *rotating) run(ctx context.Context, j *rotate.Journal, facts rotate.Fact
 	if j != nil {
 		r.a.notef("going on with the rotation of %s that began %s\n", r.what, stamp(j.Started))
 	}
-	runner := rotate.Runner{Dir: r.dir(), Now: r.a.now, Wait: r.wait, Before: r.before, Note: r.note}
+	runner := rotate.Runner{Dir: r.dir(), Now: r.a.now, Wait: r.wait, Before: r.before, Note: r.note, Kept: r.kept}
 	j, err := runner.Run(ctx, r.rot, facts)
 	if err == nil {
 		err = r.checkSample(ctx, nil)
@@ -276,6 +277,20 @@ func (r *rotating) printFinished(j *rotate.Journal, err error) {
 // act asks the process that serves, or this one in its place.
 func (r *rotating) act(ctx context.Context, do func(context.Context, shardChannel) error) error {
 	return r.a.withShards(ctx, r.f.shardFlags, do)
+}
+
+// kept gives the other replicas the journal: whichever leads next goes on with it. A
+// replica that does not run gives it to them when it starts.
+func (r *rotating) kept(ctx context.Context) error {
+	replica, err := config.LoadReplica(r.l.Dir)
+	if replica == nil || err != nil {
+		return err
+	}
+	err = admin.Dial(r.l.Dir).Post(ctx, stack.AdminNoted, nil, nil)
+	if err != nil && !errors.Is(err, admin.ErrNotRunning) {
+		return fmt.Errorf("the journal in %s was not taken by the other replicas: %w", r.dir(), err)
+	}
+	return nil
 }
 
 // note tells of a step.

@@ -1,6 +1,7 @@
 package e2etest
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -51,7 +52,25 @@ func (g variant) startReplicas(t *testing.T, dir string, fresh bool, args []stri
 
 // replicaDirs are the directories of the replicas, that of the one that is started
 // first before the other.
-func (s *Stack) replicaDirs() []string { return []string{s.Dir, s.Dir + ".follower"} }
+func (s *Stack) replicaDirs() []string { return []string{s.Dir, cmp.Or(s.other, s.Dir+".follower")} }
+
+// FailOver kills the replica that leads, the one in Dir, alone. Dir is the other's from
+// then on, which takes over within seconds.
+func (s *Stack) FailOver() {
+	s.processes[0].end(syscall.SIGKILL)
+	s.Dir, s.other = s.replicaDirs()[1], s.Dir
+	s.processes[0], s.processes[1] = s.processes[1], nil
+}
+
+// Rejoin starts the replica again that FailOver has killed.
+func (s *Stack) Rejoin(t *testing.T) {
+	t.Helper()
+	p, _, err := variant{path: Sigstack(t)}.launch(t, s.other)
+	if err != nil {
+		t.Fatalf("replica in %s: %v", s.other, err)
+	}
+	s.processes[1] = p
+}
 
 // Addresses are the host:port of each process that clients may be sent to: of one, or
 // of all replicas, without the balancer before them.
@@ -152,6 +171,9 @@ func withoutFlags(args []string, flags ...string) (out []string) {
 func (s *Stack) endAll(sig syscall.Signal) {
 	var ends sync.WaitGroup
 	for _, p := range s.processes {
+		if p == nil {
+			continue // it was killed before
+		}
 		ends.Go(func() { p.end(sig) })
 	}
 	ends.Wait()

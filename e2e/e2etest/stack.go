@@ -26,6 +26,7 @@ type Stack struct {
 	Dir string // data directory; of replicas that of the one that was started first
 
 	t         *testing.T
+	other     string // directory of the replica that does not lead, once they have changed places
 	processes []*process
 	balancer  *balancer // before replicas; nil: there is one process
 

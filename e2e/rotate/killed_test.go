@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"testing"
 	"time"
 
@@ -106,6 +107,104 @@ func (k *killing) rotate(t *testing.T, n int) {
 	if got := k.finished(k.s); got != rotated+1 {
 		t.Errorf("rotation %d of %s: %d are finished, want %d", n, k.name, got, rotated+1)
 	}
+	k.signs(t)
+}
+
+// TestLeaderKilledAlone kills the replica that leads, and the command with it, as each
+// step of each rotation has begun and as it is done. The same command goes on at the
+// other replica, which leads then; the one that was killed comes back before that, or
+// after. Each rotation makes one key in all, clients find something whole at every
+// moment, and no version of TUF's metadata is ever two, whichever replica made it.
+func TestLeaderKilledAlone(t *testing.T) {
+	if !e2etest.OnReplicas() {
+		t.Skip("there is one replica")
+	}
+	t.Parallel()
+	for _, m := range machines() {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			k := newKilling(t, m)
+			first := k.s.Dir
+			k.passOn(t, filepath.Join(first, "offline"))
+			k.agree(t)
+		})
+	}
+}
+
+// passOn is a rotation that the replicas take from each other at each of its steps.
+func (k *killing) passOn(t *testing.T, offline string) {
+	t.Helper()
+	before, kills := k.made(t, k.s), 0
+	args := append(k.command(t, k.s, 0), "--offline", offline)
+	if k.what == "root" {
+		args = args[:len(args)-2] // it names them itself
+	}
+	here := slices.Index(args, "--dir") + 1
+	over := func() bool { return k.finished(k.s) > 0 }
+	for at := range 2 * k.steps {
+		step, done := at/2, at%2 == 1
+		where := fmt.Sprintf("step %d (done: %v)", step, done)
+		args[here] = k.s.Dir
+		c := e2etest.Converse(t, nil, e2etest.Sigstack(t), args...)
+		eventually(t, where, func() bool { return k.isAt(step, done) || over() })
+		ended := over()
+		c.Kill()
+		k.s.FailOver()
+		c.End()
+		kills++
+		back := at%3 == 0
+		if back {
+			k.s.Rejoin(t)
+		}
+		k.leads(t, where)
+		k.look(t, where)
+		if !back {
+			k.s.Rejoin(t)
+		}
+		if over() {
+			break
+		}
+		if ended {
+			t.Logf("%s: the rotation had ended where the replica was killed, and goes on here", where)
+		}
+	}
+	if kills < k.steps {
+		t.Errorf("the rotation of %s was passed on %d times, want about %d", k.name, kills, 2*k.steps)
+	}
+	args[here] = k.s.Dir
+	if !over() {
+		e2etest.MustRun(t, nil, e2etest.Sigstack(t), args...)
+	}
+	if got := k.made(t, k.s); got != before+1 {
+		t.Errorf("rotation of %s: there are %d keys, want %d", k.name, got, before+1)
+	}
+	k.signs(t)
+}
+
+// leads waits until the replica in Dir takes acts, which it does when it leads.
+func (k *killing) leads(t *testing.T, where string) {
+	t.Helper()
+	var r e2etest.Result
+	eventually(t, where+": the other replica leads", func() bool {
+		r = e2etest.Run(t, nil, e2etest.Sigstack(t), "reload", "--dir", k.s.Dir)
+		return r.Code == 0
+	})
+}
+
+// agree: what the command has said is so at the other replica, too, when the one where
+// it was said is killed at once.
+func (k *killing) agree(t *testing.T) {
+	t.Helper()
+	made := k.made(t, k.s)
+	k.s.FailOver()
+	k.leads(t, "after all")
+	if got := k.made(t, k.s); got != made {
+		t.Errorf("the other replica has %d keys, want %d", got, made)
+	}
+	if k.finished(k.s) != 1 || k.journal(k.s) != nil {
+		t.Errorf("%d rotations are finished at the other replica, and %+v is under way; want 1 and none", k.finished(k.s), k.journal(k.s))
+	}
+	k.look(t, "after all")
 	k.signs(t)
 }
 

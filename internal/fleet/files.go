@@ -32,6 +32,10 @@ const (
 	configFile    = "config.yaml"
 )
 
+// keptFile is config.yaml from before a command changed it (config.KeptSuffix): whoever
+// goes on with that command tells by it what the change was.
+const keptFile = configFile + ".old"
+
 // journals is the folder of the journals of rotations.
 const journals = "rotations/"
 
@@ -52,8 +56,8 @@ func mayReplicate(p string) bool {
 }
 
 // Replicated reports whether a path below the directory, with slashes, is replicated
-// without being asked for: config.yaml, the folders of keys, trust root and kit, and
-// the files in which a stack keeps its state.
+// without being asked for: config.yaml and what it was before, the folders of keys, trust
+// root and kit, journals, and the files in which a stack keeps its state.
 func Replicated(p string) bool {
 	if !mayReplicate(p) {
 		return false
@@ -62,7 +66,7 @@ func Replicated(p string) bool {
 	if below {
 		return slices.Contains(folders, top) || strings.HasPrefix(p, journals)
 	}
-	return p == configFile || p == "demo-user" || path.Ext(p) == ".json"
+	return p == configFile || p == keptFile || p == "demo-user" || path.Ext(p) == ".json"
 }
 
 // file is one of a directory.

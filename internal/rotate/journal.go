@@ -195,6 +195,7 @@ func List(dir string) (out []*Journal, err error) {
 type writer struct {
 	dir   string
 	point func() error // as Runner's
+	kept  func() error // as Runner's
 }
 
 // between does a change of a file, with the points before and after it.
@@ -216,7 +217,10 @@ func (w writer) write(j *Journal) error {
 	if len(data) > maxJournal {
 		return fmt.Errorf("write journal of %s: it has more than %d bytes", j.What, maxJournal)
 	}
-	return w.between(func() error { return durable.WriteFile(File(w.dir, j.What), data, 0o600) })
+	if err := w.between(func() error { return durable.WriteFile(File(w.dir, j.What), data, 0o600) }); err != nil {
+		return err
+	}
+	return w.kept()
 }
 
 // archive moves the journal of a finished rotation to those. The name tells when it
@@ -230,5 +234,8 @@ func (w writer) archive(j *Journal) error {
 	if err != nil {
 		return fmt.Errorf("keep the journal of %s: %w", j.What, err)
 	}
-	return errors.Join(durable.SyncDir(doneDir(w.dir)), durable.SyncDir(w.dir))
+	if err := errors.Join(durable.SyncDir(doneDir(w.dir)), durable.SyncDir(w.dir)); err != nil {
+		return err
+	}
+	return w.kept()
 }

@@ -26,6 +26,10 @@ type Runner struct {
 	Before func(context.Context, Step) error
 	// Note is told of each step as it begins and when it is done. nil: nobody is.
 	Note func(s Step, done bool)
+	// Kept is called when the journal was written, or put away, and before anything that
+	// it says is relied on: whoever has copies of it takes another one. Its error ends the
+	// run as Wait's does. nil: there are no copies.
+	Kept func(context.Context) error
 
 	point func() error // of tests, before and after each change of a file: an error is the end of the process
 }
@@ -47,9 +51,12 @@ func (r Runner) Run(ctx context.Context, rot Rotation, facts Facts) (j *Journal,
 		return nil, fmt.Errorf("another rotation is running: %w", err)
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	w := writer{r.Dir, r.point}
+	w := writer{dir: r.Dir, point: r.point, kept: func() error { return nil }}
 	if w.point == nil {
 		w.point = func() error { return nil }
+	}
+	if r.Kept != nil {
+		w.kept = func() error { return r.Kept(context.WithoutCancel(ctx)) } // an interrupted step is noted, too
 	}
 	if j, err = Read(r.Dir, rot.What); err != nil {
 		return nil, err

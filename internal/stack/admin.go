@@ -22,6 +22,7 @@ const (
 	AdminReload  = "/v1/reload"           // POST: Reloaded
 	AdminKeyTest = "/v1/keys/{name}/test" // POST: KeyStatus
 	AdminAnchor  = "/v1/audit/anchor"     // POST: AuditStatus
+	AdminNoted   = "/v1/rotations/noted"  // POST: nothing
 )
 
 // addAdmin adds the admin channel, bound already when this returns.
@@ -50,6 +51,8 @@ func (s *Stack) handleActs(a *admin.Server) {
 	})
 	a.Handle(http.MethodPost, AdminKeyTest, "key-test", s.testKey)
 	a.Handle(http.MethodPost, AdminAnchor, "audit-anchor", s.anchorAudit)
+	// The command has written the journal of a rotation: as after any act, replicas get it.
+	a.Handle(http.MethodPost, AdminNoted, "rotation-noted", func(context.Context, *http.Request) (any, error) { return struct{}{}, nil })
 	s.handleShardActs(a)
 	s.handleCTLogActs(a)
 	s.handleChainActs(a)

@@ -131,10 +131,11 @@ func (l Layout) replicated() []string {
 }
 
 // live reports whether a change of a file is taken by a process that runs: trust root
-// and kit are. For the rest a Stack is opened anew.
+// and kit are; what commands go on by, journals of rotations and config.yaml of before,
+// none reads. For the rest a Stack is opened anew.
 func live(file string) bool {
 	top, _, below := strings.Cut(path.Clean(file), "/")
-	return below && (top == "tuf" || top == "client")
+	return file == "config.yaml"+config.KeptSuffix || below && (top == "tuf" || top == "client" || top == "rotations")
 }
 
 // knows reports whether a replica has that key. A stranger makes it look in the
