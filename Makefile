@@ -56,7 +56,7 @@ e2e-split: build clients ## the same tests with every stack in several processes
 	SIGSTACK_E2E_MODE=split go test -count=1 -timeout 40m ./e2e ./e2e/compat ./e2e/conformance ./e2e/e2etest ./e2e/faults ./e2e/keys ./e2e/login ./e2e/negatives ./e2e/publish
 
 e2e-postgres: build clients ## the same tests, and those of releases and rotations, with every stack as two replicas on PostgreSQL
-	SIGSTACK_E2E_MODE=postgres go test -count=1 -timeout 60m ./e2e ./e2e/artifacts ./e2e/attest ./e2e/ceremony ./e2e/clock ./e2e/compat ./e2e/compromise ./e2e/conformance ./e2e/e2etest ./e2e/exposure ./e2e/faults ./e2e/keys ./e2e/login ./e2e/negatives ./e2e/promote ./e2e/publish ./e2e/release ./e2e/rotate ./e2e/signedset
+	SIGSTACK_E2E_MODE=postgres go test -count=1 -timeout 60m ./e2e ./e2e/artifacts ./e2e/attest ./e2e/ceremony ./e2e/clock ./e2e/compat ./e2e/compromise ./e2e/conformance ./e2e/e2etest ./e2e/exposure ./e2e/faults ./e2e/keys ./e2e/login ./e2e/negatives ./e2e/operations ./e2e/promote ./e2e/publish ./e2e/release ./e2e/rotate ./e2e/signedset
 
 compat: build clients ## the matrix of clients; writes docs/compatibility.md
 	@tools/compat

@@ -49,6 +49,9 @@ package operations
 //	file PATH          the block, of whatever kind, is the content of that file
 //	skip REASON        it is shown and not executed, because REASON
 //
+// In a run on replicas start starts two behind a balancer, of which the one in the
+// directory that is named leads.
+//
 // Every fenced block is of kind console, or is a file, or is skipped; commands are
 // in no other blocks. A page that executes nothing fails. For a stack with windows of
 // seconds use `start up`, or run sed on data/config.yaml before `start serve`.

@@ -32,11 +32,12 @@ type shell struct {
 	dir   string // where it works
 	notes string // where its files are that no page sees
 	in    io.WriteCloser
-	codes chan int // of the commands, in their order; closed when bash ends
-	n     int      // commands so far
-	url   string   // of what was started last
-	pid   string   // likewise; "": nothing runs
-	swaps []string // for a strings.Replacer
+	codes chan int       // of the commands, in their order; closed when bash ends
+	n     int            // commands so far
+	url   string         // of what was started last
+	pid   string         // likewise; "": nothing runs
+	stack *e2etest.Stack // likewise, of two replicas; nil: there are none
+	swaps []string       // for a strings.Replacer
 }
 
 // newShell starts bash in an empty directory, and ends it with the test.
@@ -57,9 +58,22 @@ func newShell(t *testing.T, page string) *shell {
 	if err := os.Symlink(e2etest.Sigstack(t), filepath.Join(bin, "sigstack")); err != nil {
 		t.Fatal(err)
 	}
+	if e2etest.OnReplicas() {
+		for _, rule := range otherwise {
+			s.swap(rule)
+		}
+	}
 	path := strings.Join([]string{bin, filepath.Dir(e2etest.Client(t, "cosign-v3")), os.Getenv("PATH")}, ":")
 	s.start(exec.Command("bash", "--noprofile", "--norc"), e2etest.Environment(t, "PATH="+path, "LC_ALL=C.UTF-8"))
 	return s
+}
+
+// otherwise is what two replicas print in place of what one process does, with the
+// reason: all else is the same.
+var otherwise = []string{
+	// Each replica tries a publication by signing, which is another entry or two.
+	"trust ends for 2 entries => trust ends for ... entries",
+	"no certificate\nread and verified => no certificate\n...\nread and verified",
 }
 
 func (s *shell) start(bash *exec.Cmd, env []string) {
@@ -129,6 +143,10 @@ func (s *shell) write(path, content string) {
 // launch starts sigstack in the background and waits until it is ready.
 func (s *shell) launch(args string) {
 	s.t.Helper()
+	if e2etest.OnReplicas() {
+		s.replicas(strings.Fields(args))
+		return
+	}
 	name := filepath.Join(s.notes, "launched-"+strconv.Itoa(s.n))
 	s.write(name+".ready", "") // the shell may take its time to open them
 	s.write(name+".log", "")
@@ -151,9 +169,42 @@ func (s *shell) launch(args string) {
 	}
 }
 
+// replicas starts two replicas on a database in place of one process: the one in the
+// directory that is named leads.
+func (s *shell) replicas(args []string) {
+	s.t.Helper()
+	verb, dir := args[0], ""
+	var rest []string
+	for i := 1; i < len(args); i++ {
+		switch args[i] {
+		case "--dir":
+			i++
+			dir = filepath.Join(s.dir, args[i])
+		case "--passphrase-file":
+			i++
+			rest = append(rest, "--passphrase-file", filepath.Join(s.dir, args[i]))
+		default:
+			rest = append(rest, args[i])
+		}
+	}
+	if verb == "up" {
+		s.stack = e2etest.Start(s.t, dir, rest...)
+	} else { // what init has made
+		database := e2etest.DatabaseURL(s.t)
+		e2etest.MustRun(s.t, nil, e2etest.Sigstack(s.t), "db", "copy", "--dir", dir, "--to-database", database)
+		s.stack = e2etest.ServeReplicas(s.t, dir, database, rest...)
+	}
+	s.url = s.stack.URL
+	s.run("export URL="+s.url, "")
+}
+
 // stop ends what launch started.
 func (s *shell) stop() {
 	s.t.Helper()
+	if s.stack != nil {
+		s.stack.Stop()
+		s.stack = nil
+	}
 	if s.pid != "" {
 		s.run("kill "+s.pid+"; wait "+s.pid, "")
 		s.pid = ""
