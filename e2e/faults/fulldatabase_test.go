@@ -2,9 +2,11 @@ package faults
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,15 +16,41 @@ import (
 )
 
 // TestFullDatabase fills the disk of the database that replicas share, while they are
-// written to. Entries are answered 503 from then on, and no certificate is issued. With
-// space again its operator starts PostgreSQL, which may have ended, anew, and nobody does
-// anything else: entries are taken again, and what was acknowledged on the way is there.
+// written to: one with all that PostgreSQL has, or one with the tables alone. Entries are
+// answered 503 from then on, and no certificate is issued. With space again entries are
+// taken again, and what was acknowledged on the way is there. Nobody does anything for
+// that, unless PostgreSQL could not write to its own log of changes either, and ended:
+// then its operator starts it anew.
 func TestFullDatabase(t *testing.T) {
 	if !e2etest.OnReplicas() {
 		t.Skip("there is no database: TestFullDisk")
 	}
-	disk := smallDisk(t)
-	server, db := pgtest.StartIn(t, disk)
+	t.Run("all", func(t *testing.T) {
+		t.Parallel()
+		disk := smallDisk(t)
+		server, db := pgtest.StartIn(t, disk)
+		fillDatabase(t, disk, db, nil, func() {
+			if err := errors.Join(server.Kill(), server.Start()); err != nil {
+				t.Fatal(err)
+			}
+		})
+	})
+	t.Run("tables", func(t *testing.T) {
+		t.Parallel()
+		disk := smallDisk(t)
+		_, db := pgtest.Start(t)
+		db.KeepIn(t, disk)
+		fillDatabase(t, disk, db, func(s *e2etest.Stack) {
+			const cause = "No space left on device"
+			waitUntil(t, "the cause is logged", func() bool { return strings.Contains(s.Logged(), cause) })
+		}, func() {})
+	})
+}
+
+// fillDatabase fills the disk on which a database is, calls full, if it is not nil, makes
+// room again and calls mend.
+func fillDatabase(t *testing.T, disk string, db *pgtest.Database, full func(*e2etest.Stack), mend func()) {
+	t.Helper()
 	s := e2etest.StartOn(t, db, filepath.Join(t.TempDir(), "stack"))
 	ledger := tlogtest.NewLedger("localhost")
 	load := newLoad(t, s.URL, ledger, true)
@@ -50,15 +78,13 @@ func TestFullDatabase(t *testing.T) {
 		t.Errorf("something was signed on a full disk: %s", r.Stdout)
 	}
 
+	if full != nil {
+		full(s)
+	}
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
+	mend()
 	load = newLoad(t, s.URL, ledger, true)
 	waitUntil(t, "entries are acknowledged again", func() bool { return load.acked.Load() > 50 })
 	for _, address := range s.Addresses() {

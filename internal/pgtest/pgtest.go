@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -120,6 +121,22 @@ func (s *Server) database(t testing.TB, name string) *Database {
 		t.Fatal(err)
 	}
 	return d
+}
+
+// KeepIn has tables that are made from now on in a folder of their own in dir, which the
+// server's user can enter; all else of the server stays where it is.
+func (d *Database) KeepIn(t testing.TB, dir string) {
+	t.Helper()
+	tables := filepath.Join(dir, "tables")
+	err := os.Mkdir(tables, 0o700)
+	if as := d.server.as; err == nil && as != nil {
+		err = os.Chown(tables, int(as.Uid), int(as.Gid))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Exec(t, "CREATE TABLESPACE apart LOCATION '"+tables+"'")
+	d.Exec(t, "ALTER DATABASE "+d.name+" SET default_tablespace = apart")
 }
 
 // Exec runs SQL of any number of statements, as the database's owner.
