@@ -117,10 +117,28 @@ type metadata struct {
 	} `json:"signed"`
 }
 
+// next waits for a timestamp after that version, and returns its own. Of replicas each
+// has to serve it: what takes one of them a moment is hours by a clock that jumps.
+func (m *machine) next(t *testing.T, last int64) (version int64) {
+	t.Helper()
+	for _, address := range m.stack.Addresses() {
+		eventually(t, "the next timestamp at "+address, func() bool {
+			version = served(t, "http://"+address, "timestamp.json").Signed.Version
+			return version > last
+		})
+	}
+	return version
+}
+
 // served fetches metadata as a client does.
 func (m *machine) served(t *testing.T, name string) metadata {
 	t.Helper()
-	status, body := e2etest.Get(t, m.url+"/tuf/"+name)
+	return served(t, m.url, name)
+}
+
+func served(t *testing.T, url, name string) metadata {
+	t.Helper()
+	status, body := e2etest.Get(t, url+"/tuf/"+name)
 	var out metadata
 	if err := json.Unmarshal(body, &out); err != nil || status != http.StatusOK {
 		t.Fatalf("%s: %d, %v", name, status, err)
