@@ -35,6 +35,9 @@ var damages = []struct {
 		FROM (SELECT MerkleLeafHash h FROM SequencedLeafData WHERE SequenceNumber = $E) s WHERE position(h IN Nodes) > 0`, "differs", "node", true, true},
 }
 
+// rootless is what no tree can be opened with.
+const rootless = `UPDATE TreeHead SET RootHash = decode(repeat('00', 32), 'hex')`
+
 // report is what `log fsck --output json` prints.
 type report struct {
 	Logs []struct {
@@ -67,7 +70,14 @@ func TestFsckNamesEachDamage(t *testing.T) {
 		sql := strings.ReplaceAll(d.sql, "$E", fmt.Sprint(d.entry, "::bigint"))
 		db.Exec(t, "SET session_replication_role = replica", "SET search_path = sigstack_tlog", sql)
 	}
-	found := runFsck(t, s.Dir)
+	wantDamages(t, runFsck(t, s.Dir), 0)
+	db.Exec(t, "SET session_replication_role = replica", "SET search_path = sigstack_tlog", rootless)
+	wantDamages(t, runFsck(t, s.Dir), 1)
+}
+
+// wantDamages checks that all are told, and beside them so many differing roots.
+func wantDamages(t *testing.T, found *report, roots uint64) {
+	t.Helper()
 	named := func(kind string, what string, entry uint64, withEntry bool) int {
 		n := 0
 		for _, p := range found.Problems {
@@ -77,7 +87,7 @@ func TestFsckNamesEachDamage(t *testing.T) {
 		}
 		return n
 	}
-	want := uint64(0)
+	want := roots
 	for _, d := range damages {
 		if got := named(d.kind, d.what, d.entry, d.withEntry); got == 0 {
 			t.Errorf("%s %s of entry %d is not named", d.kind, d.what, d.entry)

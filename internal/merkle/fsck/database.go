@@ -188,11 +188,10 @@ func (c *databaseChecker) sum(ctx context.Context, page []merkle.Row) error {
 		}
 		if size == 0 {
 			// Rows are committed with their entry, so that by now it is in the tree.
-			log, err := c.open(ctx, "")
-			if err != nil {
+			var err error
+			if size, err = c.newest(ctx); err != nil {
 				return err
 			}
-			size = log.Head().Size
 		}
 		switch {
 		case !ofEntry:
@@ -204,23 +203,42 @@ func (c *databaseChecker) sum(ctx context.Context, page []merkle.Row) error {
 	return nil
 }
 
-// name goes over the rows in buckets that differ.
-func (c *databaseChecker) name(ctx context.Context, differing map[int]bool) error {
+// newest is how many entries the tree has by now.
+func (c *databaseChecker) newest(ctx context.Context) (uint64, error) {
 	log, err := c.open(ctx, "")
+	if err == nil {
+		return log.Head().Size, nil
+	}
+	if ctx.Err() != nil || fault.KindOf(err) == fault.Unavailable {
+		return 0, err
+	}
+	return c.size, nil // it is damaged, which was told: nobody adds to it
+}
+
+// name goes over the rows in buckets that differ: those that no entry leads to.
+func (c *databaseChecker) name(ctx context.Context, differing map[int]bool) error {
+	wanted := map[string]bool{} // by whole keys
+	_, err := merkle.Examine(ctx, c.db, c.tree.ID, merkle.Examination{
+		Damage: func(merkle.Damage) error { return nil }, // was told
+		Entries: func(entries []merkle.Entry) error {
+			for _, e := range entries {
+				for _, key := range c.keys(e) {
+					if differing[c.stored.bucket(key)] {
+						wanted[string(key)] = true
+					}
+				}
+			}
+			return nil
+		},
+		Progress: func(done, total uint64) { c.Progress("entries of "+c.tree.Name+", to name rows", done, total) },
+	})
 	if err != nil {
 		return err
 	}
 	return c.pages(ctx, func(page []merkle.Row) error {
 		for _, row := range page {
 			index, ofEntry := c.entryOf(row.Key)
-			if !ofEntry || index >= c.size || c.broken[index] || !differing[c.stored.bucket(row.Key)] {
-				continue
-			}
-			leads, err := c.leads(ctx, log, index, row.Key)
-			if err != nil {
-				return err
-			}
-			if !leads {
+			if ofEntry && index < c.size && !c.broken[index] && differing[c.stored.bucket(row.Key)] && !wanted[string(row.Key)] {
 				c.extra(row.Key, fmt.Sprintf("entry %d does not lead to it", index))
 			}
 		}
@@ -228,25 +246,21 @@ func (c *databaseChecker) name(ctx context.Context, differing map[int]bool) erro
 	})
 }
 
-// leads tells whether an entry has that row.
-func (c *databaseChecker) leads(ctx context.Context, log *merkle.Tree, index uint64, key []byte) (bool, error) {
+// keys are those of the rows of an entry that are of no other.
+func (c *databaseChecker) keys(e merkle.Entry) (keys [][]byte) {
 	if c.tree.Service == nil {
-		return false, nil
+		return nil
 	}
-	entry, err := log.Entry(ctx, index)
+	rows, err := c.tree.Service.Rows(e)
 	if err != nil {
-		return false, err
-	}
-	rows, err := c.tree.Service.Rows(entry)
-	if err != nil {
-		return false, err
+		return nil // was told, and its rows are not judged
 	}
 	for _, row := range rows {
-		if row.ByIndex && bytes.Equal(binary.BigEndian.AppendUint64(bytes.Clone(row.Key), index), key) {
-			return true, nil
+		if row.ByIndex {
+			keys = append(keys, binary.BigEndian.AppendUint64(bytes.Clone(row.Key), e.Index))
 		}
 	}
-	return false, nil
+	return keys
 }
 
 // entryOf is the entry that a row is of, by its key; ok is false for one that several
