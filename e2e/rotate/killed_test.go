@@ -111,7 +111,7 @@ func (k *killing) rotate(t *testing.T, n int) {
 }
 
 // TestLeaderKilledAlone kills the replica that leads, and the command with it, as each
-// step of each rotation has begun and as it is done. The same command goes on at the
+// step of each rotation has begun, and as the last is done. The same command goes on at the
 // other replica, which leads then; the one that was killed comes back before that, or
 // after. Each rotation makes one key in all, clients find something whole at every
 // moment, and no version of TUF's metadata is ever two, whichever replica made it.
@@ -141,8 +141,8 @@ func (k *killing) passOn(t *testing.T, offline string) {
 	}
 	here := slices.Index(args, "--dir") + 1
 	over := func() bool { return k.finished(k.s) > 0 }
-	for at := range 2 * k.steps {
-		step, done := at/2, at%2 == 1
+	for at := range k.steps + 1 {
+		step, done := min(at, k.steps-1), at == k.steps
 		where := fmt.Sprintf("step %d (done: %v)", step, done)
 		args[here] = k.s.Dir
 		c := e2etest.Converse(t, nil, e2etest.Sigstack(t), args...)
@@ -152,7 +152,7 @@ func (k *killing) passOn(t *testing.T, offline string) {
 		k.s.FailOver()
 		c.End()
 		kills++
-		back := at%3 == 0
+		back := at%2 == 0
 		if back {
 			k.s.Rejoin(t)
 		}
@@ -168,8 +168,8 @@ func (k *killing) passOn(t *testing.T, offline string) {
 			t.Logf("%s: the rotation had ended where the replica was killed, and goes on here", where)
 		}
 	}
-	if kills < k.steps {
-		t.Errorf("the rotation of %s was passed on %d times, want about %d", k.name, kills, 2*k.steps)
+	if kills < k.steps-1 { // the last moments may be missed: the rotation ends
+		t.Errorf("the rotation of %s was passed on %d times, want about %d", k.name, kills, k.steps+1)
 	}
 	args[here] = k.s.Dir
 	if !over() {
