@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // ErrLocked is returned by LockDir when another process holds the directory.
@@ -32,7 +33,7 @@ func LockDir(dir string) (*Lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock directory: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := lockSoon(f); err != nil {
 		defer f.Close() //nolint:errcheck // read-only use; the lock error is what matters
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("directory %s is %w%s", dir, ErrLocked, holder(f))
@@ -48,9 +49,25 @@ func LockDir(dir string) (*Lock, error) {
 	return &Lock{dir, f}, nil
 }
 
+// Who only looks whether a directory is locked has the lock itself for a moment: as long
+// as that is waited for.
+const (
+	lockTries = 20
+	lockPause = 10 * time.Millisecond
+)
+
+func lockSoon(f *os.File) (err error) {
+	for range lockTries {
+		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		time.Sleep(lockPause)
+	}
+	return err
+}
+
 // Unlocked returns an error that matches ErrLocked, and names the holder's process
-// id, if a process has the lock of dir; nil if none has. A LockDir in the very
-// moment of the test is refused.
+// id, if a process has the lock of dir; nil if none has.
 func Unlocked(dir string) error {
 	f, err := os.Open(filepath.Join(dir, "lock"))
 	if errors.Is(err, fs.ErrNotExist) {
