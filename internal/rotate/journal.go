@@ -237,5 +237,8 @@ func (w writer) archive(j *Journal) error {
 	if err := errors.Join(durable.SyncDir(doneDir(w.dir)), durable.SyncDir(w.dir)); err != nil {
 		return err
 	}
-	return w.kept()
+	if err := w.kept(); err != nil {
+		return fmt.Errorf("the rotation of %s is finished, and need not be run again: %w", j.What, err)
+	}
+	return nil
 }
