@@ -141,6 +141,7 @@ type rotating struct {
 
 	rot      rotate.Rotation
 	tolerant bool // samples may be refused, since the trust in a key ended
+	served   bool // a replica has taken a note
 
 	signer *targetsSigner
 	root   offlineKeys
@@ -280,15 +281,19 @@ func (r *rotating) act(ctx context.Context, do func(context.Context, shardChanne
 }
 
 // kept gives the other replicas the journal: whichever leads next goes on with it. A
-// replica that does not run gives it to them when it starts.
+// replica that does not run gives it to them when it starts; one that has stopped since
+// the command began may not lead any more.
 func (r *rotating) kept(ctx context.Context) error {
 	replica, err := config.LoadReplica(r.l.Dir)
 	if replica == nil || err != nil {
 		return err
 	}
 	err = admin.Dial(r.l.Dir).Post(ctx, stack.AdminNoted, nil, nil)
-	if err != nil && !errors.Is(err, admin.ErrNotRunning) {
-		return fmt.Errorf("the journal in %s was not taken by the other replicas: %w", r.dir(), err)
+	switch {
+	case err == nil:
+		r.served = true
+	case !errors.Is(err, admin.ErrNotRunning) || r.served:
+		return fmt.Errorf("the journal in %s was not taken by the other replicas: %w; run the same command where a replica leads", r.dir(), err)
 	}
 	return nil
 }

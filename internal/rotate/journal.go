@@ -238,7 +238,7 @@ func (w writer) archive(j *Journal) error {
 		return err
 	}
 	if err := w.kept(); err != nil {
-		return fmt.Errorf("the rotation of %s is finished, and need not be run again: %w", j.What, err)
+		return fmt.Errorf("the rotation of %s is finished here: %w", j.What, err)
 	}
 	return nil
 }
