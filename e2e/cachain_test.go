@@ -301,16 +301,15 @@ func (b signedBlob) verify(t *testing.T, s *e2etest.Stack, trustedRoot string) {
 // was prepared before the stack was split, under as many writers.
 func TestPreparedChainAfterSplit(t *testing.T) {
 	oneProcess(t)
-	ownSplit(t)
 	dir := t.TempDir()
-	s := e2etest.Start(t, dir)
+	s := e2etest.StartToSplit(t, dir)
 	first := e2etest.ReadFile(t, s.Kit("trusted_root.json"))
 	before := signWithBoth(t, s, "before the split")
 	if r := chains(t, s, "prepare"); r.Code != 0 {
 		t.Fatalf("prepare: exit %d\n%s", r.Code, r.Stderr)
 	}
 	s.Stop()
-	s = e2etest.Start(t, dir, "--split")
+	s = e2etest.StartSplit(t, dir)
 	ca := filepath.Join(dir, "processes", "ca")
 	front := filepath.Join(dir, "processes", "front")
 	kit := e2etest.ReadFile(t, filepath.Join(front, "client", "trusted_root.json"))
@@ -341,6 +340,6 @@ func TestPreparedChainAfterSplit(t *testing.T) {
 		t.Errorf("prepare in a split stack: exit %d, want that it is refused\n%s", r.Code, r.Stderr)
 	}
 	s.Stop()
-	s = e2etest.Start(t, dir, "--split")
+	s = e2etest.StartSplit(t, dir)
 	after.verify(t, s, kit)
 }

@@ -26,14 +26,6 @@ func oneProcess(t *testing.T) {
 	}
 }
 
-// ownSplit skips a test that splits its stack by itself.
-func ownSplit(t *testing.T) {
-	t.Helper()
-	if e2etest.OnReplicas() {
-		t.Skip("a stack is split before it has replicas")
-	}
-}
-
 // shard runs a command about shards.
 func shard(t *testing.T, s *e2etest.Stack, command string, args ...string) e2etest.Result {
 	t.Helper()
@@ -299,15 +291,14 @@ func checkShards(t *testing.T, s *e2etest.Stack, list []stack.ShardStatus, acks 
 // that were made before the split are served after it.
 func TestShardsOfASplitStack(t *testing.T) {
 	oneProcess(t)
-	ownSplit(t)
 	dir := t.TempDir()
-	s := e2etest.Start(t, dir)
+	s := e2etest.StartToSplit(t, dir)
 	c := rekorCLI{server: s.URL, home: t.TempDir()}
 	a := newArtifact(t, tlogtest.NewSigner(t), "before the split\n")
 	index, id := c.upload(t, a.args()...)
 	nextShard(t, s)
 	s.Stop()
-	e2etest.Start(t, dir, "--split")
+	e2etest.StartSplit(t, dir)
 	c.wantEntry(t, a, index, id)
 	young := newArtifact(t, tlogtest.NewSigner(t), "after the split\n")
 	if _, second := c.upload(t, young.args()...); second[:16] == id[:16] {

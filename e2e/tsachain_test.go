@@ -300,14 +300,13 @@ func TestTSASwitchUnderWriters(t *testing.T) {
 // a chain that was prepared before the stack was split, and prepares none.
 func TestPreparedTSAChainAfterSplit(t *testing.T) {
 	oneProcess(t)
-	ownSplit(t)
 	dir := t.TempDir()
-	s := e2etest.Start(t, dir)
+	s := e2etest.StartToSplit(t, dir)
 	if r := tsaChains(t, dir, "prepare"); r.Code != 0 {
 		t.Fatalf("prepare: exit %d\n%s", r.Code, r.Stderr)
 	}
 	s.Stop()
-	s = e2etest.Start(t, dir, "--split")
+	s = e2etest.StartSplit(t, dir)
 	process := filepath.Join(dir, "processes", "ca")
 	w := startStamping(t, s)
 	w.some(t, 2)
@@ -333,6 +332,6 @@ func TestPreparedTSAChainAfterSplit(t *testing.T) {
 		t.Errorf("prepare in a split stack: exit %d, want that it is refused\n%s", r.Code, r.Stderr)
 	}
 	s.Stop()
-	s = e2etest.Start(t, dir, "--split")
+	s = e2etest.StartSplit(t, dir)
 	w.checkSigned(t, s, w.signed[:1])
 }

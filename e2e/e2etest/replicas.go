@@ -41,9 +41,11 @@ func (g variant) startReplicas(t *testing.T, dir string, fresh bool, args []stri
 	if err != nil {
 		return nil, err
 	}
-	if s.balancer, err = balance(conf.Listen, at...); err != nil {
+	b, err := balance(conf.Listen, at...)
+	if err != nil {
 		return nil, err
 	}
+	s.balancers = append(s.balancers, b)
 	if g.verb != "" { // there is no demo user
 		return s, trustStack(dir)
 	}
@@ -177,7 +179,7 @@ func (s *Stack) endAll(sig syscall.Signal) {
 		ends.Go(func() { p.end(sig) })
 	}
 	ends.Wait()
-	if s.balancer != nil {
-		s.balancer.stop()
+	for _, b := range s.balancers {
+		b.stop()
 	}
 }

@@ -28,7 +28,7 @@ type Stack struct {
 	t         *testing.T
 	other     string // directory of the replica that does not lead, once they have changed places
 	processes []*process
-	balancer  *balancer // before replicas; nil: there is one process
+	balancers []*balancer // each before replicas; none: there are no replicas
 
 	inspected sync.Once
 }
