@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -46,9 +47,14 @@ const (
 // floodedStack is a stack that is shouted at.
 type floodedStack struct {
 	*e2etest.Stack
-	at    string // host:port; of replicas that of one
+	at    []string // host:port of each replica
+	next  atomic.Uint64
 	roots *x509.CertPool
 }
+
+// turn is where the next connection goes: to the replicas in turn. A balancer would do
+// that, but hide who floods.
+func (s *floodedStack) turn() string { return s.at[s.next.Add(1)%uint64(len(s.at))] }
 
 // startFlooded starts a stack that trusts issuer, with some limits of connections
 // and addresses.
@@ -61,7 +67,7 @@ func startFlooded(t *testing.T, issuer *testissuer.Issuer, limits config.Limits)
 		setLimits(t, filepath.Join(d, "config.yaml"), limits)
 	}
 	s := &floodedStack{Stack: e2etest.Start(t, dir, "--trust-issuer", issuer.URL), roots: x509.NewCertPool()}
-	s.at = s.Addresses()[0] // a balancer would hide who floods, and drown first
+	s.at = s.Addresses()
 	if e2etest.OverTLS() {
 		s.roots.AppendCertsFromPEM([]byte(e2etest.ReadFile(t, s.Kit("tls-ca.crt.pem"))))
 	}
@@ -90,7 +96,7 @@ func (s *floodedStack) tlsConfig(protocols ...string) *tls.Config {
 
 // dial connects, by TLS if the stack speaks it, to speak HTTP/1.1.
 func (s *floodedStack) dial() (net.Conn, error) {
-	c, err := net.DialTimeout("tcp", s.at, goodWithin)
+	c, err := net.DialTimeout("tcp", s.turn(), goodWithin)
 	if err != nil || !e2etest.OverTLS() {
 		return c, err
 	}
@@ -165,7 +171,7 @@ func TestFlood(t *testing.T) {
 	})
 	t.Run("limits", func(t *testing.T) {
 		s := startFlooded(t, issuer, config.Limits{Connections: 500, Address: config.Rate{PerSecond: 200, Burst: 400}})
-		s.withstand(t, issuer, n, 500)
+		s.withstand(t, issuer, n, 500*len(s.at))
 		s.limitsAddress(t)
 	})
 }
@@ -197,18 +203,19 @@ func (s *floodedStack) withstand(t *testing.T, issuer *testissuer.Issuer, n, kep
 	})
 	s.during(t, good, "connections without end", func() { s.endless(t, n) })
 
-	peak := s.peak(t)
-	if most := residentAtMost(kept); peak > most {
-		t.Errorf("the flood took %d MB, want at most %d MB", peak/1e6, most/1e6)
-	}
-	after := s.settle(t, before)
-	for name, value := range after {
-		if strings.HasPrefix(name, "sigstack_http_requests_total") && regexp.MustCompile(`code="5`).MatchString(name) {
-			t.Errorf("%v answers of %s", value, name)
+	peaks := s.peaks(t)
+	for i, after := range s.settle(t, before) {
+		if most := residentAtMost(kept / len(s.at)); peaks[i] > most {
+			t.Errorf("the flood took %d MB, want at most %d MB", peaks[i]/1e6, most/1e6)
 		}
+		for name, value := range after {
+			if strings.HasPrefix(name, "sigstack_http_requests_total") && regexp.MustCompile(`code="5`).MatchString(name) {
+				t.Errorf("%v answers of %s", value, name)
+			}
+		}
+		t.Logf("resident %.0f MB before, %d MB at most, %.0f MB in the end; heap %.0f MB, then %.0f MB; %v goroutines, then %v",
+			before[i][resident]/1e6, peaks[i]/1e6, after[resident]/1e6, before[i][heap]/1e6, after[heap]/1e6, before[i][goroutines], after[goroutines])
 	}
-	t.Logf("resident %.0f MB before, %d MB at most, %.0f MB in the end; heap %.0f MB, then %.0f MB; %v goroutines, then %v",
-		before[resident]/1e6, peak/1e6, after[resident]/1e6, before[heap]/1e6, after[heap]/1e6, before[goroutines], after[goroutines])
 }
 
 // badRequests sends n, each but for its last byte, so that all are there at once;

@@ -61,7 +61,7 @@ func (s *floodedStack) from(t *testing.T, address string, keep bool) *http.Clien
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, network, s.at)
+			return dialer.DialContext(ctx, network, s.turn())
 		},
 		TLSClientConfig:   s.tlsConfig("h2", "http/1.1"),
 		ForceAttemptHTTP2: true,

@@ -15,7 +15,14 @@ import (
 
 // open is how many connections the server holds.
 func (s *floodedStack) open(t *testing.T) float64 {
-	m := s.metrics(t)
+	all := 0.
+	for _, m := range s.metrics(t) {
+		all += openOf(m)
+	}
+	return all
+}
+
+func openOf(m map[string]float64) float64 {
 	return m[`sigstack_connections{state="busy"}`] + m[`sigstack_connections{state="waiting"}`]
 }
 
@@ -26,10 +33,18 @@ const (
 	resident   = "process_resident_memory_bytes"
 )
 
-// peak is the most memory that the process has had, in bytes.
-func (s *floodedStack) peak(t *testing.T) int64 {
+// peaks is the most memory that each process with a public listener has had, in bytes.
+func (s *floodedStack) peaks(t *testing.T) (all []int64) {
 	t.Helper()
-	pid := strings.TrimSpace(e2etest.ReadFile(t, filepath.Join(s.ServiceDir("tuf"), "run", "pid")))
+	for _, dir := range s.ServiceDirs("tuf") {
+		all = append(all, peak(t, dir))
+	}
+	return all
+}
+
+func peak(t *testing.T, dir string) int64 {
+	t.Helper()
+	pid := strings.TrimSpace(e2etest.ReadFile(t, filepath.Join(dir, "run", "pid")))
 	match := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindStringSubmatch(e2etest.ReadFile(t, "/proc/"+pid+"/status"))
 	if match == nil {
 		t.Fatal("the system does not tell how much memory a process has had")
@@ -41,10 +56,18 @@ func (s *floodedStack) peak(t *testing.T) int64 {
 	return kB << 10
 }
 
-// metrics reads those of the process with the public listener.
-func (s *floodedStack) metrics(t *testing.T) map[string]float64 {
+// metrics reads those of each process with a public listener.
+func (s *floodedStack) metrics(t *testing.T) (all []map[string]float64) {
 	t.Helper()
-	address := strings.TrimSpace(e2etest.ReadFile(t, filepath.Join(s.ServiceDir("tuf"), "run", "metrics")))
+	for _, dir := range s.ServiceDirs("tuf") {
+		all = append(all, metricsIn(t, dir))
+	}
+	return all
+}
+
+func metricsIn(t *testing.T, dir string) map[string]float64 {
+	t.Helper()
+	address := strings.TrimSpace(e2etest.ReadFile(t, filepath.Join(dir, "run", "metrics")))
 	status, text := e2etest.Get(t, e2etest.Scheme()+"://"+address+"/metrics")
 	if status != http.StatusOK {
 		t.Fatalf("metrics: %d", status)
@@ -66,34 +89,39 @@ func (s *floodedStack) metrics(t *testing.T) map[string]float64 {
 
 // settle waits until connections are gone and, compared with before, goroutines
 // and memory as well. Garbage goes when new one comes.
-func (s *floodedStack) settle(t *testing.T, before map[string]float64) map[string]float64 {
+func (s *floodedStack) settle(t *testing.T, before []map[string]float64) []map[string]float64 {
 	t.Helper()
-	client := s.from(t, "127.0.0.3", true)
+	client := s.from(t, "127.0.0.3", len(s.at) == 1) // else each replica has its turn
 	search := strings.Repeat(" ", 120<<10)
-	var m map[string]float64
 	for end := time.Now().Add(settleWithin); ; {
-		for range 100 {
+		for range 100 * len(s.at) {
 			if _, err := send(client, http.MethodPost, s.URL+"/api/v1/index/retrieve", search); err != nil {
 				t.Fatal(err)
 			}
 		}
-		m = s.metrics(t)
-		left := s.left(m, before)
-		if left == "" {
-			return m
+		all := s.metrics(t)
+		remains := ""
+		for i, m := range all {
+			var first map[string]float64
+			if before != nil {
+				first = before[i]
+			}
+			remains += left(m, first)
+		}
+		if remains == "" {
+			return all
 		}
 		if time.Now().After(end) {
-			t.Errorf("%v after the flood: %s", settleWithin, left)
-			return m
+			t.Errorf("%v after the flood: %s", settleWithin, remains)
+			return all
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
 }
 
 // left says what a flood has left behind, "" if nothing.
-func (s *floodedStack) left(m, before map[string]float64) string {
-	open := m[`sigstack_connections{state="busy"}`] + m[`sigstack_connections{state="waiting"}`]
-	switch {
+func left(m, before map[string]float64) string {
+	switch open := openOf(m); {
 	case open > 20: // the kept ones of good clients
 		return fmt.Sprintf("%v connections are open", open)
 	case before == nil:

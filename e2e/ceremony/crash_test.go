@@ -18,9 +18,6 @@ import (
 // its way, once for a first root and once for the one after it. Finish again publishes
 // what is missing: the same versions, and no file that clients may have seen changes.
 func TestFinishSurvivesKill(t *testing.T) {
-	if e2etest.OnReplicas() {
-		t.Skip("finish is killed in copies of a directory that nothing serves yet, which would share one database")
-	}
 	r := newRoom(t, "alice", "bob")
 	r.start("first", "--root-key", r.pub("alice"), "--root-key", r.pub("bob"), "--root-threshold", "2")
 	r.mustSign("first", "alice", "bob")
@@ -37,12 +34,22 @@ func TestFinishSurvivesKill(t *testing.T) {
 	}
 }
 
-// copied is a room whose stack is a copy.
+// copied is a room whose stack is a copy, with a copy of its database.
 func (r *room) copied() *room {
 	r.t.Helper()
 	to := *r
 	to.dir = filepath.Join(r.t.TempDir(), "stack")
 	e2etest.MustRun(r.t, nil, "cp", "-a", r.dir, to.dir)
+	if r.database == nil {
+		return &to
+	}
+	to.use(r.database.Copy(r.t))
+	config := e2etest.ReadFile(r.t, filepath.Join(r.dir, "config.yaml"))
+	if changed := strings.ReplaceAll(config, r.shared, to.shared); changed != config {
+		e2etest.WriteFile(r.t, to.dir, "config.yaml", changed)
+	} else {
+		r.t.Fatalf("config.yaml does not name %s:\n%s", r.shared, config)
+	}
 	return &to
 }
 

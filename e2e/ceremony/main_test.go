@@ -16,6 +16,7 @@ import (
 	"sigstack/e2e/clients"
 	"sigstack/e2e/e2etest"
 	"sigstack/e2e/testissuer"
+	"sigstack/internal/pgtest"
 )
 
 func TestMain(m *testing.M) { os.Exit(e2etest.Main(m)) }
@@ -31,9 +32,11 @@ type room struct {
 	dir    string // of the stack
 	url    string
 	secret string // file with the passphrase
-	shared string // file with the URL of the database, of a stack that is served as replicas
+	shared string // file with the URL of database, of a stack that is served as replicas
 	stick  string // directory of the folders of ceremonies
 	issuer *testissuer.Issuer
+
+	database *pgtest.Database // nil: all is in dir
 }
 
 // newRoom makes a stack that waits for its root, and who is to sign it.
@@ -51,7 +54,7 @@ func newRoom(t *testing.T, signers ...string) *room {
 		"--trust-issuer", r.issuer.URL + ",type=email", "--tuf-profile", "test",
 	}
 	if e2etest.OnReplicas() {
-		r.shared = e2etest.DatabaseURL(t)
+		r.use(pgtest.New(t))
 		init = append(init, "--database-url-file", r.shared)
 	}
 	r.must(init...)
@@ -62,6 +65,12 @@ func newRoom(t *testing.T, signers ...string) *room {
 	}
 	e2etest.CheapenKeys(t, passphrase, filepath.Join(r.dir, "keys"))
 	return r
+}
+
+// use makes db the database of the room's stack.
+func (r *room) use(db *pgtest.Database) {
+	r.t.Helper()
+	r.database, r.shared = db, e2etest.WriteFile(r.t, r.t.TempDir(), "database-url", db.URL+"\n")
 }
 
 // algorithm lets both kinds of keys sign one root.

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"sigstack/e2e/e2etest"
 )
 
 // tolerated are findings of testssl that say nothing about our TLS, with the
@@ -57,6 +59,28 @@ func TestTLSIsNotWeak(t *testing.T) {
 				checkFinding(t, findings, id, want)
 			}
 		})
+	}
+}
+
+// TestPeersTLSIsNotWeak lets testssl look at where the other replicas reach one: there
+// TLS 1.3 alone is spoken, by keys that are pinned, and nobody is served without one. So
+// checks of names, of who issued and of answers to HTTP have nothing to look at.
+func TestPeersTLSIsNotWeak(t *testing.T) {
+	if !e2etest.OnReplicas() {
+		t.Skip("there are no replicas")
+	}
+	s := serve(t, "1.3")
+	report := filepath.Join(t.TempDir(), "testssl.json")
+	said := scanner(t, s, "testssl", "--quiet", "--color", "0", "--warnings", "off", "--protocols", "--std", "--fs", "--server-preference", "--vulnerable",
+		"--jsonfile", report, "https://"+net.JoinHostPort(host, peerPort))
+	findings := parseReport(t, report, said)
+	for _, f := range findings {
+		if _, ok := tolerated[f.ID]; !ok && !slices.Contains(fine, f.Severity) {
+			t.Errorf("%s: %s: %s", f.Severity, f.ID, f.Finding)
+		}
+	}
+	for id, want := range map[string]string{"TLS1": "not offered", "TLS1_1": "not offered", "TLS1_2": "not offered", "TLS1_3": "offered with final"} {
+		checkFinding(t, findings, id, want)
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 type shared struct {
 	start func() (*Server, error)
 	used  atomic.Bool
-	count atomic.Int64 // databases made so far
+	count atomic.Int64 // databases and copies made so far
 }
 
 // common starts the one server once, like the process that it belongs to.
@@ -121,6 +121,18 @@ func (s *Server) database(t testing.TB, name string) *Database {
 		t.Fatal(err)
 	}
 	return d
+}
+
+// Copy makes another database with all that this one has, on the same server. It ends
+// this one's connections.
+func (d *Database) Copy(t testing.TB) *Database {
+	t.Helper()
+	d.Disconnect(t)
+	name := fmt.Sprintf("%s_copy%d", d.name, common.count.Add(1))
+	if err := d.server.command("CREATE DATABASE " + name + " TEMPLATE " + d.name); err != nil {
+		t.Fatal(err)
+	}
+	return &Database{URL: d.server.url(name), server: d.server, name: name}
 }
 
 // KeepIn has tables that are made from now on in a folder of their own in dir, which the

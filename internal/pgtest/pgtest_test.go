@@ -23,6 +23,19 @@ func TestDatabasesAreApartAndSynced(t *testing.T) {
 	}
 }
 
+func TestACopyGoesItsOwnWay(t *testing.T) {
+	first := pgtest.New(t)
+	first.Exec(t, "CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (7)")
+	second := first.Copy(t)
+	second.Exec(t, "UPDATE kept SET n = n + 1")
+	first.Copy(t)
+	for db, want := range map[*pgtest.Database]int{first: 7, second: 8} {
+		if got := pgtest.Value[int](t, db, "SELECT n FROM kept"); got != want {
+			t.Errorf("got %d, want %d", got, want)
+		}
+	}
+}
+
 func TestAServerOfOnesOwnSurvivesBeingKilled(t *testing.T) {
 	server, db := pgtest.Start(t)
 	db.Exec(t, "CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (7)")
