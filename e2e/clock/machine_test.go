@@ -100,7 +100,7 @@ func (m *machine) start(t *testing.T, args ...string) {
 func (m *machine) stop(t *testing.T) string {
 	t.Helper()
 	m.stack.Stop()
-	return m.stack.Logged()
+	return m.stack.Logged()[0]
 }
 
 // kill ends it as a crash would.

@@ -98,9 +98,16 @@ func listening(t *testing.T, args []string) []string {
 	return append(args, flag, FreeAddress(t))
 }
 
-// Logged is what the process, of replicas the one that was started first, has logged. It
-// has to have ended.
-func (s *Stack) Logged() string { return s.processes[0].logs.String() }
+// Logged is what each process has logged, in the order in which they were started; the
+// one that FailOver killed is left out. They have to have ended.
+func (s *Stack) Logged() (all []string) {
+	for _, p := range s.processes {
+		if p != nil {
+			all = append(all, p.logs.String())
+		}
+	}
+	return all
+}
 
 // Stop ends the stack as an operator would.
 func (s *Stack) Stop() { s.end(syscall.SIGTERM) }

@@ -29,7 +29,7 @@ func TestFullDatabase(t *testing.T) {
 		t.Parallel()
 		disk := smallDisk(t)
 		server, db := pgtest.StartIn(t, disk)
-		fillDatabase(t, disk, db, nil, func() {
+		fillDatabase(t, disk, db, func() {
 			if err := errors.Join(server.Kill(), server.Start()); err != nil {
 				t.Fatal(err)
 			}
@@ -40,16 +40,24 @@ func TestFullDatabase(t *testing.T) {
 		disk := smallDisk(t)
 		_, db := pgtest.Start(t)
 		db.KeepIn(t, disk)
-		fillDatabase(t, disk, db, func(s *e2etest.Stack) {
-			const cause = "No space left on device"
-			waitUntil(t, "the cause is logged", func() bool { return strings.Contains(s.Logged(), cause) })
-		}, func() {})
+		since := func() string { return pgtest.Value[string](t, db, "SELECT pg_postmaster_start_time()::text") }
+		before := since()
+		s := fillDatabase(t, disk, db, func() {})
+		if after := since(); after != before {
+			t.Errorf("PostgreSQL started at %s, before at %s: want that it went on", after, before)
+		}
+		const cause = "No space left on device"
+		for i, logged := range s.Logged() {
+			if !strings.Contains(logged, cause) {
+				t.Errorf("replica %d does not log %q:\n%s", i, cause, logged)
+			}
+		}
 	})
 }
 
-// fillDatabase fills the disk on which a database is, calls full, if it is not nil, makes
-// room again and calls mend.
-func fillDatabase(t *testing.T, disk string, db *pgtest.Database, full func(*e2etest.Stack), mend func()) {
+// fillDatabase fills the disk on which a database is, makes room again and calls mend. It
+// returns the stack, stopped.
+func fillDatabase(t *testing.T, disk string, db *pgtest.Database, mend func()) *e2etest.Stack {
 	t.Helper()
 	s := e2etest.StartOn(t, db, filepath.Join(t.TempDir(), "stack"))
 	ledger := tlogtest.NewLedger("localhost")
@@ -78,9 +86,6 @@ func fillDatabase(t *testing.T, disk string, db *pgtest.Database, full func(*e2e
 		t.Errorf("something was signed on a full disk: %s", r.Stdout)
 	}
 
-	if full != nil {
-		full(s)
-	}
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
@@ -103,6 +108,7 @@ func fillDatabase(t *testing.T, disk string, db *pgtest.Database, full func(*e2e
 	t.Logf("%d entries acknowledged, %d checkpoints seen, all there", entries, heads)
 	s.Stop()
 	e2etest.MustRun(t, nil, e2etest.Sigstack(t), "log", "fsck", "--dir", s.Dir)
+	return s
 }
 
 // logSize is how many entries the active shard has.
